@@ -1,0 +1,102 @@
+// swift-tools-version: 6.1
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A dependency's product, shortened.
+func product(_ name: String, _ package: String) -> Target.Dependency {
+    .product(name: name, package: package)
+}
+
+let nio: [Target.Dependency] = [product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio")]
+let log = product("Logging", "swift-log")
+let arguments = product("ArgumentParser", "swift-argument-parser")
+let system = product("SystemPackage", "swift-system")
+let crypto = product("Crypto", "swift-crypto")
+
+let package = Package(
+    name: "mmfreed",
+    products: [
+        .executable(name: "mmfreed", targets: ["mmfreed"]),
+        .executable(name: "mmfreectl", targets: ["mmfreectl"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // What the system gives us.
+        .systemLibrary(
+            name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+        .systemLibrary(
+            name: "CProtobufC", pkgConfig: "libprotobuf-c",
+            providers: [.apt(["libprotobuf-c-dev"])]),
+        .target(name: "CLinux"),
+        .target(name: "CKernels"),
+        .target(name: "CMessages", dependencies: ["CProtobufC"]),
+
+        // The rooms; docs/architecture.md says what each may know.
+        .target(
+            name: "ModelStore", dependencies: ["CLinux", system, crypto], swiftSettings: strict),
+        .target(
+            name: "Packer", dependencies: ["ModelStore", "CKernels", system],
+            swiftSettings: strict),
+        .target(
+            name: "Reference", dependencies: ["Packer", "ModelStore", system],
+            swiftSettings: strict),
+        .target(
+            name: "Engine", dependencies: ["ModelStore", "CKernels", "CLinux", system],
+            swiftSettings: strict),
+        .target(
+            name: "RPC", dependencies: ["CMessages", "CProtobufC", "CLinux", log] + nio,
+            swiftSettings: strict),
+        .target(
+            name: "Serving", dependencies: ["RPC", "Engine", "ModelStore", "CLinux", log, system],
+            swiftSettings: strict),
+        .target(name: "SystemdSupport", dependencies: ["CSystemd", log], swiftSettings: strict),
+        .executableTarget(
+            name: "mmfreed",
+            dependencies: [
+                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", arguments, log, system,
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ] + nio, swiftSettings: strict),
+        .executableTarget(
+            name: "mmfreectl",
+            dependencies: [
+                "RPC", "Packer", "Reference", "ModelStore", "Engine", "CKernels", "CLinux", arguments,
+                system, log,
+            ] + nio,
+            swiftSettings: strict),
+
+        .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: strict),
+        .testTarget(
+            name: "StoreTests",
+            dependencies: ["ModelStore", "Packer", "Reference", "CKernels", system],
+            swiftSettings: strict),
+        .testTarget(
+            name: "EngineTests",
+            dependencies: ["Engine", "Packer", "Reference", "ModelStore", "CKernels", system],
+            resources: [.copy("Fixtures")], swiftSettings: strict),
+        .testTarget(
+            name: "RPCTests", dependencies: ["RPC", "CLinux", log] + nio, swiftSettings: strict),
+        .testTarget(
+            name: "ServingTests",
+            dependencies: ["Serving", "RPC", "Engine", "ModelStore", "Packer", log, system] + nio,
+            swiftSettings: strict),
+        .testTarget(
+            name: "DaemonTests", dependencies: ["mmfreed", "SystemdSupport", log, system],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu11
+)

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Arithmetic on packed ternary matrices and the float row operations between them.
+//
+//   y[t][r] = sum_k trit[r][k] * q[t][k]      trit in {-1, 0, +1}, q int8 in [-127, 127], y int32, exact
+//
+// Every function is pure: no allocation, no threads, no I/O, no state. Every entry of every table gives the same bits:
+// integer sums are exact, and float reductions have one defined order (docs/kernels.md), so a result does not depend on
+// the instruction set.
+//
+// PACKED LAYOUT "R16K4T5"
+//   Rows in tiles of 16. A tile is `vectors` consecutive 64-byte vectors; tiles follow each other. Byte i of a vector is
+//   row tile*16 + i/4, and holds five digits d = trit + 1: byte = d0 + 3 d1 + 9 d2 + 27 d3 + 81 d4 (0..242); digit p is
+//   column v*20 + 4p + i%4. Columns are padded to a multiple of 20 and rows to a multiple of 16 with trit 0.
+//
+// ACTIVATION LAYOUT "K4T"
+//   T rows in blocks of CK_BLOCK (the last one shorter). A block of n rows takes n * padded columns bytes and starts at
+//   first row * padded columns; inside it, columns 4g..4g+3 of row t stand at (g*n + t)*4. Padding columns are zero.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+enum { CK_TILE_ROWS = 16, CK_VECTOR_BYTES = 64, CK_VECTOR_COLUMNS = 20, CK_BLOCK = 8 };
+
+/// Columns padded to the layout's multiple of 20.
+static inline size_t ck_padded_columns(size_t columns) { return (columns + 19) / 20 * 20; }
+/// Number of 16-row tiles.
+static inline size_t ck_tiles(size_t rows) { return (rows + 15) / 16; }
+/// Bytes of a packed matrix.
+static inline size_t ck_packed_bytes(size_t rows, size_t columns) {
+    return ck_tiles(rows) * (ck_padded_columns(columns) / 20) * 64;
+}
+
+// ---------------------------------------------------------------- packing (offline; scalar, no table)
+
+/// Packs `rows` rows of trits (int8 -1/0/+1, [rows][columns] row-major) that begin at a tile boundary.
+/// out: ck_packed_bytes(rows, columns).
+void ck_pack(const int8_t *trits, size_t rows, size_t columns, uint8_t *out);
+/// The reverse of ck_pack for a whole matrix or whole tiles of it.
+void ck_unpack(const uint8_t *packed, size_t rows, size_t columns, int8_t *trits);
+/// Index of the first byte above 242, or `count` if every byte is a valid code.
+size_t ck_check_packed(const uint8_t *packed, size_t count);
+
+// ---------------------------------------------------------------- activations
+
+/// Where one row's quantised values go: element k of row `row` in a block of `rows` rows is
+/// values[((k / 4) * rows + row) * 4 + k % 4].
+typedef struct ck_quantised_row {
+    int8_t *values;      ///< start of the row's block
+    uint32_t rows;       ///< rows in the block, 1...CK_BLOCK
+    uint32_t row;        ///< this row's place in it
+    float *inverse;      ///< out: a = 127 / m (hgrnbit.md's a); a product's scale is s / a
+    int32_t *sum;        ///< out: sum of the values
+} ck_quantised_row;
+
+typedef struct ck_table {
+    const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon"
+
+    /// Products for tiles [tile_begin, tile_end) and T rows. packed: first byte of the whole matrix. values, sums: K4T
+    /// blocks and per-row sums of T rows. y: [T][stride] int32; rows beyond the matrix (padding up to the tile) are written
+    /// too, so stride >= 16 * tiles.
+    void (*matmul)(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
+                   const int32_t *sums, size_t T, int32_t *y, size_t stride);
+
+    /// x' = rms(x, outer, outer_eps) if outer is given, else x; then for each j < count: y = rms(x', weights[j], 1e-6),
+    /// out[j] = int8 of y * a, a = 127 / max(max|y|, 1e-5), rounded half away from zero, clamped to ±127. n elements; pads
+    /// the row with zeros to ck_padded_columns(n). scratch: n floats.
+    void (*norm_quantise)(const float *x, size_t n, const float *_Nullable outer, float outer_eps,
+                          const float *_Nonnull const *weights, size_t count, const ck_quantised_row *out, float *scratch);
+
+    /// h[k] += y[k] * scale.
+    void (*add_scaled)(float *h, const int32_t *y, float scale, size_t n);
+    /// out[k] = y[k] * scale.
+    void (*scale)(float *out, const int32_t *y, float scale, size_t n);
+
+    /// One step of the recurrence for n channels (any sub-range may be given):
+    /// f = sigmoid(yf * sf), if bound: f = bound + (1 - bound) * f; v = silu(yi * si) * (1 - f); state = f * state + v;
+    /// out = silu(state).
+    void (*recurrence)(const int32_t *yi, float si, const int32_t *yf, float sf, const float *_Nullable bound, float *state,
+                       float *out, size_t n);
+
+    /// o = rms(yg * sg, gate_norm, eps) * gate[k]; then y = rms(o, weight, 1e-6) quantised into out. scratch: n floats.
+    void (*gated_norm_quantise)(const int32_t *yg, float sg, size_t n, const float *gate_norm, float eps, const float *gate,
+                                const float *weight, const ck_quantised_row *out, float *scratch);
+
+    /// u = silu(y[0..n) * scale) * (y[n..2n) * scale); then rms(u, weight, 1e-6) quantised into out. scratch: n floats.
+    void (*swiglu_quantise)(const int32_t *y, float scale, size_t n, const float *weight, const ck_quantised_row *out,
+                            float *scratch);
+
+    /// out = rms(x, weight, eps).
+    void (*norm)(const float *x, size_t n, const float *weight, float eps, float *out);
+
+    /// Widens n stored values to float.
+    void (*widen_f16)(const uint16_t *in, size_t n, float *out);
+    void (*widen_bf16)(const uint16_t *in, size_t n, float *out);
+
+    /// Largest value; lowest index on ties. n >= 1.
+    size_t (*argmax)(const float *x, size_t n);
+    /// sum over k of exp(x[k] - shift), in the defined order.
+    float (*sum_exp)(const float *x, size_t n, float shift);
+    /// out[k] = exp(x[k] - shift) (out may be x).
+    void (*exp_shifted)(const float *x, size_t n, float shift, float *out);
+    /// Writes the indices of every x[k] >= threshold, ascending, at most `capacity`; returns how many there are in all.
+    size_t (*select_at_least)(const float *x, size_t n, float threshold, uint32_t *out, size_t capacity);
+
+    /// Sum of all 64-bit words of `count` bytes (a multiple of 64): a plain reader, to measure read bandwidth with.
+    uint64_t (*read_all)(const uint8_t *bytes, size_t count);
+    /// Runs about `multiply_adds` int8 dot-product multiply-adds out of registers; returns how many it ran.
+    uint64_t (*dot_peak)(uint64_t multiply_adds);
+} ck_table;
+
+/// The reference every other table must equal bit for bit.
+extern const ck_table ck_scalar;
+/// The fastest table this CPU can run.
+const ck_table *ck_best(void);
+/// The table called `name` if it was built in and this CPU can run it.
+const ck_table *_Nullable ck_named(const char *name);
+/// The i-th table of this build that this CPU can run (scalar first, best last), or NULL past the end.
+const ck_table *_Nullable ck_runnable(size_t i);
+
+/// exp and log as the tables compute them (one polynomial everywhere; not libm's).
+float ck_exp(float x);
+float ck_log(float x);
+
+// ---------------------------------------------------------------- q6 embeddings (scalar; rows are looked up, not multiplied)
+
+enum { CK_Q6_BLOCK = 64 };
+/// Bytes of one row of `n` values in q6: per block of 64 values, 48 bytes of 6-bit codes and 2+2 bytes of scales
+/// (docs/format.md). A short last block is stored whole, padded with zeros.
+size_t ck_q6_row_bytes(size_t n);
+/// Encodes one row; deterministic (least squares over candidate scales).
+void ck_q6_encode(const float *in, size_t n, uint8_t *out);
+/// Decodes one row.
+void ck_q6_decode(const uint8_t *in, size_t n, float *out);
+
+#pragma clang assume_nonnull end
