@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The recurrent states of all slots: [slots][layers][inner] float32, zero at first.
+///
+/// The model is recurrent, so this block is a conversation's whole memory; copying it forks the conversation.
+package struct StatePool: ~Copyable {
+    package let slots: Int
+    /// Floats in one slot's state: layers × inner.
+    package let stateCount: Int
+    private let inner: Int
+    private let base: UnsafeMutablePointer<Float>
+    /// Slots start on cache lines of their own.
+    private let stride: Int
+
+    package init(slots: Int, shape: ModelShape) {
+        precondition(slots > 0)
+        self.slots = slots
+        inner = shape.inner
+        stateCount = shape.stateCount
+        stride = (stateCount + 15) / 16 * 16
+        let count = slots * stride
+        base = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
+            .bindMemory(to: Float.self, capacity: count)
+        base.initialize(repeating: 0, count: count)
+    }
+
+    deinit { base.deallocate() }
+
+    /// One layer's state of one slot: [inner].
+    func layer(_ layer: Int, of slot: Int) -> UnsafeMutablePointer<Float> {
+        base + slot * stride + layer * inner
+    }
+
+    private func state(_ slot: Int) -> UnsafeMutablePointer<Float> {
+        precondition(slot >= 0 && slot < slots, "no such slot")
+        return base + slot * stride
+    }
+
+    /// Forgets everything the slot has read.
+    package func reset(_ slot: Int) {
+        state(slot).update(repeating: 0, count: stateCount)
+    }
+
+    /// Makes slot `to` what slot `from` is.
+    package func copy(from: Int, to: Int) {
+        state(to).update(from: state(from), count: stateCount)
+    }
+
+    /// The slot's state as values: [layers × inner].
+    package func save(_ slot: Int) -> [Float] {
+        Array(UnsafeBufferPointer(start: state(slot), count: stateCount))
+    }
+
+    /// Puts back what `save` gave. `values`: [layers × inner].
+    package func restore(_ slot: Int, _ values: [Float]) {
+        precondition(values.count == stateCount, "a state of another model")
+        values.withUnsafeBufferPointer { state(slot).update(from: $0.baseAddress!, count: stateCount) }
+    }
+}
