@@ -15,7 +15,8 @@ struct EmbeddingTable: @unchecked Sendable {
         let name = "token_embd.weight"
         guard let info = file[name] else { throw .missingTensor(name) }
         let key = FormatKeys.embeddingEncoding
-        let text = try file.metadata.value(key) { m throws(StoreError) in try m.string(forKey: key) }
+        let text = try file.metadata.value(key) { m throws(StoreError) in try m.string(forKey: key)
+        }
         guard let encoding = EmbeddingEncoding(rawValue: text) else {
             throw .badMetadata("\(key) is '\(text)'; this version reads f32, f16, bf16 and q6")
         }
@@ -28,7 +29,8 @@ struct EmbeddingTable: @unchecked Sendable {
             }
         guard info.type == type, info.byteCount == rows * rowBytes else {
             throw .wrongShape(
-                name, expected: "\(encoding.rawValue) [\(rows), \(columns)], \(rows * rowBytes) bytes",
+                name,
+                expected: "\(encoding.rawValue) [\(rows), \(columns)], \(rows * rowBytes) bytes",
                 found: "\(info.type) \(info.shape), \(info.byteCount) bytes")
         }
         self.rows = rows
@@ -44,7 +46,8 @@ struct EmbeddingTable: @unchecked Sendable {
         switch encoding {
         case .f32: out.update(from: row.assumingMemoryBound(to: Float.self), count: columns)
         case .f16: kernels.pointee.widen_f16(row.assumingMemoryBound(to: UInt16.self), columns, out)
-        case .bf16: kernels.pointee.widen_bf16(row.assumingMemoryBound(to: UInt16.self), columns, out)
+        case .bf16:
+            kernels.pointee.widen_bf16(row.assumingMemoryBound(to: UInt16.self), columns, out)
         case .q6: ck_q6_decode(row.assumingMemoryBound(to: UInt8.self), columns, out)
         }
     }

@@ -57,7 +57,9 @@ extension Evaluator {
         case .scan(let layer):
             scan(weights.layers[layer], channelRange(shape.inner, worker, workers))
         case .gate(let layer):
-            for row in rowRange(count, worker, workers) { quantiseGate(row, weights.layers[layer], worker) }
+            for row in rowRange(count, worker, workers) {
+                quantiseGate(row, weights.layers[layer], worker)
+            }
         case .outputProduct(let layer):
             product(weights.layers[layer].output, rows: count, worker, workers)
         case .feedForwardNorm(let layer):
@@ -67,7 +69,8 @@ extension Evaluator {
                 let target = scratch.targets[worker]
                 target[0] = scratch.quantised[0].target(row: row, of: count, columns: shape.hidden)
                 kernels.pointee.norm_quantise(
-                    residual(row), shape.hidden, layer.feedForwardNorm, shape.epsilon, layer.gateUpNorm, 1,
+                    residual(row), shape.hidden, layer.feedForwardNorm, shape.epsilon,
+                    layer.gateUpNorm, 1,
                     target, scratch.work[worker])
             }
         case .gateUpProduct(let layer):
@@ -78,9 +81,11 @@ extension Evaluator {
             for row in rowRange(count, worker, workers) {
                 let scale = layer.gateUp.scale / scratch.quantised[0].inverses[row]
                 let target = scratch.targets[worker]
-                target[0] = scratch.quantised[0].target(row: row, of: count, columns: shape.intermediate)
+                target[0] = scratch.quantised[0].target(
+                    row: row, of: count, columns: shape.intermediate)
                 kernels.pointee.swiglu_quantise(
-                    scratch.products + row * stride, scale, shape.intermediate, layer.downNorm, target,
+                    scratch.products + row * stride, scale, shape.intermediate, layer.downNorm,
+                    target,
                     scratch.work[worker])
             }
         case .downProduct(let layer):
@@ -92,9 +97,11 @@ extension Evaluator {
         case .headNorm(let first, let end):
             for index in rowRange(end - first, worker, workers) {
                 let target = scratch.targets[worker]
-                target[0] = scratch.quantised[0].target(row: index, of: end - first, columns: shape.hidden)
+                target[0] = scratch.quantised[0].target(
+                    row: index, of: end - first, columns: shape.hidden)
                 kernels.pointee.norm_quantise(
-                    residual(logitRows[first + index]), shape.hidden, weights.finalNorm, shape.epsilon,
+                    residual(logitRows[first + index]), shape.hidden, weights.finalNorm,
+                    shape.epsilon,
                     weights.headNorm, 1, target, scratch.work[worker])
             }
         case .headProduct(let first, let end, let out):
@@ -120,7 +127,8 @@ extension Evaluator {
             targets[set] = scratch.quantised[set].target(row: row, of: count, columns: shape.hidden)
         }
         kernels.pointee.norm_quantise(
-            residual(row), shape.hidden, layer.attentionNorm, shape.epsilon, layer.mixNorms, 3, targets,
+            residual(row), shape.hidden, layer.attentionNorm, shape.epsilon, layer.mixNorms, 3,
+            targets,
             scratch.work[worker])
     }
 
@@ -161,7 +169,8 @@ extension Evaluator {
         let target = scratch.targets[worker]
         target[0] = scratch.quantised[0].target(row: row, of: count, columns: shape.inner)
         kernels.pointee.gated_norm_quantise(
-            scratch.products + (row * 3 + 2) * width, scale, shape.inner, layer.gateNorm, shape.epsilon,
+            scratch.products + (row * 3 + 2) * width, scale, shape.inner, layer.gateNorm,
+            shape.epsilon,
             scratch.gates + row * shape.inner, layer.outputNorm, target, scratch.work[worker])
     }
 
@@ -170,7 +179,8 @@ extension Evaluator {
         let tiles = tileRange(matrix.tiles, worker, workers)
         guard !tiles.isEmpty else { return }
         kernels.pointee.matmul(
-            matrix.packed, matrix.columns, tiles.lowerBound, tiles.upperBound, scratch.quantised[0].values,
+            matrix.packed, matrix.columns, tiles.lowerBound, tiles.upperBound,
+            scratch.quantised[0].values,
             scratch.quantised[0].sums, rows, scratch.products, Scratch.padded(matrix.rows))
     }
 

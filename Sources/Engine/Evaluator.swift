@@ -67,7 +67,8 @@ package final class Evaluator {
     ///
     /// - Precondition: at most `maxRows` rows; tokens below the vocabulary's size; slots of `pool`.
     package func run(_ batch: [BatchRow], states pool: borrowing StatePool) {
-        precondition(batch.count <= maxRows, "a batch of \(batch.count) rows; the most is \(maxRows)")
+        precondition(
+            batch.count <= maxRows, "a batch of \(batch.count) rows; the most is \(maxRows)")
         guard !batch.isEmpty else { return }
         let began = monotonicNanoseconds()
         take(batch, slots: pool.slots)
@@ -94,7 +95,10 @@ package final class Evaluator {
     ) rethrows -> R {
         precondition(rows[row].wants == .logits, "row \(row) did not want logits")
         return try logits.withUnsafeBufferPointer {
-            try body(.init(rebasing: $0[place[row] * shape.vocabulary..<(place[row] + 1) * shape.vocabulary]))
+            try body(
+                .init(
+                    rebasing: $0[
+                        place[row] * shape.vocabulary..<(place[row] + 1) * shape.vocabulary]))
         }
     }
 
@@ -104,7 +108,8 @@ package final class Evaluator {
     ) rethrows -> R {
         precondition(rows[row].wants == .hidden, "row \(row) did not want its hidden state")
         return try hidden.withUnsafeBufferPointer {
-            try body(.init(rebasing: $0[place[row] * shape.hidden..<(place[row] + 1) * shape.hidden]))
+            try body(
+                .init(rebasing: $0[place[row] * shape.hidden..<(place[row] + 1) * shape.hidden]))
         }
     }
 
@@ -114,7 +119,8 @@ package final class Evaluator {
         logitRows.removeAll(keepingCapacity: true)
         hiddenRows.removeAll(keepingCapacity: true)
         for (number, row) in batch.enumerated() {
-            precondition(row.token < UInt32(shape.vocabulary), "token \(row.token) is not in the vocabulary")
+            precondition(
+                row.token < UInt32(shape.vocabulary), "token \(row.token) is not in the vocabulary")
             precondition(row.slot >= 0 && row.slot < slots, "slot \(row.slot) is not in the pool")
             rows.append(row)
             switch row.wants {

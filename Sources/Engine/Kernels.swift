@@ -15,7 +15,9 @@ package enum Kernels {
     /// The names of the tables this CPU can run, the reference first and the fastest last.
     package static var runnable: [String] {
         var names: [String] = []
-        while let table = ck_runnable(names.count) { names.append(String(cString: table.pointee.name)) }
+        while let table = ck_runnable(names.count) {
+            names.append(String(cString: table.pointee.name))
+        }
         return names
     }
 

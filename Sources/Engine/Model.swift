@@ -52,7 +52,9 @@ extension ModelShape {
     /// Reads and bounds the sizes a file claims.
     package init(_ metadata: Metadata) throws(ModelError) {
         func size(_ key: String, atMost limit: Int) throws(ModelError) -> Int {
-            let value = try metadata.value(key) { m throws(StoreError) in Int(try m.uint32(forKey: key)) }
+            let value = try metadata.value(key) { m throws(StoreError) in
+                Int(try m.uint32(forKey: key))
+            }
             guard value > 0, value <= limit else {
                 throw .badMetadata("\(key) is \(value); it must be 1 to \(limit)")
             }

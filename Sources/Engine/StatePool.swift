@@ -54,6 +54,8 @@ package struct StatePool: ~Copyable {
     /// Puts back what `save` gave. `values`: [layers × inner].
     package func restore(_ slot: Int, _ values: [Float]) {
         precondition(values.count == stateCount, "a state of another model")
-        values.withUnsafeBufferPointer { state(slot).update(from: $0.baseAddress!, count: stateCount) }
+        values.withUnsafeBufferPointer {
+            state(slot).update(from: $0.baseAddress!, count: stateCount)
+        }
     }
 }

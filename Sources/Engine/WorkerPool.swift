@@ -24,7 +24,9 @@ package final class WorkerPool: Sendable {
     package init(threads: Int? = nil) {
         count = max(1, threads ?? CPUBudget.threads())
         shared = Shared()
-        for number in 1..<max(1, count) { shared.start(worker: number, oversubscribed: count > CPUBudget.threads()) }
+        for number in 1..<max(1, count) {
+            shared.start(worker: number, oversubscribed: count > CPUBudget.threads())
+        }
     }
 
     deinit { shared.stop(workers: count - 1) }
@@ -144,10 +146,12 @@ package func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
     pthread_sigmask(SIG_BLOCK, &all, &before)
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
     var thread = pthread_t()
-    let started = pthread_create(&thread, &attributes, { argument in
-        Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
-        return nil
-    }, Unmanaged.passRetained(Box(body)).toOpaque())
+    let started = pthread_create(
+        &thread, &attributes,
+        { argument in
+            Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
+            return nil
+        }, Unmanaged.passRetained(Box(body)).toOpaque())
     precondition(started == 0, "the system refuses to start a thread (error \(started))")
     pthread_setname_np(thread, String(name.prefix(15)))
 }

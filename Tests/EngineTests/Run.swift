@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+
+/// One conversation in slot 0, remembering everything it was given.
+final class Run {
+    private let evaluator: Evaluator
+    private let states: StatePool
+    private(set) var logits: [[Float]] = []
+    private(set) var hidden: [[Float]] = []
+
+    init(_ model: Model, kernels: String? = nil, threads: Int = 2) throws {
+        states = StatePool(slots: 1, shape: model.shape)
+        evaluator = Evaluator(
+            model: model, workers: WorkerPool(threads: threads), maxRows: 128,
+            kernels: kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels))
+    }
+
+    var state: [Float] { states.save(0) }
+    func restore(_ state: [Float]) { states.restore(0, state) }
+
+    func feed(_ tokens: [UInt32], wants: Wants) {
+        evaluator.run(tokens.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
+        for row in tokens.indices {
+            switch wants {
+            case .nothing: break
+            case .logits: logits.append(evaluator.withLogits(row: row) { Array($0) })
+            case .hidden: hidden.append(evaluator.withHidden(row: row) { Array($0) })
+            }
+        }
+    }
+
+    /// `count` most likely tokens after `prompt`, the lowest id on ties.
+    func greedy(after prompt: [UInt32], count: Int) -> [UInt32] {
+        feed(prompt, wants: .logits)
+        return (0..<count).map { _ in
+            let last = logits.last!
+            let best = UInt32(last.firstIndex(of: last.max()!)!)
+            feed([best], wants: .logits)
+            return best
+        }
+    }
+}

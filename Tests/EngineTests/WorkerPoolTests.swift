@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Synchronization
+import Testing
+
+@testable import Engine
+
+@Suite("The worker pool")
+struct WorkerPoolTests {
+    private final class Tally {
+        var runs: [UnsafeMutablePointer<Int>]
+        init(_ workers: Int) {
+            runs = (0..<workers).map { _ in
+                let count = UnsafeMutablePointer<Int>.allocate(capacity: 16)
+                count.initialize(repeating: 0, count: 16)
+                return count
+            }
+        }
+        deinit { for count in runs { count.deallocate() } }
+    }
+
+    private func run(_ regions: Int, on pool: WorkerPool) -> [Int] {
+        let tally = Tally(pool.count)
+        for _ in 0..<regions {
+            pool.run(Unmanaged.passUnretained(tally).toOpaque()) { context, worker in
+                Unmanaged<Tally>.fromOpaque(context).takeUnretainedValue().runs[worker].pointee += 1
+            }
+        }
+        return tally.runs.map(\.pointee)
+    }
+
+    @Test(
+        "every worker runs every region once, more workers than processors included",
+        arguments: [1, 2, 3, 8])
+    func everyRegion(_ workers: Int) {
+        #expect(
+            run(2_000, on: WorkerPool(threads: workers)) == .init(repeating: 2_000, count: workers))
+    }
+
+    @Test("workers that have gone to sleep wake up again")
+    func sleepers() {
+        let pool = WorkerPool(threads: 3)
+        for _ in 0..<5 {
+            #expect(run(10, on: pool) == [10, 10, 10])
+            usleep(20_000)
+        }
+    }
+
+    @Test("a pool that is let go ends its threads")
+    func ends() {
+        for _ in 0..<50 { _ = run(1, on: WorkerPool(threads: 4)) }
+    }
+
+    @Test(
+        "the cgroup's quota is rounded up to whole processors",
+        arguments: [
+            ("max 100000", nil), ("150000 100000", 2), ("100000 100000", 1), ("5000 100000", 1),
+            ("x", nil),
+        ])
+    func quota(_ text: String, _ expected: Int?) {
+        #expect(CPUBudget.quota(cpuMax: text) == expected)
+    }
+}
