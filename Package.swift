@@ -43,7 +43,8 @@ let package = Package(
             name: "CProtobufC", pkgConfig: "libprotobuf-c",
             providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CLinux"),
-        .target(name: "CKernels"),
+        // Optimised in debug builds too: vector code at -O0 would make every test crawl.
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
 
         // The rooms; docs/architecture.md says what each may know.

@@ -68,7 +68,8 @@ typedef struct ck_table {
     /// out[j] = int8 of y * a, a = 127 / max(max|y|, 1e-5), rounded half away from zero, clamped to ±127. n elements; pads
     /// the row with zeros to ck_padded_columns(n). scratch: n floats.
     void (*norm_quantise)(const float *x, size_t n, const float *_Nullable outer, float outer_eps,
-                          const float *_Nonnull const *weights, size_t count, const ck_quantised_row *out, float *scratch);
+                          const float *_Nonnull const *_Nonnull weights, size_t count, const ck_quantised_row *out,
+                          float *scratch);
 
     /// h[k] += y[k] * scale.
     void (*add_scaled)(float *h, const int32_t *y, float scale, size_t n);

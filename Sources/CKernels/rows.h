@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The float row operations, written once over vector.h and compiled once per instruction set: every .c file that defines
+// a table includes this under its own target attribute. CKernels.h says what each one computes; docs/kernels.md gives
+// the order of every sum.
+#pragma once
+#include "vector.h"
+
+#pragma clang assume_nonnull begin
+
+#define CK_INNER_EPSILON 1e-6f  // of every BitLinear's own norm, whatever the model's is (hgrnbit's fused kernel)
+
+/// 1 / sqrt(sum / n + eps).
+CK_INLINE float ck_inverse_rms(float sum, size_t n, float eps) {
+    return 1.0f / __builtin_elementwise_sqrt(sum / (float)n + eps);
+}
+
+/// Sum of squares.
+CK_INLINE float ck_squares(const float *x, size_t n) {
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 v = ck_load(x + k, left);
+        s[j] = ck_fma(v, v, s[j]);
+    });
+    return ck_join(s);
+}
+
+/// Writes sixteen quantised values that begin at element k, as far as the padded row goes.
+CK_INLINE void ck_put(const ck_quantised_row *out, size_t k, size_t padded, ck_i8 q) {
+    int8_t *p = out->values + ((k / 4) * out->rows + out->row) * 4;
+    const size_t step = (size_t)out->rows * 4;
+    if (padded - k >= CK_LANES) {
+        if (step == 4) {
+            __builtin_memcpy(p, &q, sizeof q);
+        } else {
+            for (size_t g = 0; g < 4; g++) __builtin_memcpy(p + g * step, (const char *)&q + 4 * g, 4);
+        }
+    } else {
+        for (size_t g = 0; g < (padded - k) / 4; g++) __builtin_memcpy(p + g * step, (const char *)&q + 4 * g, 4);
+    }
+}
+
+/// y = (x * r) * weight, quantised: a = 127 / max(max|y|, 1e-5), q = y * a rounded half away from zero.
+/// |y * a| is at most 127 (1 + 2^-23), which rounds to 127, so there is nothing to clamp; NaN becomes 0.
+CK_INLINE void ck_quantise(const float *x, size_t n, float r, const float *weight, const ck_quantised_row *out) {
+    ck_f32 m[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 y = ck_load(x + k, left) * r * ck_load(weight + k, left);
+        m[j] = ck_max(ck_abs(y), m[j]);
+    });
+    const float largest = ck_max_lanes(ck_max(ck_max(m[0], m[1]), ck_max(m[2], m[3])));
+    const float a = 127.0f / (largest > 1e-5f ? largest : 1e-5f);
+    const size_t padded = ck_padded_columns(n);
+    ck_i32 sum[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 y = ck_load(x + k, left) * r * ck_load(weight + k, left) * a;
+        // The largest float below one half, with y's sign: adding a true half would round 0.49999997 up.
+        const ck_f32 half = (ck_f32)((ck_i32)ck_all(0.49999997f) | ((ck_i32)y & (int32_t)0x80000000u));
+        const ck_i32 q = __builtin_convertvector(ck_select(y == y, y + half, ck_all(0)), ck_i32);
+        sum[j] += q;
+        ck_put(out, k, padded, __builtin_convertvector(q, ck_i8));
+    });
+    const size_t end = (n + CK_LANES - 1) / CK_LANES * CK_LANES;
+    for (size_t k = end; k < padded; k += 4) {
+        __builtin_memset(out->values + ((k / 4) * out->rows + out->row) * 4, 0, 4);
+    }
+    *out->inverse = a;
+    *out->sum = ck_sum_ints((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+static void ck_row_norm_quantise(const float *x, size_t n, const float *_Nullable outer, float outer_eps,
+                                 const float *_Nonnull const *_Nonnull weights, size_t count,
+                                 const ck_quantised_row *out, float *scratch) {
+    float squares = ck_squares(x, n);
+    if (outer) {
+        const float r = ck_inverse_rms(squares, n, outer_eps);
+        ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+        CK_SWEEP(n, {
+            const ck_f32 v = ck_load(x + k, left) * r * ck_load(outer + k, left);
+            s[j] = ck_fma(v, v, s[j]);
+            ck_store(scratch + k, left, v);
+        });
+        squares = ck_join(s);
+        x = scratch;
+    }
+    const float r = ck_inverse_rms(squares, n, CK_INNER_EPSILON);
+    for (size_t w = 0; w < count; w++) ck_quantise(x, n, r, weights[w], &out[w]);
+}
+
+static void ck_row_gated_norm_quantise(const int32_t *yg, float sg, size_t n, const float *gate_norm, float eps,
+                                       const float *gate, const float *weight, const ck_quantised_row *out,
+                                       float *scratch) {
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 g = ck_load_int(yg + k, left) * sg;
+        s[j] = ck_fma(g, g, s[j]);
+    });
+    const float r = ck_inverse_rms(ck_join(s), n, eps);
+    ck_f32 t[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 g = ck_load_int(yg + k, left) * sg;
+        const ck_f32 o = g * r * ck_load(gate_norm + k, left) * ck_load(gate + k, left);
+        t[j] = ck_fma(o, o, t[j]);
+        ck_store(scratch + k, left, o);
+    });
+    ck_quantise(scratch, n, ck_inverse_rms(ck_join(t), n, CK_INNER_EPSILON), weight, out);
+}
+
+static void ck_row_swiglu_quantise(const int32_t *y, float scale, size_t n, const float *weight,
+                                   const ck_quantised_row *out, float *scratch) {
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 u = ck_silu(ck_load_int(y + k, left) * scale) * (ck_load_int(y + n + k, left) * scale);
+        s[j] = ck_fma(u, u, s[j]);
+        ck_store(scratch + k, left, u);
+    });
+    ck_quantise(scratch, n, ck_inverse_rms(ck_join(s), n, CK_INNER_EPSILON), weight, out);
+}
+
+static void ck_row_norm(const float *x, size_t n, const float *weight, float eps, float *out) {
+    const float r = ck_inverse_rms(ck_squares(x, n), n, eps);
+    CK_SWEEP(n, { ck_store(out + k, left, ck_load(x + k, left) * r * ck_load(weight + k, left)); });
+}
+
+static void ck_row_add_scaled(float *h, const int32_t *y, float scale, size_t n) {
+    CK_SWEEP(n, { ck_store(h + k, left, ck_load(h + k, left) + ck_load_int(y + k, left) * scale); });
+}
+
+static void ck_row_scale(float *out, const int32_t *y, float scale, size_t n) {
+    CK_SWEEP(n, { ck_store(out + k, left, ck_load_int(y + k, left) * scale); });
+}
+
+static void ck_row_recurrence(const int32_t *yi, float si, const int32_t *yf, float sf, const float *_Nullable bound,
+                              float *state, float *out, size_t n) {
+    CK_SWEEP(n, {
+        ck_f32 f = ck_sigmoid(ck_load_int(yf + k, left) * sf);
+        if (bound) {
+            const ck_f32 b = ck_load(bound + k, left);
+            f = b + (1.0f - b) * f;
+        }
+        const ck_f32 v = ck_silu(ck_load_int(yi + k, left) * si) * (1.0f - f);
+        const ck_f32 h = f * ck_load(state + k, left) + v;
+        ck_store(state + k, left, h);
+        ck_store(out + k, left, ck_silu(h));
+    });
+}
+
+static void ck_row_widen_f16(const uint16_t *in, size_t n, float *out) {
+    for (size_t k = 0; k < n; k++) {
+        const uint32_t sign = (uint32_t)(in[k] & 0x8000) << 16, rest = (uint32_t)(in[k] & 0x7fff) << 13;
+        float f;
+        uint32_t bits = rest;
+        __builtin_memcpy(&f, &bits, 4);
+        f *= 0x1p112f;  // moves the exponent, subnormals included
+        __builtin_memcpy(&bits, &f, 4);
+        bits = sign | (rest >= 0x0f800000u ? rest | 0x7f800000u : bits);
+        __builtin_memcpy(out + k, &bits, 4);
+    }
+}
+
+static void ck_row_widen_bf16(const uint16_t *in, size_t n, float *out) {
+    for (size_t k = 0; k < n; k++) {
+        const uint32_t bits = (uint32_t)in[k] << 16;
+        __builtin_memcpy(out + k, &bits, 4);
+    }
+}
+
+static size_t ck_row_argmax(const float *x, size_t n) {
+    const ck_f32 lowest = ck_all(-__builtin_inff());
+    ck_f32 m[4] = {lowest, lowest, lowest, lowest};
+    size_t at = 0;
+    for (; at + 64 <= n; at += 64) {
+        for (size_t j = 0; j < 4; j++) m[j] = ck_max(ck_load(x + at + 16 * j, 16), m[j]);
+    }
+    float largest = ck_max_lanes(ck_max(ck_max(m[0], m[1]), ck_max(m[2], m[3])));
+    for (; at < n; at++) largest = x[at] > largest ? x[at] : largest;
+    // A second look for its place: cheaper than carrying places through the first.
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16) {
+        if (__builtin_reduce_or(ck_load(x + k, 16) == largest)) break;
+    }
+    for (; k < n; k++) {
+        if (x[k] == largest) return k;
+    }
+    return 0;  // nothing but NaN
+}
+
+static float ck_row_sum_exp(const float *x, size_t n, float shift) {
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        ck_f32 e = ck_exp_any(ck_load(x + k, left) - shift);
+        if (left < CK_LANES) {
+            const ck_i32 place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+            e = ck_select(place < (int32_t)left, e, ck_all(0));
+        }
+        s[j] += e;
+    });
+    return ck_join(s);
+}
+
+static void ck_row_exp_shifted(const float *x, size_t n, float shift, float *out) {
+    CK_SWEEP(n, { ck_store(out + k, left, ck_exp_any(ck_load(x + k, left) - shift)); });
+}
+
+static size_t ck_row_select_at_least(const float *x, size_t n, float threshold, uint32_t *out, size_t capacity) {
+    size_t found = 0;
+    for (size_t k = 0; k < n; k += CK_LANES) {
+        const size_t end = n - k < CK_LANES ? n : k + CK_LANES;
+        if (end - k == CK_LANES && !__builtin_reduce_or(ck_load(x + k, CK_LANES) >= threshold)) continue;
+        for (size_t i = k; i < end; i++) {
+            if (!(x[i] >= threshold)) continue;
+            if (found < capacity) out[found] = (uint32_t)i;
+            found++;
+        }
+    }
+    return found;
+}
+
+static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
+    ck_u64 s[4] = {{0}, {0}, {0}, {0}};
+    size_t at = 0;
+    for (; at + 256 <= count; at += 256) {
+        for (size_t j = 0; j < 4; j++) {
+            __builtin_prefetch(bytes + at + 4096 + 64 * j);
+            ck_u64 v;
+            __builtin_memcpy(&v, bytes + at + 64 * j, sizeof v);
+            s[j] += v;
+        }
+    }
+    for (; at + 64 <= count; at += 64) {
+        ck_u64 v;
+        __builtin_memcpy(&v, bytes + at, sizeof v);
+        s[0] += v;
+    }
+    return __builtin_reduce_add((s[0] + s[1]) + (s[2] + s[3]));
+}
+
+/// The row operations' part of a table.
+#define CK_ROW_OPERATIONS                                                                                      \
+    .norm_quantise = ck_row_norm_quantise, .add_scaled = ck_row_add_scaled, .scale = ck_row_scale,             \
+    .recurrence = ck_row_recurrence, .gated_norm_quantise = ck_row_gated_norm_quantise,                        \
+    .swiglu_quantise = ck_row_swiglu_quantise, .norm = ck_row_norm, .widen_f16 = ck_row_widen_f16,             \
+    .widen_bf16 = ck_row_widen_bf16, .argmax = ck_row_argmax, .sum_exp = ck_row_sum_exp,                       \
+    .exp_shifted = ck_row_exp_shifted, .select_at_least = ck_row_select_at_least, .read_all = ck_row_read_all
+
+#pragma clang assume_nonnull end
