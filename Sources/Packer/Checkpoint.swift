@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+package import SystemPackage
+
+/// A checkpoint in Hugging Face layout: config.json, and model.safetensors or shards with their index.
+///
+/// Opening checks everything but the values: which tensors there are, their shapes and types. Data
+/// is mapped, read when asked for, and let go tensor by tensor.
+package final class Checkpoint: Sendable {
+    package let directory: FilePath
+    package let config: CheckpointConfig
+    private let tensors: [ByteString: CheckpointTensor]
+
+    /// Room for a config.json or index with a lot of commentary.
+    static let jsonLimit = 16 << 20
+
+    package init(directory: FilePath) throws(PackError) {
+        self.directory = directory
+        let configPath = directory.appending("config.json")
+        guard MappedInput.exists(configPath) else {
+            throw .noCheckpoint(directory.string, why: "config.json is missing")
+        }
+        config = try CheckpointConfig(try Self.json(configPath), file: configPath.string)
+        tensors = try Self.open(directory)
+        try check()
+    }
+
+    /// The tensor called `name` in the checkpoint's own naming. The head of a tied model is its
+    /// embedding.
+    package func tensor(named name: String) throws(PackError) -> CheckpointTensor {
+        if let tensor = tensors[ByteString(name)] { return tensor }
+        if config.tieWordEmbeddings, name == "lm_head.weight" {
+            return try tensor(named: "model.embeddings.weight")
+        }
+        throw .missingTensors([name])
+    }
+
+    /// Bytes of all tensors as stored.
+    package var byteCount: Int { tensors.values.reduce(0) { $0 + $1.entry.byteCount } }
+    /// Number of weights stored.
+    package var parameterCount: Int { tensors.values.reduce(0) { $0 + $1.count } }
+
+    /// Reads a JSON file of a checkpoint.
+    static func json(_ path: FilePath, limit: Int = jsonLimit) throws(PackError) -> JSON {
+        do {
+            return try JSON(parsing: try MappedInput.read(path, limit: limit))
+        } catch let error as JSONError {
+            throw .malformed(file: path.string, what: "byte \(error.offset): \(error.what)")
+        } catch let error as PackError {
+            throw error
+        } catch {
+            throw .malformed(file: path.string, what: "\(error)")
+        }
+    }
+
+    // MARK: - Files
+
+    private static func open(
+        _ directory: FilePath
+    ) throws(PackError) -> [ByteString: CheckpointTensor] {
+        let single = directory.appending("model.safetensors")
+        if MappedInput.exists(single) {
+            let file = try SafetensorsFile(path: single)
+            return Dictionary(
+                uniqueKeysWithValues: file.entries.map {
+                    (ByteString($0.name), CheckpointTensor($0, in: file))
+                })
+        }
+        let index = directory.appending("model.safetensors.index.json")
+        if MappedInput.exists(index) { return try openShards(index, in: directory) }
+        let old = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first {
+            MappedInput.exists(directory.appending($0))
+        }
+        if let old {
+            throw .noCheckpoint(
+                directory.string,
+                why: "there is only \(old), a Python pickle, which is not read because reading it "
+                    + "runs code. Convert to safetensors first, where you trust it: python3 -c "
+                    + "\"from transformers import AutoModelForCausalLM as M; "
+                    + "M.from_pretrained('.', torch_dtype='auto').save_pretrained('converted', "
+                    + "safe_serialization=True)\"")
+        }
+        throw .noCheckpoint(
+            directory.string,
+            why: "neither model.safetensors nor model.safetensors.index.json is there")
+    }
+
+    private static func openShards(
+        _ index: FilePath, in directory: FilePath
+    ) throws(PackError) -> [ByteString: CheckpointTensor] {
+        func broken(_ what: String) -> PackError { .malformed(file: index.string, what: what) }
+        guard let map = try json(index)["weight_map"]?.members else {
+            throw broken("weight_map is missing")
+        }
+        var shards: [ByteString: SafetensorsFile] = [:]
+        var tensors: [ByteString: CheckpointTensor] = [:]
+        for member in map {
+            guard let shard = member.value.string else {
+                throw broken("\(member.name.prefix(200)) names no file")
+            }
+            let file: SafetensorsFile
+            if let open = shards[ByteString(shard)] {
+                file = open
+            } else {
+                guard shards.count < 4096 else { throw broken("more than 4096 shards") }
+                guard isInside(shard) else {
+                    throw broken(
+                        "weight_map leads out of the directory: \"\(shard.prefix(200))\"")
+                }
+                file = try SafetensorsFile(path: directory.appending(shard))
+                shards[ByteString(shard)] = file
+            }
+            guard let entry = file[member.name] else {
+                throw broken("\(member.name.prefix(200)) is not in \(shard.prefix(200))")
+            }
+            tensors[ByteString(member.name)] = CheckpointTensor(entry, in: file)
+        }
+        // A shard may not smuggle in what the index does not place there.
+        for file in shards.values {
+            let strays = file.entries.filter { entry in
+                tensors[ByteString(entry.name)]?.file !== file
+            }
+            guard strays.isEmpty else {
+                throw broken(
+                    "\(file.path.string) holds \(strays.count) tensors the index does not place "
+                        + "there, \(strays[0].name.prefix(200)) first")
+            }
+        }
+        return tensors
+    }
+
+    /// A relative path without "..": symbolic links are the user's own (a download cache is made of
+    /// them).
+    private static func isInside(_ path: String) -> Bool {
+        let path = FilePath(path)
+        return !path.string.utf8.contains(0) && path.isRelative && !path.components.isEmpty
+            && path.components.allSatisfy { $0.kind == .regular }
+    }
+
+    // MARK: - Contents
+
+    /// Every tensor of the architecture, no other, each of the right shape and a float type.
+    private func check() throws(PackError) {
+        var known: Set<ByteString> = []
+        var missing: [String] = []
+        for role in config.roles {
+            known.insert(ByteString(role.name))
+            guard let tensor = tensors[ByteString(role.name)] else {
+                if !(config.tieWordEmbeddings && role.name == "lm_head.weight") {
+                    missing.append(role.name)
+                }
+                continue
+            }
+            guard tensor.type.isFloat else {
+                throw .wrongType(tensor: role.name, found: tensor.type.rawValue)
+            }
+            guard tensor.shape == role.shape else {
+                throw .wrongShape(tensor: role.name, expected: role.shape, found: tensor.shape)
+            }
+        }
+        guard missing.isEmpty else { throw .missingTensors(missing) }
+        let extra = tensors.values.map(\.name).filter { !known.contains(ByteString($0)) }
+        guard extra.isEmpty else { throw .unexpectedTensors(extra.sorted()) }
+        try checkTie()
+    }
+
+    /// A tied model may store its head again, as long as it is the same.
+    private func checkTie() throws(PackError) {
+        guard config.tieWordEmbeddings, let head = tensors[ByteString("lm_head.weight")],
+            let embedding = tensors[ByteString("model.embeddings.weight")]
+        else { return }
+        guard head.type == embedding.type, head.bytes.count == embedding.bytes.count,
+            let left = head.bytes.baseAddress, let right = embedding.bytes.baseAddress,
+            memcmp(left, right, head.bytes.count) == 0
+        else {
+            throw .tensor(
+                "lm_head.weight",
+                what: "it differs from model.embeddings.weight although tie_word_embeddings is "
+                    + "true; set it to false to keep both")
+        }
+        head.release()
+        embedding.release()
+    }
+}

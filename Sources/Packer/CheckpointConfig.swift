@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// config.json of an HGRNBit checkpoint, its defaults filled in and its limits checked.
+package struct CheckpointConfig: Sendable, Equatable {
+    package var vocabularySize = 32000
+    /// D
+    package var hiddenSize = 2048
+    /// L
+    package var layerCount = 24
+    package var headCount = 1
+    package var expandRatio = 1.0
+    package var useLowerBound = true
+    package var hiddenRatio = 4.0
+    /// I; already computed where the file leaves it null.
+    package var intermediateSize = 5632
+    package var contextLength = 2048
+    package var epsilon: Float = 1e-6
+    package var bos: Int? = 1
+    package var eos: Int? = 2
+    package var padding: Int?
+    package var tieWordEmbeddings = false
+    /// `_name_or_path`, if the file has one.
+    package var name: String?
+
+    /// E = int(D · expand_ratio): the width of the recurrence.
+    package var innerSize: Int { Int(Double(hiddenSize) * expandRatio) }
+
+    package init() {}
+
+    /// Reads and checks config.json. `file` is its name, for messages.
+    package init(_ json: JSON, file: String) throws(PackError) {
+        guard json.members != nil else {
+            throw .malformed(file: file, what: "it is \(json.kind), not an object")
+        }
+        let reader = ConfigReader(json: json, file: file)
+        try Self.refuseForeign(reader)
+        vocabularySize = try reader.size("vocab_size", default: 32000, limit: 1 << 22)
+        hiddenSize = try reader.size("hidden_size", default: 2048, limit: 1 << 16)
+        layerCount = try reader.size("num_hidden_layers", default: 24, limit: 1 << 10)
+        headCount = try reader.size("num_heads", default: 1, limit: 1 << 16)
+        contextLength = try reader.size(
+            "max_position_embeddings", default: 2048, limit: Int(Int32.max))
+        expandRatio = try reader.number("expand_ratio", default: 1, in: 0.001...64)
+        useLowerBound = try reader.flag("use_lower_bound", default: true)
+        hiddenRatio = try reader.number("hidden_ratio", default: 4, in: 0.001...1024)
+        epsilon = Float(try reader.number("rms_norm_eps", default: 1e-6, in: 1e-12...1))
+        tieWordEmbeddings = try reader.flag("tie_word_embeddings", default: false)
+        bos = try reader.token("bos_token_id", default: 1)
+        eos = try reader.token("eos_token_id", default: 2)
+        padding = try reader.token("pad_token_id", default: nil)
+        name = json["_name_or_path"]?.string
+
+        if reader.isAbsent("intermediate_size") {
+            let size = Int(Double(hiddenSize) * hiddenRatio * 2 / 3)
+            intermediateSize = (size + 255) / 256 * 256
+        } else {
+            intermediateSize = try reader.size("intermediate_size", default: 0, limit: 1 << 20)
+        }
+        try checkWidths(file)
+    }
+
+    private func checkWidths(_ file: String) throws(PackError) {
+        func refuse(_ what: String) -> PackError { .unsupported(file: file, what: what) }
+        guard (1...1 << 20).contains(intermediateSize) else {
+            throw refuse("the intermediate size comes to \(intermediateSize)")
+        }
+        guard hiddenSize % headCount == 0 else {
+            throw refuse(
+                "hidden_size \(hiddenSize) is not divisible by num_heads \(headCount)")
+        }
+        guard (1...1 << 17).contains(innerSize) else {
+            throw refuse("expand_ratio \(expandRatio) makes the recurrence \(innerSize) wide")
+        }
+        guard innerSize % headCount == 0 else {
+            throw refuse(
+                "the recurrence's width \(innerSize) is not divisible by num_heads \(headCount)")
+        }
+        // Upstream fails too: lower_bounds is [L, D], the gate [., E].
+        if innerSize != hiddenSize, useLowerBound, layerCount > 1 {
+            throw refuse(
+                "expand_ratio \(expandRatio) with use_lower_bound is not defined: the lower "
+                    + "bounds are \(hiddenSize) wide, the gates \(innerSize)")
+        }
+        for (rows, columns) in [
+            (vocabularySize, hiddenSize), (2 * intermediateSize, hiddenSize),
+            (innerSize, hiddenSize),
+        ] where rows * columns > 1 << 31 {
+            throw refuse("a matrix of \(rows) x \(columns) is beyond anything published")
+        }
+    }
+
+    /// Everything that makes a model another architecture, refused by name.
+    private static func refuseForeign(_ reader: ConfigReader) throws(PackError) {
+        func refuse(_ what: String) -> PackError { .unsupported(file: reader.file, what: what) }
+        let type = try reader.text("model_type", default: "hgrn_bit")
+        guard type == "hgrn_bit" else {
+            throw refuse("model_type is \"\(type.prefix(80))\"; only \"hgrn_bit\" is read")
+        }
+        if let value = reader.json["architectures"], !value.isNull {
+            let names = value.array?.compactMap(\.string)
+            guard let names, names.contains("HGRNBitForCausalLM") || names.isEmpty else {
+                throw refuse(
+                    "architectures is \(names?.description.prefix(200) ?? "no list of names"); "
+                        + "only HGRNBitForCausalLM is read")
+            }
+        }
+        let mode = try reader.text("attn_mode", default: "fused_recurrent")
+        guard mode == "fused_recurrent" else {
+            throw refuse(
+                "attn_mode is \"\(mode.prefix(80))\"; only \"fused_recurrent\" is defined")
+        }
+        if try reader.flag("use_short_conv", default: false) {
+            throw refuse(
+                "use_short_conv is true; the original code fails on such models "
+                    + "(ShortConvolution.forward is called with an argument it does not take), "
+                    + "so there is nothing to agree with")
+        }
+    }
+}
+
+/// Typed access to config.json's members; null counts as absent.
+private struct ConfigReader {
+    let json: JSON
+    let file: String
+
+    func isAbsent(_ name: String) -> Bool { json[name]?.isNull ?? true }
+
+    func wrong(_ name: String, _ wanted: String) -> PackError {
+        .malformed(file: file, what: "\(name) is \(describe(name)); it must be \(wanted)")
+    }
+
+    private func describe(_ name: String) -> String {
+        switch json[name] {
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
+        case .string(let text): "\"\(text.prefix(80))\""
+        case .some(let value): value.kind
+        case nil: "absent"
+        }
+    }
+
+    func size(_ name: String, default value: Int, limit: Int) throws(PackError) -> Int {
+        if isAbsent(name) { return value }
+        guard let size = json[name]?.integer, (1...limit).contains(size) else {
+            throw wrong(name, "a whole number from 1 to \(limit)")
+        }
+        return size
+    }
+
+    func number(
+        _ name: String, default value: Double, in range: ClosedRange<Double>
+    ) throws(PackError) -> Double {
+        if isAbsent(name) { return value }
+        guard let number = json[name]?.number, range.contains(number) else {
+            throw wrong(name, "a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
+    func flag(_ name: String, default value: Bool) throws(PackError) -> Bool {
+        if isAbsent(name) { return value }
+        guard let flag = json[name]?.bool else { throw wrong(name, "true or false") }
+        return flag
+    }
+
+    func text(_ name: String, default value: String) throws(PackError) -> String {
+        if isAbsent(name) { return value }
+        guard let text = json[name]?.string else { throw wrong(name, "a string") }
+        return text
+    }
+
+    /// A token id; a list of them (some end-of-text ids) gives its first. An explicit null is none.
+    func token(_ name: String, default value: Int?) throws(PackError) -> Int? {
+        guard let given = json[name] else { return value }
+        if given.isNull { return nil }
+        let first = given.array?.first ?? given
+        guard let id = first.integer, (0...Int(Int32.max)).contains(id) else {
+            throw wrong(name, "a token id")
+        }
+        return id
+    }
+}
