@@ -8,6 +8,17 @@ const ck_table *ck_runnable(size_t i) {
     const ck_table *runnable[8];
     size_t count = 0;
     runnable[count++] = &ck_scalar;
+#if defined(__x86_64__)
+    // These ask about the operating system too: whether it saves the wider registers.
+    __builtin_cpu_init();
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi") &&
+                       __builtin_cpu_supports("bmi2");
+    if (avx512) runnable[count++] = &ck_avx512vnni;
+    if (avx512 && __builtin_cpu_supports("avx512vbmi")) runnable[count++] = &ck_avx512vbmi;
+#endif
     return i < count ? runnable[i] : NULL;
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-512 with VNNI and VBMI (Ice Lake, Zen 4 and later): b mod 81 goes through one table of 81 bytes, which answers
+// with four digits in two bits each.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#pragma clang attribute push(                                                                                 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,bmi,bmi2"))), \
+    apply_to = function)
+
+#include "rows.h"
+#include "tables.h"
+
+#define CK_FOUR(v) (uint8_t)((v) % 3 | (v) / 3 % 3 << 2 | (v) / 9 % 3 << 4 | (v) / 27 % 3 << 6)
+#define CK_NINE(v) CK_FOUR(v), CK_FOUR(v + 1), CK_FOUR(v + 2), CK_FOUR(v + 3), CK_FOUR(v + 4), CK_FOUR(v + 5), \
+    CK_FOUR(v + 6), CK_FOUR(v + 7), CK_FOUR(v + 8)
+/// d0 + 3 d1 + 9 d2 + 27 d3 -> d0 | d1 << 2 | d2 << 4 | d3 << 6.
+static const uint8_t ck_fours[128] __attribute__((aligned(64))) = {
+    CK_NINE(0), CK_NINE(9), CK_NINE(18), CK_NINE(27), CK_NINE(36), CK_NINE(45), CK_NINE(54), CK_NINE(63), CK_NINE(72)};
+
+/// v mod m for v < 3m: of v, v - m and v - 2m the ones below zero wrap round to large values.
+CK_INLINE __m512i ck_mod(__m512i v, int m) {
+    const __m512i less = _mm512_sub_epi8(v, _mm512_set1_epi8((char)m));
+    const __m512i lesser = _mm512_sub_epi8(v, _mm512_set1_epi8((char)(2 * m)));
+    return _mm512_min_epu8(v, _mm512_min_epu8(less, lesser));
+}
+
+CK_INLINE __m512i ck_look_up(__m512i v) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(ck_fours), v, _mm512_load_si512(ck_fours + 64));
+}
+
+#define CK_WEIGHT(p) ((p) < 4 ? 1 << 2 * (p) : 81)
+CK_INLINE void ck_planes(__m512i b, __m512i *plane) {
+    const __m512i v = ck_mod(b, 81), four = ck_look_up(v);
+    for (int p = 0; p < 4; p++) plane[p] = _mm512_and_si512(four, _mm512_set1_epi8((char)(3 << 2 * p)));
+    plane[4] = _mm512_sub_epi8(b, v);  // 81 d4
+}
+
+CK_INLINE void ck_digits(__m512i b, __m512i *digit) {
+    const __m512i v = ck_mod(b, 81), four = ck_look_up(v), low = _mm512_set1_epi8(3);
+    digit[0] = _mm512_and_si512(four, low);
+    for (int p = 1; p < 4; p++) digit[p] = _mm512_and_si512(_mm512_srli_epi16(four, (unsigned)(2 * p)), low);
+    digit[4] = _mm512_and_si512(_mm512_sub_epi8(b, v), low);  // 81 & 3 = 1, 162 & 3 = 2
+}
+
+#include "avx512.h"
+
+const ck_table ck_avx512vbmi = {
+    .name = "avx512vbmi", .matmul = ck_matmul, .dot_peak = ck_dot_peak, CK_ROW_OPERATIONS};
+
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-512 with VNNI but without VBMI (Cascade Lake, Cooper Lake): digits come off one by one, b mod 81, mod 27, mod 9;
+// the differences are the upper planes in place, and the last two digits go through tables of nine.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#pragma clang attribute push(                                                                      \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,bmi,bmi2"))), \
+    apply_to = function)
+
+#include "rows.h"
+#include "tables.h"
+
+/// v mod m for v < 3m: of v, v - m and v - 2m the ones below zero wrap round to large values.
+CK_INLINE __m512i ck_mod(__m512i v, int m) {
+    const __m512i less = _mm512_sub_epi8(v, _mm512_set1_epi8((char)m));
+    const __m512i lesser = _mm512_sub_epi8(v, _mm512_set1_epi8((char)(2 * m)));
+    return _mm512_min_epu8(v, _mm512_min_epu8(less, lesser));
+}
+
+/// Sixteen bytes as a table, indexed by bytes below 16.
+#define CK_TABLE(...) _mm512_broadcast_i32x4(_mm_setr_epi8(__VA_ARGS__))
+
+#define CK_WEIGHT(p) ((p) < 2 ? 1 : (p) == 2 ? 9 : (p) == 3 ? 27 : 81)
+CK_INLINE void ck_planes(__m512i b, __m512i *plane) {
+    const __m512i v4 = ck_mod(b, 81), v3 = ck_mod(v4, 27), v2 = ck_mod(v3, 9);
+    plane[0] = _mm512_shuffle_epi8(CK_TABLE(0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0), v2);
+    plane[1] = _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0), v2);
+    plane[2] = _mm512_sub_epi8(v3, v2);
+    plane[3] = _mm512_sub_epi8(v4, v3);
+    plane[4] = _mm512_sub_epi8(b, v4);
+}
+
+CK_INLINE void ck_digits(__m512i b, __m512i *digit) {
+    ck_planes(b, digit);
+    const __m512i low = _mm512_set1_epi8(3);
+    digit[2] = _mm512_and_si512(digit[2], low);  // 9 & 3 = 1, 18 & 3 = 2
+    // 27 is 16 + 11 and 54 is 48 + 6.
+    digit[3] = _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0), digit[3]);
+    digit[4] = _mm512_and_si512(digit[4], low);  // 81 & 3 = 1, 162 & 3 = 2
+}
+
+#include "avx512.h"
+
+const ck_table ck_avx512vnni = {
+    .name = "avx512vnni", .matmul = ck_matmul, .dot_peak = ck_dot_peak, CK_ROW_OPERATIONS};
+
+#pragma clang attribute pop
+#endif

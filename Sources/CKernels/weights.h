@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the register kernels of all instruction sets share.
+#pragma once
+#include "vector.h"
+
+/// How far ahead of the products weights are asked for, in bytes; less than this is harmful on two threads.
+enum { CK_PREFETCH_AHEAD = 4096 };
+
+/// Asks for weights to come. May point past the matrix: a prefetch never faults.
+CK_INLINE void ck_prefetch(const uint8_t *_Nonnull w) { __builtin_prefetch(w + CK_PREFETCH_AHEAD, 0, 3); }
+
+// A plane left in its place in the byte makes a sum that is a multiple of 9, 27 or 81, and an exact division by an odd
+// number is a multiplication by its inverse modulo 2^32.
+#define CK_INVERSE_9 ((int32_t)0x38e38e39u)
+#define CK_INVERSE_27 ((int32_t)0x684bda13u)
+#define CK_INVERSE_81 ((int32_t)0x781948b1u)

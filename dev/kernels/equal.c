@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Compares every table this CPU can run with the scalar one, bit for bit, over random shapes. A plain C program, so that
+// dev/check-aarch64 can run it under an emulator where there is no Swift. Tests/KernelTests says the same and more.
+#include "CKernels.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t seed = 0x9e3779b97f4a7c15u;
+static unsigned passed, failed;
+
+static uint32_t next(void) {
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return (uint32_t)(seed >> 32);
+}
+static size_t below(size_t n) { return next() % n; }
+static float uniform(void) { return (float)(int32_t)next() * 0x1p-31f; }
+
+static void *room(size_t bytes) {
+    void *p = malloc(bytes + 64);
+    if (!p) abort();
+    memset(p, 0x5a, bytes + 64);
+    return p;
+}
+
+static void check(const char *table, const char *what, size_t n, const void *a, const void *b, size_t bytes) {
+    if (memcmp(a, b, bytes) == 0) {
+        passed++;
+    } else {
+        failed++;
+        printf("%s: %s differs from scalar at size %zu\n", table, what, n);
+    }
+}
+
+static void products(const ck_table *table) {
+    for (int round = 0; round < 60; round++) {
+        const size_t rows = 1 + below(70), columns = 1 + below(round % 4 ? 150 : 900);
+        const size_t T = round < 24 ? (size_t)round + 1 : 1 + below(40);
+        const size_t padded = ck_padded_columns(columns), stride = ck_tiles(rows) * 16 + below(9);
+        const size_t bytes = ck_packed_bytes(rows, columns);
+        uint8_t *packed = room(bytes);
+        const int extreme = round % 5 == 0;
+        for (size_t i = 0; i < bytes; i++) packed[i] = extreme ? (round % 2 ? 242 : 0) : (uint8_t)below(243);
+        int8_t *values = room(T * padded);
+        int32_t *sums = room(T * 4), *a = room(T * stride * 4), *b = room(T * stride * 4);
+        for (size_t t = 0; t < T; t++) {
+            const size_t first = t / CK_BLOCK * CK_BLOCK, n = T - first < CK_BLOCK ? T - first : CK_BLOCK;
+            sums[t] = 0;
+            for (size_t k = 0; k < padded; k++) {
+                const int v = k >= columns ? 0 : extreme ? (round % 3 ? 127 : -127) : (int)below(255) - 127;
+                values[first * padded + (k / 4 * n + t - first) * 4 + k % 4] = (int8_t)v;
+                sums[t] += v;
+            }
+        }
+        const size_t middle = below(ck_tiles(rows) + 1);
+        ck_scalar.matmul(packed, columns, 0, ck_tiles(rows), values, sums, T, a, stride);
+        table->matmul(packed, columns, 0, middle, values, sums, T, b, stride);
+        table->matmul(packed, columns, middle, ck_tiles(rows), values, sums, T, b, stride);
+        check(table->name, "matmul", T, a, b, T * stride * 4);
+        free(packed), free(values), free(sums), free(a), free(b);
+    }
+}
+
+/// Room for one table's answers about rows of n.
+typedef struct answers {
+    int8_t *values;
+    float *x, *y, inverse[3];
+    int32_t sums[3];
+} answers;
+
+static void rows(const ck_table *table) {
+    for (int round = 0; round < 120; round++) {
+        const size_t n = round < 70 ? (size_t)round + 1 : 1 + below(round % 3 ? 500 : 7000), padded = ck_padded_columns(n);
+        const size_t bytes = 3 * 8 * padded;
+        float *x = room(n * 4), *w[3] = {room(n * 4), room(n * 4), room(n * 4)}, *scratch = room(n * 4);
+        int32_t *yi = room(2 * n * 4), *yf = room(n * 4);
+        uint16_t *half = room(n * 2);
+        const float size = round % 4 ? 4 : round % 8 ? 1e-20f : 1e18f;
+        for (size_t k = 0; k < n; k++) {
+            x[k] = uniform() * size;
+            for (int i = 0; i < 3; i++) w[i][k] = uniform();
+            yi[k] = (int32_t)below(20001) - 10000, yi[n + k] = (int32_t)next(), yf[k] = (int32_t)next();
+            half[k] = (uint16_t)next();
+        }
+        answers a[2];
+        uint32_t picked[2][64];
+        const size_t block = 1 + below(8), row = below(block);
+        for (int i = 0; i < 2; i++) {
+            a[i] = (answers){.values = room(bytes), .x = room(n * 4), .y = room(n * 4)};
+            memcpy(a[i].x, x, n * 4);
+        }
+#define BOTH(...)                                      \
+    for (int i = 0; i < 2; i++) {                      \
+        const ck_table *t = i ? table : &ck_scalar;    \
+        __VA_ARGS__                                    \
+    }
+#define SAME(what, field, bytes) check(table->name, what, n, a[0].field, a[1].field, bytes)
+#define ROW(j) {a[i].values + (j) * 8 * padded, (uint32_t)block, (uint32_t)row, &a[i].inverse[j], &a[i].sums[j]}
+#define QUANTISED(what, ...)                                       \
+    BOTH(const ck_quantised_row out[3] = {ROW(0), ROW(1), ROW(2)}; (void)out; __VA_ARGS__) \
+    SAME(what, values, bytes);                                     \
+    SAME(what, inverse, sizeof a[0].inverse);                      \
+    SAME(what, sums, sizeof a[0].sums)
+        memset(a[0].inverse, 0, sizeof a[0].inverse), memset(a[1].inverse, 0, sizeof a[1].inverse);
+        memset(a[0].sums, 0, sizeof a[0].sums), memset(a[1].sums, 0, sizeof a[1].sums);
+        QUANTISED("norm_quantise", t->norm_quantise(x, n, round % 2 ? w[2] : NULL, 1e-6f, (const float *const *)w, 3, out, scratch););
+        QUANTISED("gated_norm_quantise", t->gated_norm_quantise(yi, 1e-3f, n, w[0], 1e-6f, w[1], w[2], out, scratch););
+        QUANTISED("swiglu_quantise", t->swiglu_quantise(yi, 1e-8f, n, w[0], out, scratch););
+        BOTH(t->recurrence(yi, 2e-3f, yf, 1e-8f, round % 2 ? w[0] : NULL, a[i].x, a[i].y, n);)
+        SAME("recurrence", x, n * 4);
+        SAME("recurrence", y, n * 4);
+        BOTH(t->add_scaled(a[i].x, yf, 1e-9f, n);)
+        SAME("add_scaled", x, n * 4);
+        BOTH(t->scale(a[i].x, yf, 1e-9f, n);)
+        SAME("scale", x, n * 4);
+        BOTH(t->norm(x, n, w[0], 1e-6f, a[i].x);)
+        SAME("norm", x, n * 4);
+        BOTH(t->widen_f16(half, n, a[i].x);)
+        SAME("widen_f16", x, n * 4);
+        BOTH(t->widen_bf16(half, n, a[i].x);)
+        SAME("widen_bf16", x, n * 4);
+        BOTH(t->exp_shifted(x, n, 1.5f, a[i].x);)
+        SAME("exp_shifted", x, n * 4);
+        BOTH(a[i].inverse[0] = t->sum_exp(x, n, 0.5f); a[i].sums[0] = (int32_t)t->argmax(x, n);)
+        SAME("sum_exp", inverse, sizeof a[0].inverse);
+        SAME("argmax", sums, sizeof a[0].sums);
+        BOTH(a[i].sums[0] = (int32_t)t->select_at_least(x, n, size * 0.9f, picked[i], 64);)
+        SAME("select_at_least", sums, sizeof a[0].sums);
+        check(table->name, "select_at_least", n, picked[0], picked[1], 4 * (size_t)(a[0].sums[0] < 64 ? a[0].sums[0] : 64));
+        uint64_t read[2];
+        BOTH(read[i] = t->read_all((const uint8_t *)x, n * 4 / 64 * 64);)
+        check(table->name, "read_all", n, &read[0], &read[1], 8);
+        for (int i = 0; i < 2; i++) free(a[i].values), free(a[i].x), free(a[i].y);
+        free(x), free(w[0]), free(w[1]), free(w[2]), free(scratch), free(yi), free(yf), free(half);
+    }
+}
+
+int main(void) {
+    printf("tables:");
+    for (size_t i = 0; ck_runnable(i); i++) printf(" %s", ck_runnable(i)->name);
+    printf("\n");
+    for (size_t i = 1; ck_runnable(i); i++) {
+        products(ck_runnable(i));
+        rows(ck_runnable(i));
+    }
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed != 0 || passed == 0;
+}
