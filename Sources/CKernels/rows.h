@@ -25,18 +25,18 @@ CK_INLINE float ck_squares(const float *x, size_t n) {
     return ck_join(s);
 }
 
-/// Writes sixteen quantised values that begin at element k, as far as the padded row goes.
-CK_INLINE void ck_put(const ck_quantised_row *out, size_t k, size_t padded, ck_i8 q) {
-    int8_t *p = out->values + ((k / 4) * out->rows + out->row) * 4;
-    const size_t step = (size_t)out->rows * 4;
-    if (padded - k >= CK_LANES) {
-        if (step == 4) {
-            __builtin_memcpy(p, &q, sizeof q);
-        } else {
-            for (size_t g = 0; g < 4; g++) __builtin_memcpy(p + g * step, (const char *)&q + 4 * g, 4);
-        }
+/// Writes four groups of four quantised values, `step` bytes apart.
+CK_INLINE void ck_put(int8_t *p, size_t step, ck_i8 q) {
+    typedef int32_t groups __attribute__((vector_size(16)));
+    const groups g = (groups)q;
+    if (step == 4) {
+        __builtin_memcpy(p, &g, sizeof g);
     } else {
-        for (size_t g = 0; g < (padded - k) / 4; g++) __builtin_memcpy(p + g * step, (const char *)&q + 4 * g, 4);
+#pragma clang loop unroll(full)
+        for (size_t i = 0; i < 4; i++) {
+            const int32_t group = g[i];
+            __builtin_memcpy(p + i * step, &group, 4);
+        }
     }
 }
 
@@ -50,7 +50,9 @@ CK_INLINE void ck_quantise(const float *x, size_t n, float r, const float *weigh
     });
     const float largest = ck_max_lanes(ck_max(ck_max(m[0], m[1]), ck_max(m[2], m[3])));
     const float a = 127.0f / (largest > 1e-5f ? largest : 1e-5f);
-    const size_t padded = ck_padded_columns(n);
+    int8_t *values = out->values + (size_t)out->row * 4;
+    const size_t step = (size_t)out->rows * 4;
+    int8_t last[CK_LANES + CK_VECTOR_COLUMNS] = {0};  // the ragged end and the padding
     ck_i32 sum[4] = {{0}, {0}, {0}, {0}};
     CK_SWEEP(n, {
         const ck_f32 y = ck_load(x + k, left) * r * ck_load(weight + k, left) * a;
@@ -58,12 +60,15 @@ CK_INLINE void ck_quantise(const float *x, size_t n, float r, const float *weigh
         const ck_f32 half = (ck_f32)((ck_i32)ck_all(0.49999997f) | ((ck_i32)y & (int32_t)0x80000000u));
         const ck_i32 q = __builtin_convertvector(ck_select(y == y, y + half, ck_all(0)), ck_i32);
         sum[j] += q;
-        ck_put(out, k, padded, __builtin_convertvector(q, ck_i8));
+        const ck_i8 bytes = __builtin_convertvector(q, ck_i8);
+        if (left >= CK_LANES) {
+            ck_put(values + k / 4 * step, step, bytes);
+        } else {
+            __builtin_memcpy(last, &bytes, sizeof bytes);
+        }
     });
-    const size_t end = (n + CK_LANES - 1) / CK_LANES * CK_LANES;
-    for (size_t k = end; k < padded; k += 4) {
-        __builtin_memset(out->values + ((k / 4) * out->rows + out->row) * 4, 0, 4);
-    }
+    const size_t padded = ck_padded_columns(n), whole = n / CK_LANES * CK_LANES;
+    for (size_t k = whole; k < padded; k += 4) __builtin_memcpy(values + k / 4 * step, last + (k - whole), 4);
     *out->inverse = a;
     *out->sum = ck_sum_ints((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }

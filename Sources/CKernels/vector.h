@@ -30,33 +30,40 @@ CK_INLINE ck_f32 ck_all(float x) {
     return (ck_f32){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
 }
 
+/// Copies `count` of sixteen words and makes the rest zero; out of line, since it is for the ragged end of a row only.
+static __attribute__((noinline, cold, unused)) void ck_fetch_part(void *to, const void *from, size_t count) {
+    uint32_t *out = to;
+    for (size_t i = 0; i < CK_LANES; i++) out[i] = 0;
+    __builtin_memcpy(out, from, count * 4);
+}
+
 /// Sixteen floats from memory, or the first `left` of them and zeros.
 CK_INLINE ck_f32 ck_load(const float *p, size_t left) {
-    ck_f32 v = ck_all(0);
-    if (left >= CK_LANES) {
+    ck_f32 v;
+    if (__builtin_expect(left >= CK_LANES, 1)) {
         __builtin_memcpy(&v, p, sizeof v);
     } else {
-        for (size_t i = 0; i < left; i++) v[i] = p[i];
+        ck_fetch_part(&v, p, left);
     }
     return v;
 }
 
 /// The same for int32, widened to float (round to nearest even).
 CK_INLINE ck_f32 ck_load_int(const int32_t *p, size_t left) {
-    ck_i32 v = {0};
-    if (left >= CK_LANES) {
+    ck_i32 v;
+    if (__builtin_expect(left >= CK_LANES, 1)) {
         __builtin_memcpy(&v, p, sizeof v);
     } else {
-        for (size_t i = 0; i < left; i++) v[i] = p[i];
+        ck_fetch_part(&v, p, left);
     }
     return __builtin_convertvector(v, ck_f32);
 }
 
 CK_INLINE void ck_store(float *p, size_t left, ck_f32 v) {
-    if (left >= CK_LANES) {
+    if (__builtin_expect(left >= CK_LANES, 1)) {
         __builtin_memcpy(p, &v, sizeof v);
     } else {
-        for (size_t i = 0; i < left; i++) p[i] = v[i];
+        __builtin_memcpy(p, &v, left * 4);
     }
 }
 
