@@ -11,11 +11,13 @@ const ck_table *ck_runnable(size_t i) {
 #if defined(__x86_64__)
     // These ask about the operating system too: whether it saves the wider registers.
     __builtin_cpu_init();
-    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
     const int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi") &&
-                       __builtin_cpu_supports("bmi2");
+                       __builtin_cpu_supports("avx512vnni");
+    if (avx2) runnable[count++] = &ck_avx2;
+    if (avx2 && __builtin_cpu_supports("avxvnni")) runnable[count++] = &ck_avxvnni;
     if (avx512) runnable[count++] = &ck_avx512vnni;
     if (avx512 && __builtin_cpu_supports("avx512vbmi")) runnable[count++] = &ck_avx512vbmi;
 #endif
