@@ -62,6 +62,11 @@ func withDirectory<R>(_ body: (FilePath) throws -> R) throws -> R {
     return try body(directory)
 }
 
+func makeDirectory(_ path: FilePath) throws {
+    try FileManager.default.createDirectory(
+        atPath: path.string, withIntermediateDirectories: false)
+}
+
 func write(_ bytes: [UInt8], to path: FilePath) throws {
     let file = try FileDescriptor.open(
         path, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)

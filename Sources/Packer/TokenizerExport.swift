@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension TokenizerTables {
+    /// The tables as tokenizer.json, in the form that the `tokenizers` library loads.
+    package var tokenizerJSON: JSON {
+        let space = JSON.string(Self.space)
+        let replace = Self.object([
+            ("type", .string("Replace")), ("pattern", Self.object([("String", .string(" "))])),
+            ("content", space),
+        ])
+        let prepend = Self.object([("type", .string("Prepend")), ("prepend", space)])
+        let normalizer = Self.object([
+            ("type", .string("Sequence")),
+            ("normalizers", .array(addSpacePrefix ? [prepend, replace] : [replace])),
+        ])
+        let metaspace = Self.object([
+            ("type", .string("Metaspace")), ("replacement", space),
+            ("prepend_scheme", .string("always")), ("split", .bool(false)),
+        ])
+        let members: [(String, JSON)] = [
+            ("version", .string("1.0")), ("truncation", .null), ("padding", .null),
+            ("added_tokens", .array(addedTokens)),
+            ("normalizer", prefixOnlyIfMissing ? .null : normalizer),
+            ("pre_tokenizer", prefixOnlyIfMissing ? metaspace : .null),
+            ("post_processor", postProcessor), ("decoder", decoder), ("model", model),
+        ]
+        return Self.object(members)
+    }
+
+    /// tokenizer_config.json for the same tokenizer.
+    package var configJSON: JSON {
+        var members: [(String, JSON)] = [
+            ("add_bos_token", .bool(addBOS)), ("add_eos_token", .bool(false)),
+        ]
+        members += specialNames
+        members += [
+            ("clean_up_tokenization_spaces", .bool(false)), ("legacy", .bool(true)),
+            ("tokenizer_class", .string("PreTrainedTokenizerFast")),
+        ]
+        return Self.object(members)
+    }
+
+    /// special_tokens_map.json.
+    package var specialTokensJSON: JSON { Self.object(specialNames) }
+
+    private var specialNames: [(String, JSON)] {
+        [("bos_token", bos), ("eos_token", eos), ("unk_token", unknown), ("pad_token", padding)]
+            .compactMap { name, id in
+                id.flatMap { Int($0) < tokens.count ? (name, .string(tokens[Int($0)])) : nil }
+            }
+    }
+
+    /// Ids below this are the vocabulary proper; above it are added tokens and filling.
+    private var vocabularyCount: Int { kinds.firstIndex(of: .unused) ?? kinds.count }
+
+    private var addedTokens: [JSON] {
+        kinds.indices.compactMap { id in
+            let kind = kinds[id]
+            let isNamed = kind == .control || kind == .unknown || kind == .userDefined
+            guard isNamed || (id >= vocabularyCount && kind != .unused) else { return nil }
+            return Self.object([
+                ("id", .integer(id)), ("content", .string(tokens[id])),
+                ("single_word", .bool(false)), ("lstrip", .bool(false)), ("rstrip", .bool(false)),
+                ("normalized", .bool(false)), ("special", .bool(kind != .userDefined)),
+            ])
+        }
+    }
+
+    private var model: JSON {
+        let vocabulary = (0..<vocabularyCount).map { JSON.Member(tokens[$0], .integer($0)) }
+        return Self.object([
+            ("type", .string("BPE")), ("dropout", .null),
+            ("unk_token", unknown.map { .string(tokens[Int($0)]) } ?? .null),
+            ("continuing_subword_prefix", .null), ("end_of_word_suffix", .null),
+            ("fuse_unk", .bool(true)), ("byte_fallback", .bool(true)),
+            ("ignore_merges", .bool(false)), ("vocab", .object(vocabulary)),
+            ("merges", .array(mergeList)),
+        ])
+    }
+
+    /// "a b", which every version of the library reads, unless a token holds a space itself.
+    private var mergeList: [JSON] {
+        let pairs = merges.map { (tokens[Int($0.left)], tokens[Int($0.right)]) }
+        let hasSpace = pairs.contains { $0.utf8.contains(0x20) || $1.utf8.contains(0x20) }
+        return pairs.map { left, right in
+            hasSpace ? .array([.string(left), .string(right)]) : .string("\(left) \(right)")
+        }
+    }
+
+    private var postProcessor: JSON {
+        guard addBOS, let bos, Int(bos) < tokens.count else { return .null }
+        let name = JSON.string(tokens[Int(bos)])
+        func special(_ type: Int) -> JSON {
+            Self.object([
+                ("SpecialToken", Self.object([("id", name), ("type_id", .integer(type))]))
+            ])
+        }
+        func sequence(_ id: String, _ type: Int) -> JSON {
+            Self.object([
+                ("Sequence", Self.object([("id", .string(id)), ("type_id", .integer(type))]))
+            ])
+        }
+        let entry = Self.object([
+            ("id", name), ("ids", .array([.integer(Int(bos))])), ("tokens", .array([name])),
+        ])
+        return Self.object([
+            ("type", .string("TemplateProcessing")),
+            ("single", .array([special(0), sequence("A", 0)])),
+            ("pair", .array([special(0), sequence("A", 0), special(1), sequence("B", 1)])),
+            ("special_tokens", Self.object([(tokens[Int(bos)], entry)])),
+        ])
+    }
+
+    private var decoder: JSON {
+        func stage(_ type: String) -> JSON { Self.object([("type", .string(type))]) }
+        let replace = Self.object([
+            ("type", .string("Replace")),
+            ("pattern", Self.object([("String", .string(Self.space))])), ("content", .string(" ")),
+        ])
+        let strip = Self.object([
+            ("type", .string("Strip")), ("content", .string(" ")), ("start", .integer(1)),
+            ("stop", .integer(0)),
+        ])
+        let stages = [replace, stage("ByteFallback"), stage("Fuse")]
+        return Self.object([
+            ("type", .string("Sequence")),
+            ("decoders", .array(addSpacePrefix ? stages + [strip] : stages)),
+        ])
+    }
+
+    private static func object(_ members: [(String, JSON)]) -> JSON {
+        .object(members.map { JSON.Member($0.0, $0.1) })
+    }
+}
