@@ -33,7 +33,7 @@ CK_INLINE void ck_halves(const uint8_t *w, size_t vectors, size_t halves, const 
             for (size_t t = 0; t < rows; t++) narrow[h][t] = _mm256_setzero_si256();
         }
         for (size_t v = 0; v < part; v++, w += CK_VECTOR_BYTES, x += 20 * rows) {
-            ck_prefetch(w);
+            ck_ask_ahead(w);
 #pragma clang loop unroll(full)
             for (size_t h = 0; h < halves; h++) {
                 __m256i digit[5];

@@ -42,7 +42,7 @@ CK_INLINE void ck_few(const uint8_t *w, size_t vectors, const int8_t *x, size_t 
         for (size_t t = 0; t < rows; t++) acc[p][t] = _mm512_setzero_si512();
     }
     for (size_t v = 0; v < vectors; v++, w += 64, x += 20 * rows) {
-        ck_prefetch(w);
+        ck_ask_ahead(w);
         __m512i plane[5];
         ck_planes(_mm512_loadu_si512(w), plane);
 #pragma clang loop unroll(full)
@@ -70,7 +70,7 @@ CK_INLINE void ck_many(const uint8_t *w, size_t vectors, size_t tiles, const int
         __m512i digit[2][5];
         for (size_t i = 0; i < tiles; i++) {
             const uint8_t *from = w + i * vectors * CK_VECTOR_BYTES;
-            ck_prefetch(from);
+            ck_ask_ahead(from);
             ck_digits(_mm512_loadu_si512(from), digit[i]);
         }
 #pragma clang loop unroll(full)

@@ -23,7 +23,7 @@ CK_INLINE void ck_one(const uint8_t *w, size_t vectors, const int8_t *x, const i
         for (size_t i = 1; i < 4; i++) acc[h][i] = _mm256_setzero_si256();
     }
     for (size_t v = 0; v < vectors; v++, w += CK_VECTOR_BYTES, x += 20) {
-        ck_prefetch(w);
+        ck_ask_ahead(w);
 #pragma clang loop unroll(full)
         for (size_t h = 0; h < 2; h++) {
             __m256i plane[5];
@@ -51,7 +51,7 @@ CK_INLINE void ck_halves(const uint8_t *w, size_t vectors, size_t halves, const 
         for (size_t t = 0; t < rows; t++) acc[h][t] = _mm256_set1_epi32(-sums[t]);
     }
     for (size_t v = 0; v < vectors; v++, w += CK_VECTOR_BYTES, x += 20 * rows) {
-        ck_prefetch(w);
+        ck_ask_ahead(w);
 #pragma clang loop unroll(full)
         for (size_t h = 0; h < halves; h++) {
             __m256i digit[5];

@@ -3,6 +3,10 @@
 // The only file that asks the CPU.
 #include "tables.h"
 #include <string.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 const ck_table *ck_runnable(size_t i) {
     const ck_table *runnable[8];
@@ -20,6 +24,8 @@ const ck_table *ck_runnable(size_t i) {
     if (avx2 && __builtin_cpu_supports("avxvnni")) runnable[count++] = &ck_avxvnni;
     if (avx512) runnable[count++] = &ck_avx512vnni;
     if (avx512 && __builtin_cpu_supports("avx512vbmi")) runnable[count++] = &ck_avx512vbmi;
+#elif defined(__aarch64__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) runnable[count++] = &ck_neon;
 #endif
     return i < count ? runnable[i] : NULL;
 }

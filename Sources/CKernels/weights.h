@@ -8,7 +8,7 @@
 enum { CK_PREFETCH_AHEAD = 4096 };
 
 /// Asks for weights to come. May point past the matrix: a prefetch never faults.
-CK_INLINE void ck_prefetch(const uint8_t *_Nonnull w) { __builtin_prefetch(w + CK_PREFETCH_AHEAD, 0, 3); }
+CK_INLINE void ck_ask_ahead(const uint8_t *_Nonnull w) { __builtin_prefetch(w + CK_PREFETCH_AHEAD, 0, 3); }
 
 // A plane left in its place in the byte makes a sum that is a multiple of 9, 27 or 81, and an exact division by an odd
 // number is a multiplication by its inverse modulo 2^32.

@@ -121,6 +121,11 @@ const ck_table *_Nullable ck_named(const char *name);
 /// The i-th table of this build that this CPU can run (scalar first, best last), or NULL past the end.
 const ck_table *_Nullable ck_runnable(size_t i);
 
+/// Asks for `count` bytes to be brought towards the second-level cache. Never faults.
+static inline void ck_read_ahead(const uint8_t *bytes, size_t count) {
+    for (size_t i = 0; i < count; i += 64) __builtin_prefetch(bytes + i, 0, 2);
+}
+
 /// exp and log as the tables compute them (one polynomial everywhere; not libm's).
 float ck_exp(float x);
 float ck_log(float x);
