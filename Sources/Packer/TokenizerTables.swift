@@ -63,7 +63,8 @@ package struct TokenizerTables: Sendable, Equatable {
         }
         if tokens.count < vocabulary {
             warnings.append(
-                "\(file) has \(tokens.count) tokens, the model \(vocabulary): the rest is unused")
+                "the tokenizer has \(tokens.count) tokens, the model \(vocabulary): the rest is unused"
+            )
         }
         var taken = Set(tokens.map(ByteString.init))
         while tokens.count < vocabulary {

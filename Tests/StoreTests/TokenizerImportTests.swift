@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Packer
+import SystemPackage
+import Testing
+
+@Suite("Tokenizers of the Llama kind are imported, others refused by name")
+struct TokenizerImportTests {
+    /// A vocabulary of the least kind: <unk>, <s>, </s>, 256 bytes, then these.
+    private static let words = [
+        "\u{2581}", "a", "b", "ab", "\u{2581}a", "\u{2581}ab", "c", "é", "e\u{301}",
+    ]
+    private static let merges = ["a b", "\u{2581} a", "\u{2581} ab", "\u{2581}a b"]
+
+    private static func object(_ members: [(String, JSON)]) -> JSON {
+        .object(members.map { JSON.Member($0.0, $0.1) })
+    }
+
+    private static var vocabulary: [String] {
+        let bytes = (0..<256).map { byte in
+            let digits = String(byte, radix: 16, uppercase: true)
+            return "<0x\(byte < 16 ? "0" : "")\(digits)>"
+        }
+        return ["<unk>", "<s>", "</s>"] + bytes + words
+    }
+
+    private static var model: [(String, JSON)] {
+        [
+            ("type", .string("BPE")), ("unk_token", .string("<unk>")),
+            ("byte_fallback", .bool(true)),
+            (
+                "vocab",
+                .object(vocabulary.enumerated().map { JSON.Member($1, .integer($0)) })
+            ),
+            ("merges", .array(merges.map { .string($0) })),
+        ]
+    }
+
+    private static let normalizer = object([
+        ("type", .string("Sequence")),
+        (
+            "normalizers",
+            .array([
+                object([("type", .string("Prepend")), ("prepend", .string("\u{2581}"))]),
+                object([
+                    ("type", .string("Replace")), ("content", .string("\u{2581}")),
+                    ("pattern", object([("String", .string(" "))])),
+                ]),
+            ])
+        ),
+    ])
+
+    private static func added(_ id: Int, _ text: String, special: Bool) -> JSON {
+        object([
+            ("id", .integer(id)), ("content", .string(text)), ("special", .bool(special)),
+        ])
+    }
+
+    private static func file(
+        model changes: [(String, JSON?)] = [], _ others: [(String, JSON?)] = []
+    ) -> JSON {
+        func changed(_ list: [(String, JSON)], _ changes: [(String, JSON?)]) -> JSON {
+            var list = list
+            for (name, value) in changes {
+                list.removeAll { $0.0 == name }
+                if let value { list.append((name, value)) }
+            }
+            return object(list)
+        }
+        let specials = [
+            added(0, "<unk>", special: true), added(1, "<s>", special: true),
+            added(2, "</s>", special: true),
+        ]
+        return changed(
+            [
+                ("added_tokens", .array(specials)), ("normalizer", normalizer),
+                ("pre_tokenizer", .null), ("model", changed(model, changes)),
+            ], others)
+    }
+
+    /// Imports what these files say, for a model of 300 tokens.
+    private func tables(_ files: [(String, JSON)], vocabulary: Int = 300) throws -> TokenizerTables?
+    {
+        try withDirectory { directory in
+            var made = MadeCheckpoint()
+            made.vocabulary = vocabulary
+            try made.write(to: directory)
+            for (name, json) in files { try write(json.written(), to: directory.appending(name)) }
+            return try TokenizerImport.tables(for: Checkpoint(directory: directory))
+        }
+    }
+
+    private func refusal(_ file: JSON, vocabulary: Int = 300) throws -> String {
+        do {
+            _ = try tables([("tokenizer.json", file)], vocabulary: vocabulary)
+        } catch let error as PackError {
+            return error.description
+        }
+        Issue.record("accepted")
+        return ""
+    }
+
+    @Test("tokens, kinds, merges and special tokens arrive; missing ids are filled up")
+    func whole() throws {
+        let tables = try #require(try tables([("tokenizer.json", Self.file())]))
+        #expect(tables.tokens.count == 300)
+        #expect(
+            tables.tokens[259...267].map { Array($0.utf8) } == Self.words.map { Array($0.utf8) })
+        #expect(tables.kinds[0...3] == [.unknown, .control, .control, .byte])
+        #expect(tables.kinds[258...259] == [.byte, .normal])
+        #expect(tables.kinds[268...].allSatisfy { $0 == .unused })
+        #expect(Set(tables.tokens.map { Array($0.utf8) }).count == 300)
+        #expect(
+            tables.merges.map { [$0.left, $0.right, $0.result, $0.rank] } == [
+                [260, 261, 262, 0], [259, 260, 263, 1], [259, 262, 264, 2], [263, 261, 264, 3],
+            ])
+        #expect(tables.scores[262...264] == [-1, -2, -3])
+        #expect((tables.bos, tables.eos, tables.unknown, tables.padding) == (1, 2, 0, nil))
+        #expect(tables.addBOS && tables.addSpacePrefix && !tables.prefixOnlyIfMissing)
+    }
+
+    @Test("merges written as pairs are the merges written with a space")
+    func pairs() throws {
+        let list = Self.merges.map { merge in
+            JSON.array(merge.split(separator: " ").map { .string(String($0)) })
+        }
+        let old = try tables([("tokenizer.json", Self.file())])
+        let new = try tables([("tokenizer.json", Self.file(model: [("merges", .array(list))]))])
+        #expect(old == new)
+    }
+
+    @Test("a Metaspace pre-tokenizer is the other spelling")
+    func metaspace() throws {
+        func metaspace(_ scheme: String) -> [(String, JSON?)] {
+            let stage = Self.object([
+                ("type", .string("Metaspace")), ("replacement", .string("\u{2581}")),
+                ("prepend_scheme", .string(scheme)), ("split", .bool(false)),
+            ])
+            return [("normalizer", .null), ("pre_tokenizer", stage)]
+        }
+        let first = try #require(try tables([("tokenizer.json", Self.file(metaspace("first")))]))
+        #expect(first.addSpacePrefix && first.prefixOnlyIfMissing)
+        let never = try #require(try tables([("tokenizer.json", Self.file(metaspace("never")))]))
+        #expect(!never.addSpacePrefix && !never.prefixOnlyIfMissing)
+    }
+
+    @Test("special tokens: the tokenizer's settings name BOS, the generation settings EOS")
+    func special() throws {
+        let list = [
+            Self.added(0, "<unk>", special: true), Self.added(1, "<s>", special: true),
+            Self.added(2, "</s>", special: true), Self.added(270, "<end>", special: true),
+            Self.added(268, "<tool>", special: false),
+        ]
+        let tables = try #require(
+            try tables([
+                ("tokenizer.json", Self.file([("added_tokens", .array(list))])),
+                (
+                    "tokenizer_config.json",
+                    Self.object([
+                        ("bos_token", Self.object([("content", .string("</s>"))])),
+                        ("add_bos_token", .bool(false)), ("pad_token", .string("<unk>")),
+                    ])
+                ),
+                (
+                    "generation_config.json",
+                    Self.object([("eos_token_id", .array([.integer(270), .integer(2)]))])
+                ),
+            ]))
+        #expect((tables.bos, tables.eos, tables.padding) == (2, 270, 0))
+        #expect(!tables.addBOS)
+        #expect(tables.kinds[268...270] == [.userDefined, .unused, .control])
+        #expect(tables.tokens[268] == "<tool>" && tables.tokens[270] == "<end>")
+        #expect(tables.warnings.contains { $0.contains("2 end tokens") })
+    }
+
+    @Test("other families are named in the refusal")
+    func others() throws {
+        let byteLevel = Self.object([("type", .string("ByteLevel"))])
+        let cases: [(JSON, String)] = [
+            (Self.file(model: [("type", .string("WordPiece"))]), "WordPiece"),
+            (Self.file(model: [("type", .string("Unigram"))]), "Unigram"),
+            (Self.file([("pre_tokenizer", byteLevel)]), "ByteLevel"),
+            (
+                Self.file([
+                    (
+                        "pre_tokenizer",
+                        Self.object([
+                            ("type", .string("Sequence")), ("pretokenizers", .array([byteLevel])),
+                        ])
+                    )
+                ]), "ByteLevel"
+            ),
+            (Self.file(model: [("byte_fallback", .bool(false))]), "byte_fallback"),
+            (Self.file(model: [("dropout", .number(0.1))]), "dropout"),
+            (Self.file(model: [("ignore_merges", .bool(true))]), "ignore_merges"),
+            (Self.file([("normalizer", .null)]), "spaces"),
+            (Self.file([("normalizer", Self.object([("type", .string("NFKC"))]))]), "NFKC"),
+            (
+                Self.file([("pre_tokenizer", Self.object([("type", .string("Whitespace"))]))]),
+                "Whitespace"
+            ),
+            (Self.file(model: [("vocab", .object([]))]), "vocab"),
+            (Self.file(model: [("vocab", Self.object([("a", .integer(1))]))]), "not among 0...0"),
+            (Self.file(model: [("merges", .array([.string("a z")]))]), "merge 0"),
+            (Self.file(model: [("merges", .array([.string("a  b")]))]), "merge 0"),
+            (Self.file(model: [("merges", .array([.string("a b"), .string("a b")]))]), "twice"),
+            (Self.file([("added_tokens", .array([Self.added(1, "x", special: true)]))]), "token 1"),
+        ]
+        for (file, mention) in cases {
+            let error = try refusal(file)
+            #expect(error.contains(mention), "\(error)")
+        }
+        #expect(try refusal(Self.file(), vocabulary: 200).contains("268 tokens"))
+    }
+
+    @Test("a vocabulary that joins spaces is not split at them")
+    func split() throws {
+        let stage = Self.object([
+            ("type", .string("Metaspace")), ("replacement", .string("\u{2581}")),
+            ("add_prefix_space", .bool(true)),
+        ])
+        let stages: [(String, JSON?)] = [("normalizer", .null), ("pre_tokenizer", stage)]
+        #expect(try tables([("tokenizer.json", Self.file(stages))]) != nil)
+        let vocabulary = Self.vocabulary + ["\u{2581}\u{2581}"]
+        let joined = Self.file(
+            model: [
+                ("vocab", .object(vocabulary.enumerated().map { JSON.Member($1, .integer($0)) })),
+                ("merges", .array([.string("\u{2581} \u{2581}")])),
+            ], stages)
+        #expect(try refusal(joined).contains("splits at spaces"))
+    }
+
+    @Test("no tokenizer is no error; another family's files are")
+    func none() throws {
+        #expect(try tables([]) == nil)
+        #expect(throws: PackError.self) { try tables([("vocab.json", .object([]))]) }
+    }
+
+    @Test("both files of the demonstration model give one tokenizer")
+    func demonstration() throws {
+        let demo = Golden.root.removingLastComponent().appending("demo")
+        let fromJSON = try tables(at: demo, "tokenizer.json")
+        let fromModel = try tables(at: demo, "tokenizer.model")
+        #expect(fromJSON.source == .json && fromModel.source == .sentencePiece)
+        #expect(fromJSON.tokens == fromModel.tokens && fromJSON.kinds == fromModel.kinds)
+        #expect(fromJSON.merges.count == fromModel.merges.count)
+        func edges(_ tables: TokenizerTables) -> [[UInt32]] {
+            tables.merges.map { [$0.result, $0.left, $0.right] }.sorted {
+                $0.lexicographicallyPrecedes($1)
+            }
+        }
+        #expect(edges(fromJSON) == edges(fromModel))
+        // Ranks order the same results the same way.
+        #expect(fromJSON.merges.map(\.result) == fromModel.merges.map(\.result))
+        #expect((fromJSON.bos, fromJSON.eos, fromJSON.unknown) == (1, 2, 0))
+        #expect((fromModel.bos, fromModel.eos, fromModel.unknown) == (1, 2, 0))
+    }
+
+    private func tables(at demo: FilePath, _ file: String) throws -> TokenizerTables {
+        try withDirectory { directory in
+            var made = MadeCheckpoint()
+            made.vocabulary = 4096
+            made.hidden = 4
+            try made.write(to: directory)
+            try write(bytes(of: demo.appending(file)), to: directory.appending(file))
+            return try #require(try TokenizerImport.tables(for: Checkpoint(directory: directory)))
+        }
+    }
+
+    @Test("damaged tokenizer files are refused or give consistent tables")
+    func mutations() throws {
+        let whole = Self.file().written()
+        var random = SeededGenerator(4)
+        try withDirectory { directory in
+            var made = MadeCheckpoint()
+            made.vocabulary = 300
+            try made.write(to: directory)
+            let checkpoint = try Checkpoint(directory: directory)
+            for round in 0..<400 {
+                var bytes = whole
+                for _ in 0...Int(random.next() % 3) {
+                    let place = Int(random.next() % UInt64(bytes.count))
+                    bytes[place] = Array("{}[],:\"0918ab ".utf8)[Int(random.next() % 14)]
+                }
+                if round % 5 == 0 { bytes.removeLast(Int(random.next() % UInt64(bytes.count))) }
+                try write(bytes, to: directory.appending("tokenizer.json"))
+                check(checkpoint)
+            }
+        }
+    }
+
+    @Test("damaged SentencePiece models are refused or give consistent tables")
+    func modelMutations() throws {
+        let demo = Golden.root.removingLastComponent().appending("demo")
+        // The first 300 pieces and the options behind all of them.
+        let all = try bytes(of: demo.appending("tokenizer.model"))
+        var random = SeededGenerator(9)
+        try withDirectory { directory in
+            var made = MadeCheckpoint()
+            made.vocabulary = 4096
+            made.hidden = 4
+            try made.write(to: directory)
+            let checkpoint = try Checkpoint(directory: directory)
+            for round in 0..<60 {
+                var bytes = all
+                for _ in 0...Int(random.next() % 4) {
+                    // Half of the damage in the options at the end.
+                    let reach = round % 2 == 0 ? bytes.count : 120
+                    let place = bytes.count - 1 - Int(random.next() % UInt64(reach))
+                    bytes[place] = UInt8(truncatingIfNeeded: random.next())
+                }
+                if round % 7 == 0 { bytes.removeLast(Int(random.next() % UInt64(bytes.count))) }
+                try write(bytes, to: directory.appending("tokenizer.model"))
+                check(checkpoint)
+            }
+        }
+    }
+
+    private func check(_ checkpoint: Checkpoint) {
+        guard let tables = try? TokenizerImport.tables(for: checkpoint) else { return }
+        let count = UInt32(checkpoint.config.vocabularySize)
+        #expect(tables.tokens.count == Int(count))
+        #expect(tables.kinds.count == Int(count) && tables.scores.count == Int(count))
+        let ids = [tables.bos, tables.eos, tables.unknown, tables.padding].compactMap { $0 }
+        #expect(ids.allSatisfy { $0 < count })
+        #expect(
+            tables.merges.allSatisfy { $0.left < count && $0.right < count && $0.result < count })
+    }
+}
