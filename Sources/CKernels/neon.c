@@ -24,6 +24,7 @@ CK_INLINE uint8x16_t ck_mod(uint8x16_t v, int m) {
 
 static const uint8_t ck_digit_0[16] = {0, 1, 2, 0, 1, 2, 0, 1, 2};
 static const uint8_t ck_digit_1[16] = {0, 0, 0, 1, 1, 1, 2, 2, 2};
+static const uint8_t ck_digit_3[16] = {0, 1, 0, 2};
 
 /// The lower two digits; 9 d2 and 27 d3 in place; the top digit (81 d4 would not fit the signed bytes sdot takes).
 CK_INLINE void ck_planes(const uint8_t *bytes, int8x16_t *plane) {
@@ -38,9 +39,10 @@ CK_INLINE void ck_planes(const uint8_t *bytes, int8x16_t *plane) {
 /// All five digits, 0...2.
 CK_INLINE void ck_digits(const uint8_t *bytes, int8x16_t *digit) {
     ck_planes(bytes, digit);
-    digit[2] = vandq_s8(digit[2], vdupq_n_s8(3));                        // 9 & 3 = 1, 18 & 3 = 2
-    digit[3] = vandq_s8(vshrq_n_s8(digit[3], 3), vdupq_n_s8(3));         // 27 >> 3 = 3, 54 >> 3 = 6: 3, 2
-    digit[3] = vsubq_s8(digit[3], vshrq_n_s8(vaddq_s8(digit[3], digit[3]), 2));  // 3 - 1, 2 - 1
+    digit[2] = vandq_s8(digit[2], vdupq_n_s8(3));  // 9 & 3 = 1, 18 & 3 = 2
+    // 27 >> 4 = 1, 54 >> 4 = 3.
+    const uint8x16_t high = vreinterpretq_u8_s8(vshrq_n_s8(digit[3], 4));
+    digit[3] = vreinterpretq_s8_u8(vqtbl1q_u8(vld1q_u8(ck_digit_3), high));
 }
 
 CK_INLINE int8x16_t ck_broadcast(const int8_t *x) {
