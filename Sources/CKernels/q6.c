@@ -52,8 +52,8 @@ static double ck_q6_error(const float *v, float scale) {
     return sum;
 }
 
-/// The best scale of 32 values: candidates put the value of largest magnitude at codes -34, -33.5 ... -26 and 26 ... 34;
-/// the best of them and the scale that suits its codes best (sum v c / sum c c) are compared. The first of equals wins.
+/// The scale of least squared error of those that put the value of largest magnitude at code -32.5, -32 ... -26 or
+/// 26 ... 31.5, so that no value is off by more than half a code. The first of equals wins.
 static uint16_t ck_q6_scale(const float *v) {
     float largest = 0;
     for (size_t i = 0; i < CK_Q6_HALF; i++) {
@@ -61,21 +61,12 @@ static uint16_t ck_q6_scale(const float *v) {
     }
     uint16_t best = 0;
     double least = ck_q6_error(v, 0);
-    for (int code = -68; code <= 68; code = code == -52 ? 52 : code + 1) {
-        const uint16_t half = ck_float_to_half(largest / ((float)code * 0.5f));
+    for (int twice = -65; twice <= 63; twice = twice == -52 ? 52 : twice + 1) {
+        const uint16_t half = ck_float_to_half(largest / ((float)twice * 0.5f));
         const double error = ck_q6_error(v, ck_half_to_float(half));
         if (error < least) least = error, best = half;
     }
-    const float inverse = 1 / ck_half_to_float(best);
-    double top = 0, bottom = 0;
-    for (size_t i = 0; i < CK_Q6_HALF && best; i++) {
-        const int c = ck_q6_code(v[i], inverse);
-        top += (double)v[i] * c;
-        bottom += (double)c * c;
-    }
-    if (bottom == 0) return best;
-    const uint16_t fitted = ck_float_to_half((float)(top / bottom));
-    return ck_q6_error(v, ck_half_to_float(fitted)) < least ? fitted : best;
+    return best;
 }
 
 void ck_q6_encode(const float *in, size_t n, uint8_t *out) {

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CKernels
+internal import Testing
+
+@Suite("row operations")
+struct RowTests {
+    /// Lengths worth trying: every short one, the ends of vectors, some long ones.
+    static func lengths(_ g: inout SeededGenerator) -> [Int] {
+        Array(1...70) + [127, 128, 129, 1000, 1024, 2816, 6912, 7000]
+            + (0..<6).map { _ in Int.random(in: 71...7000, using: &g) }
+    }
+
+    /// Values that are not well-behaved, amid some that are.
+    static func special(_ n: Int, _ g: inout SeededGenerator) -> [Float] {
+        let odd: [Float] = [
+            0, -0.0, .infinity, -.infinity, .nan, .leastNonzeroMagnitude, -0x1p-140, .greatestFiniteMagnitude, 88.72283,
+            88.72284, -87.33654, -87.33655, 87, -87, 200, -200, 0.5, -0.5,
+        ]
+        return (0..<n).map { _ in
+            g.next() % 3 == 0 ? odd[Int(g.next() % UInt64(odd.count))] : g.floats(1, size: 100)[0]
+        }
+    }
+
+    @Test(
+        "every table's row operations equal scalar's, bit for bit, at every length",
+        arguments: Table.others)
+    func equalScalar(_ table: Table) {
+        var g = SeededGenerator(state: 4)
+        for n in Self.lengths(&g) {
+            let bounded = n % 2 == 0
+            let rows = Int.random(in: 1...8, using: &g)
+            let row = Int.random(in: 0..<rows, using: &g)
+            let x = n % 5 == 0 ? Self.special(n, &g) : g.floats(n, size: n % 3 == 0 ? 1e-6 : 9)
+            let weights = (0..<3).map { _ in g.floats(n, size: 2) }
+            let y = g.integers(2 * n, limit: 300_000)
+            let gate = g.integers(n, limit: 100_000)
+            func all(_ table: Table) -> [[UInt32]] {
+                results(
+                    of: table.entries, n: n, x: x, weights: weights, y: y, gate: gate,
+                    bounded: bounded,
+                    rows: rows, row: row)
+            }
+            let wanted = all(.scalar)
+            let found = all(table)
+            for (i, pair) in zip(wanted, found).enumerated() {
+                #expect(pair.0 == pair.1, "operation \(i), n \(n), row \(row) of \(rows)")
+            }
+        }
+    }
+
+    /// What every row operation of a table makes of the same input, as bits.
+    func results(
+        of t: ck_table, n: Int, x: [Float], weights: [[Float]], y: [Int32], gate: [Int32],
+        bounded: Bool,
+        rows: Int, row: Int
+    ) -> [[UInt32]] {
+        var all: [[UInt32]] = []
+        var scratch = [Float](repeating: 0, count: n)
+        func quantised(_ count: Int, _ body: (UnsafePointer<ck_quantised_row>) -> Void) {
+            for q in QuantisedRow.collect(n: n, count: count, rows: rows, row: row, body) {
+                all.append(q.values.map { UInt32(bitPattern: Int32($0)) })
+                all.append([q.inverse, UInt32(bitPattern: q.sum)])
+            }
+        }
+        func floats(_ body: (UnsafeMutablePointer<Float>) -> Void) {
+            var out = x
+            body(&out)
+            all.append(out.bits)
+        }
+        weights[0].withUnsafeBufferPointer { a in
+            weights[1].withUnsafeBufferPointer { b in
+                weights[2].withUnsafeBufferPointer { c in
+                    let three = [a.baseAddress!, b.baseAddress!, c.baseAddress!]
+                    quantised(3) { t.norm_quantise(x, n, weights[1], 1e-5, three, 3, $0, &scratch) }
+                    quantised(1) { t.norm_quantise(x, n, nil, 0, three, 1, $0, &scratch) }
+                }
+            }
+        }
+        quantised(1) {
+            t.gated_norm_quantise(
+                y, 1e-3, n, weights[0], 1e-6, weights[1], weights[2], $0, &scratch)
+        }
+        quantised(1) { t.swiglu_quantise(y, 2e-4, n, weights[0], $0, &scratch) }
+        floats { state in
+            var out = [Float](repeating: 0, count: n)
+            t.recurrence(y, 1e-3, gate, 2e-3, bounded ? weights[0] : nil, state, &out, n)
+            all.append(out.bits)
+        }
+        floats { t.add_scaled($0, y, 1e-4, n) }
+        floats { t.scale($0, y, 1e-4, n) }
+        floats { t.norm(x, n, weights[0], 1e-6, $0) }
+        floats { t.exp_shifted(x, n, 0.25, $0) }
+        floats { t.widen_f16(y.map { UInt16(truncatingIfNeeded: $0) }, n, $0) }
+        floats { t.widen_bf16(y.map { UInt16(truncatingIfNeeded: $0) }, n, $0) }
+        all.append([t.sum_exp(x, n, 3)].bits)
+        all.append([UInt32(t.argmax(x, n))])
+        var picked = [UInt32](repeating: 0, count: 20)
+        let found = t.select_at_least(x, n, 4, &picked, 20)
+        all.append(picked + [UInt32(found)])
+        all.append([
+            UInt32(
+                truncatingIfNeeded: x.withUnsafeBytes { bytes in
+                    t.read_all(bytes.bindMemory(to: UInt8.self).baseAddress!, n * 4 / 64 * 64)
+                })
+        ])
+        return all
+    }
+
+    @Test("sums are taken in the documented order", arguments: Table.all)
+    func order(_ table: Table) {
+        var g = SeededGenerator(state: 5)
+        for n in [1, 16, 17, 64, 65, 200, 1000] {
+            let x = g.floats(n, size: 3)
+            let w = g.floats(n)
+            var out = [Float](repeating: 0, count: n)
+            table.entries.norm(x, n, w, 1e-6, &out)
+            var sums = [[Float]](repeating: [Float](repeating: 0, count: 16), count: 4)
+            for k in 0..<n { sums[k / 16 % 4][k % 16].addProduct(x[k], x[k]) }
+            var lanes = (0..<16).map { (sums[0][$0] + sums[1][$0]) + (sums[2][$0] + sums[3][$0]) }
+            for half in [8, 4, 2, 1] { for i in 0..<half { lanes[i] += lanes[i + half] } }
+            let r = 1 / (lanes[0] / Float(n) + 1e-6).squareRoot()
+            #expect(out.bits == (0..<n).map { x[$0] * r * w[$0] }.bits)
+        }
+    }
+
+    @Test(
+        "the recurrence, its gates and its output follow the model's equations",
+        arguments: Table.all)
+    func recurrence(_ table: Table) {
+        var g = SeededGenerator(state: 6)
+        let n = 333
+        let i = g.integers(n, limit: 9000)
+        let f = g.integers(n, limit: 9000)
+        let bound = g.floats(n).map { abs($0) * 0.9 }
+        let old = g.floats(n, size: 2)
+        var state = old
+        var out = old
+        table.entries.recurrence(i, 1e-3, f, 1e-3, bound, &state, &out, n)
+        func sigmoid(_ x: Double) -> Double { 1 / (1 + exactExp(-x)) }
+        for k in 0..<n {
+            let gate = sigmoid(Double(f[k]) * 1e-3)
+            let lower = Double(bound[k])
+            let x = Double(i[k]) * 1e-3
+            let kept = lower + (1 - lower) * gate
+            let wanted = kept * Double(old[k]) + x * sigmoid(x) * (1 - kept)
+            #expect(abs(Double(state[k]) - wanted) <= 2e-6 * (1 + abs(wanted)))
+            #expect(abs(Double(out[k]) - wanted * sigmoid(wanted)) <= 4e-6 * (1 + abs(wanted)))
+        }
+    }
+
+    @Test("gates stay right where exp overflows", arguments: Table.all)
+    func saturation(_ table: Table) {
+        let y: [Int32] = [-2_000_000, -200, -90, 0, 90, 200, 2_000_000]
+        let n = y.count
+        var state = [Float](repeating: 1, count: n)
+        var out = state
+        // f = sigmoid(y): 0 below, 1 above; v = silu(0) (1 - f) = 0.
+        table.entries.recurrence([Int32](repeating: 0, count: n), 1, y, 1, nil, &state, &out, n)
+        #expect(state[0] < 1e-37 && state[2] < 1e-37 && state[3] == 0.5)
+        #expect(state[4...].allSatisfy { $0 == 1 })
+        // v = silu(y) (1 - 1/2).
+        state = [Float](repeating: 0, count: n)
+        table.entries.recurrence(y, 1, [Int32](repeating: 0, count: n), 1, nil, &state, &out, n)
+        #expect(state[0...2].allSatisfy { $0 <= 0 && $0 > -1e-35 })
+        #expect(state[3] == 0 && state[4] == 45 && state[6] == 1_000_000)
+    }
+
+    @Test("argmax takes the lowest index of equals, and passes over NaN", arguments: Table.all)
+    func argmax(_ table: Table) {
+        let t = table.entries
+        var x = [Float](repeating: 1, count: 300)
+        #expect(t.argmax(x, 300) == 0)
+        x[290] = 2
+        #expect(t.argmax(x, 300) == 290)
+        x[33] = 2
+        #expect(t.argmax(x, 300) == 33)
+        x[0] = .nan
+        #expect(t.argmax(x, 300) == 33)
+        #expect(t.argmax([Float](repeating: .nan, count: 40), 40) == 0)
+        #expect(t.argmax([Float](repeating: -.infinity, count: 40), 40) == 0)
+        #expect(t.argmax([-3], 1) == 0)
+    }
+
+    @Test("select_at_least counts all and writes what fits", arguments: Table.all)
+    func select(_ table: Table) {
+        var x = [Float](repeating: 0, count: 100)
+        for k in [3, 17, 18, 99] { x[k] = 5 }
+        x[50] = .nan
+        var out = [UInt32](repeating: 77, count: 4)
+        #expect(table.entries.select_at_least(x, 100, 5, &out, 4) == 4)
+        #expect(out == [3, 17, 18, 99])
+        out = [77, 77, 77, 77]
+        #expect(table.entries.select_at_least(x, 100, 5, &out, 2) == 4)
+        #expect(out == [3, 17, 77, 77])
+    }
+
+    @Test("read_all sums every word", arguments: Table.all)
+    func readAll(_ table: Table) {
+        var g = SeededGenerator(state: 7)
+        for vectors in [1, 3, 4, 5, 100] {
+            let words = (0..<vectors * 8).map { _ in g.next() }
+            let sum = words.withUnsafeBytes {
+                table.entries.read_all($0.bindMemory(to: UInt8.self).baseAddress!, vectors * 64)
+            }
+            #expect(sum == words.reduce(0, &+))
+        }
+    }
+
+    @Test("halves and bfloats widen exactly: all 65536 of each", arguments: Table.all)
+    func widen(_ table: Table) {
+        let all = (0...UInt16.max).map { $0 }
+        var out = [Float](repeating: 0, count: all.count)
+        table.entries.widen_bf16(all, all.count, &out)
+        #expect(out.map(\.bitPattern) == all.map { UInt32($0) << 16 })
+        table.entries.widen_f16(all, all.count, &out)
+        for h in all {
+            let exponent = Int(h >> 10 & 31)
+            let fraction = Float(h & 1023)
+            let sign: Float = h >> 15 == 1 ? -1 : 1
+            if exponent == 31 {
+                #expect(fraction == 0 ? out[Int(h)] == sign * .infinity : out[Int(h)].isNaN)
+            } else {
+                let size: Float = exponent == 0 ? fraction : fraction + 1024
+                let wanted =
+                    sign * Float(sign: .plus, exponent: max(exponent, 1) - 25, significand: size)
+                #expect(out[Int(h)].bitPattern == wanted.bitPattern)
+            }
+        }
+    }
+
+    @Test("dot_peak runs at least what it was asked for", arguments: Table.all)
+    func dotPeak(_ table: Table) {
+        #expect(table.entries.dot_peak(10_000) >= 10_000)
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CKernels
+
+/// SplitMix64: the same numbers in every run.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+
+    /// n floats in ±size.
+    mutating func floats(_ n: Int, size: Float = 1) -> [Float] {
+        (0..<n).map { _ in Float(Int32(truncatingIfNeeded: next())) * 0x1p-31 * size }
+    }
+
+    /// n integers in ±limit.
+    mutating func integers(_ n: Int, limit: Int) -> [Int32] {
+        (0..<n).map { _ in Int32(Int(next() % UInt64(2 * limit + 1)) - limit) }
+    }
+
+    mutating func trits(_ n: Int) -> [Int8] { (0..<n).map { _ in Int8(next() % 3) - 1 } }
+}
+
+/// A table of kernels, by name, so that a failing test says which.
+struct Table: Sendable, CustomStringConvertible {
+    let name: String
+    var description: String { name }
+    var entries: ck_table { ck_named(name)!.pointee }
+
+    static let scalar = Table(name: "scalar")
+    /// Every table this CPU can run, scalar first.
+    static let all: [Table] = (0..<8).compactMap { i in
+        ck_runnable(i).map { Table(name: String(cString: $0.pointee.name)) }
+    }
+    /// All but scalar.
+    static let others = Array(all.dropFirst())
+}
+
+/// T rows of activations in the layout the kernels read, made from row-major values.
+struct Activations {
+    let rows: [[Int8]]
+    let columns: Int
+    var values: [Int8]
+    var sums: [Int32]
+
+    init(_ rows: [[Int8]], columns: Int) {
+        self.rows = rows
+        self.columns = columns
+        let padded = ck_padded_columns(columns)
+        let block = Int(CK_BLOCK)
+        values = [Int8](repeating: 0, count: rows.count * padded)
+        sums = rows.map { $0.reduce(0) { $0 + Int32($1) } }
+        for (t, row) in rows.enumerated() {
+            let first = t / block * block
+            let count = min(block, rows.count - first)
+            for (k, value) in row.enumerated() {
+                values[first * padded + (k / 4 * count + t - first) * 4 + k % 4] = value
+            }
+        }
+    }
+}
+
+/// One quantised row as a kernel left it.
+struct QuantisedRow: Equatable {
+    var values: [Int8]
+    var inverse: UInt32
+    var sum: Int32
+
+    /// Runs `body` with `count` rows to fill, each the `row`-th of its own block of `rows`; everything outside of the row
+    /// must stay as it was.
+    static func collect(
+        n: Int, count: Int, rows: Int, row: Int, _ body: (UnsafePointer<ck_quantised_row>) -> Void
+    ) -> [QuantisedRow] {
+        let padded = ck_padded_columns(n)
+        var values = [Int8](repeating: 99, count: count * rows * padded)
+        var inverses = [Float](repeating: 0, count: count)
+        var sums = [Int32](repeating: 0, count: count)
+        values.withUnsafeMutableBufferPointer { values in
+            inverses.withUnsafeMutableBufferPointer { inverses in
+                sums.withUnsafeMutableBufferPointer { sums in
+                    let out = (0..<count).map { j in
+                        ck_quantised_row(
+                            values: values.baseAddress! + j * rows * padded, rows: UInt32(rows),
+                            row: UInt32(row), inverse: inverses.baseAddress! + j,
+                            sum: sums.baseAddress! + j)
+                    }
+                    body(out)
+                }
+            }
+        }
+        return (0..<count).map { j in
+            QuantisedRow(
+                values: Array(values[j * rows * padded..<(j + 1) * rows * padded]),
+                inverse: inverses[j].bitPattern, sum: sums[j])
+        }
+    }
+}
+
+extension Array where Element == Float {
+    /// For comparing bit for bit; every NaN counts as the same.
+    var bits: [UInt32] { map { $0.isNaN ? 0x7fc0_0000 : $0.bitPattern } }
+}
