@@ -53,7 +53,8 @@ static double ck_q6_error(const float *v, float scale) {
 }
 
 /// The scale of least squared error of those that put the value of largest magnitude at code -32.5, -32 ... -26 or
-/// 26 ... 31.5, so that no value is off by more than half a code. The first of equals wins.
+/// 26 ... 31.5, so that no value of that sign is off by more than half a code and none by more than one and a half. The
+/// first of equals wins.
 static uint16_t ck_q6_scale(const float *v) {
     float largest = 0;
     for (size_t i = 0; i < CK_Q6_HALF; i++) {
