@@ -1,1 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The few Linux calls Glibc's module hides from Swift. Nothing here decides anything. Results are 0 or more, or -errno.
 #pragma once
+#include <stdint.h>
+#include <sys/types.h>
+
+#pragma clang assume_nonnull begin
+
+/// Tells the processor that this is a spin loop.
+static inline void cl_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+/// How many processors this process may run on (the affinity mask).
+int cl_allowed_processors(void);
+/// Ties the calling thread to the index-th processor of its affinity mask (modulo their number).
+int cl_pin_thread(int index);
+/// Names the calling thread; 15 bytes are kept.
+void cl_name_thread(const char *name);
+
+/// Who is at the other end of a Unix socket, as the kernel recorded it at connect time. Same layout as `struct ucred`.
+typedef struct cl_credentials {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+} cl_credentials;
+
+/// SO_PEERCRED of a connected Unix socket.
+int cl_peer_credentials(int descriptor, cl_credentials *ret_credentials);
+
+#pragma clang assume_nonnull end

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+
+int cl_allowed_processors(void) {
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0) return -errno;
+    return CPU_COUNT(&mask);
+}
+
+int cl_pin_thread(int index) {
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0) return -errno;
+    int count = CPU_COUNT(&mask);
+    if (count == 0 || index < 0) return -EINVAL;
+    index %= count;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &mask) || index-- > 0) continue;
+        CPU_ZERO(&mask);
+        CPU_SET(cpu, &mask);
+        return sched_setaffinity(0, sizeof mask, &mask) == 0 ? 0 : -errno;
+    }
+    return -EINVAL;
+}
+
+void cl_name_thread(const char *name) {
+    char kept[16];
+    strncpy(kept, name, sizeof kept - 1);
+    kept[sizeof kept - 1] = 0;
+    pthread_setname_np(pthread_self(), kept);
+}
+
+int cl_peer_credentials(int descriptor, cl_credentials *ret_credentials) {
+    struct ucred credentials;
+    socklen_t size = sizeof credentials;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return -errno;
+    ret_credentials->pid = credentials.pid;
+    ret_credentials->uid = credentials.uid;
+    ret_credentials->gid = credentials.gid;
+    return 0;
+}

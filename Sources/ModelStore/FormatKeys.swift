@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The metadata keys of a packed file; docs/format.md says what each holds.
+package enum FormatKeys {
+    package static let architecture = "general.architecture"
+    package static let name = "general.name"
+    package static let alignment = "general.alignment"
+    package static let formatVersion = "hgrnbit.format_version"
+
+    package static let vocabularySize = "hgrnbit.vocab_size"
+    package static let embeddingLength = "hgrnbit.embedding_length"
+    package static let blockCount = "hgrnbit.block_count"
+    package static let feedForwardLength = "hgrnbit.feed_forward_length"
+    package static let innerLength = "hgrnbit.inner_length"
+    package static let headCount = "hgrnbit.attention.head_count"
+    package static let contextLength = "hgrnbit.context_length"
+    package static let rmsEpsilon = "hgrnbit.attention.layer_norm_rms_epsilon"
+    package static let useLowerBound = "hgrnbit.use_lower_bound"
+    package static let tieWordEmbeddings = "hgrnbit.tie_word_embeddings"
+    package static let embeddingEncoding = "hgrnbit.embedding.encoding"
+
+    package static let packedEncoding = "hgrnbit.packed.encoding"
+    package static let packedNames = "hgrnbit.packed.names"
+    package static let packedRows = "hgrnbit.packed.rows"
+    package static let packedColumns = "hgrnbit.packed.columns"
+    package static let packedScales = "hgrnbit.packed.scales"
+    package static let packedTypes = "hgrnbit.packed.dtypes"
+
+    package static let digestAlgorithm = "hgrnbit.digest.algorithm"
+    package static let digestNames = "hgrnbit.digest.names"
+    package static let digestValues = "hgrnbit.digest.values"
+    package static let digestModel = "hgrnbit.digest.model"
+
+    package static let tokenizerModel = "tokenizer.ggml.model"
+    package static let tokens = "tokenizer.ggml.tokens"
+    package static let scores = "tokenizer.ggml.scores"
+    package static let tokenTypes = "tokenizer.ggml.token_type"
+    package static let bosToken = "tokenizer.ggml.bos_token_id"
+    package static let eosToken = "tokenizer.ggml.eos_token_id"
+    package static let unknownToken = "tokenizer.ggml.unknown_token_id"
+    package static let paddingToken = "tokenizer.ggml.padding_token_id"
+    package static let addBOS = "tokenizer.ggml.add_bos_token"
+    package static let addSpacePrefix = "tokenizer.ggml.add_space_prefix"
+    /// Optional bool, false if absent: no prefix before a text that begins with a space.
+    package static let prefixOnlyIfMissing = "hgrnbit.tokenizer.prefix_only_if_missing"
+    package static let tokenizerSource = "hgrnbit.tokenizer.source"
+    package static let merges = "hgrnbit.tokenizer.merges"
+}
+
+/// What this version writes, and the only thing it reads.
+package enum Format {
+    package static let architecture = "hgrnbit"
+    package static let version: UInt32 = 1
+    package static let ggufVersion: UInt32 = 3
+    package static let alignment = 64
+    /// The packed layout (CKernels.h): tiles of 16 rows by 4 columns, five trits a byte.
+    package static let packedEncoding = "R16K4T5"
+    package static let digestAlgorithm = "sha256"
+    /// Where the ternary stream starts: so that huge pages can map it.
+    package static let streamAlignment = 2 << 20
+
+    /// Bytes of a packed matrix: 64 for each 16 rows × 20 columns begun. `nil` on overflow.
+    package static func packedBytes(rows: Int, columns: Int) -> Int? {
+        guard rows > 0, columns > 0 else { return nil }
+        let tiles = (rows - 1) / 16 + 1
+        let vectors = (columns - 1) / 20 + 1
+        let (count, overflow) = tiles.multipliedReportingOverflow(by: vectors)
+        let (bytes, overflow2) = count.multipliedReportingOverflow(by: 64)
+        return overflow || overflow2 ? nil : bytes
+    }
+}
+
+/// How the embedding's rows are stored.
+package enum EmbeddingEncoding: String, Sendable, CaseIterable {
+    case f32, f16, bf16
+    /// Blocks of 64 values in 52 bytes: about 6.5 bits a value.
+    case q6
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SystemPackage
+
+/// A packed model, mapped, its container checked: GGUF version 3 as docs/format.md describes it.
+///
+/// Opening reads the header only. Every length, offset, count, type and string is checked before it is used, and the header's
+/// own digest with them; the tensors' bytes are checked by `verify`.
+package final class PackedFile: Sendable {
+    package let map: MappedFile
+    package let metadata: Metadata
+    /// In the order of the file.
+    package let tensors: [TensorInfo]
+    /// The packed ternary matrices by name.
+    package let packed: [String: PackedMatrix]
+    /// The model's identity: a digest over the whole header, which holds every tensor's digest.
+    package let modelDigest: String
+    private let byName: [String: Int]
+    private let digests: [String: String]
+
+    package var path: FilePath { map.path }
+    package var byteCount: Int { map.count }
+
+    package convenience init(path: FilePath) throws(StoreError) {
+        try self.init(MappedFile(path: path))
+    }
+
+    package init(_ map: MappedFile) throws(StoreError) {
+        let header = try map.withBytes { bytes throws(StoreError) in try Header(map, bytes) }
+        self.map = map
+        metadata = header.metadata
+        tensors = header.tensors
+        var byName: [String: Int] = [:]
+        for (index, tensor) in tensors.enumerated() { byName[tensor.name] = index }
+        self.byName = byName
+        packed = try PackedFile.packedMatrices(header.metadata) { name in
+            byName[name].map { header.tensors[$0] }
+        }
+        digests = try PackedFile.digests(header.metadata, of: header.tensors)
+        modelDigest = try map.withBytes { bytes throws(StoreError) in
+            try PackedFile.checkedModelDigest(header, bytes)
+        }
+    }
+
+    package subscript(name: String) -> TensorInfo? { byName[name].map { tensors[$0] } }
+
+    /// The tensor's first byte; valid while this file lives.
+    package func pointer(to tensor: TensorInfo) -> UnsafeRawPointer { map.start + tensor.offset }
+
+    package func bytes(of tensor: TensorInfo) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: pointer(to: tensor), count: tensor.byteCount)
+    }
+
+    /// Compares every tensor with its digest; throws `damaged` naming the first that differs.
+    ///
+    /// - Parameter progress: told the bytes done and the bytes in all; returns false to stop.
+    package func verify(progress: (Int, Int) -> Bool = { _, _ in true }) throws(StoreError) {
+        let total = tensors.reduce(0) { $0 + $1.byteCount }
+        var done = 0
+        for tensor in tensors {
+            var digest = Digest()
+            let bytes = bytes(of: tensor)
+            for start in stride(from: 0, to: bytes.count, by: 4 << 20) {
+                let end = min(start + 4 << 20, bytes.count)
+                digest.update(UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+                done += end - start
+                guard progress(done, total) else { return }
+            }
+            let found = digest.finish()
+            let expected = digests[tensor.name] ?? ""
+            guard found == expected else {
+                throw .damaged("tensor \(tensor.name)", expected: expected, found: found)
+            }
+        }
+    }
+
+    /// The digest the file holds for a tensor.
+    package func digest(of name: String) -> String? { digests[name] }
+
+    // MARK: Checks of what the metadata says of the tensors
+
+    private static func packedMatrices(
+        _ metadata: Metadata, _ tensor: (String) -> TensorInfo?
+    ) throws(StoreError) -> [String: PackedMatrix] {
+        let encoding = try metadata.string(forKey: FormatKeys.packedEncoding)
+        guard encoding == Format.packedEncoding else {
+            throw .malformed(
+                "\(FormatKeys.packedEncoding) is '\(encoding)'; this program reads '\(Format.packedEncoding)'"
+            )
+        }
+        let names = try metadata.strings(forKey: FormatKeys.packedNames)
+        let rows = try metadata.uint32s(forKey: FormatKeys.packedRows)
+        let columns = try metadata.uint32s(forKey: FormatKeys.packedColumns)
+        let scales = try metadata.floats(forKey: FormatKeys.packedScales)
+        let types = try metadata.strings(forKey: FormatKeys.packedTypes)
+        guard
+            [rows.count, columns.count, scales.count, types.count].allSatisfy({ $0 == names.count })
+        else {
+            throw .malformed(
+                "the hgrnbit.packed.* arrays differ in length: the file is inconsistent")
+        }
+        var packed: [String: PackedMatrix] = [:]
+        for (index, name) in names.enumerated() {
+            guard let info = tensor(name) else {
+                throw .malformed(
+                    "\(FormatKeys.packedNames) names \(name), which is no tensor of the file")
+            }
+            let (r, c) = (Int(rows[index]), Int(columns[index]))
+            guard info.type == .i8, Format.packedBytes(rows: r, columns: c) == info.byteCount else {
+                throw .malformed(
+                    "tensor \(name) is \(info.byteCount) bytes of \(info.type), which is not \(r) × \(c) packed trits"
+                )
+            }
+            guard scales[index].isFinite, scales[index] > 0 else {
+                throw .malformed(
+                    "tensor \(name) has the scale \(scales[index]); it must be positive")
+            }
+            guard packed[name] == nil else {
+                throw .malformed("\(FormatKeys.packedNames) names \(name) twice")
+            }
+            packed[name] = PackedMatrix(
+                info: info, rows: r, columns: c, scale: scales[index], sourceType: types[index])
+        }
+        return packed
+    }
+
+    private static func digests(
+        _ metadata: Metadata, of tensors: [TensorInfo]
+    ) throws(StoreError) -> [String: String] {
+        let algorithm = try metadata.string(forKey: FormatKeys.digestAlgorithm)
+        guard algorithm == Format.digestAlgorithm else {
+            throw .malformed(
+                "\(FormatKeys.digestAlgorithm) is '\(algorithm)'; this program checks '\(Format.digestAlgorithm)'"
+            )
+        }
+        let names = try metadata.strings(forKey: FormatKeys.digestNames)
+        let values = try metadata.strings(forKey: FormatKeys.digestValues)
+        guard names == tensors.map(\.name), values.count == names.count else {
+            throw .malformed("\(FormatKeys.digestNames) does not name every tensor in order")
+        }
+        return Dictionary(zip(names, values)) { first, _ in first }
+    }
+
+    private static func checkedModelDigest(
+        _ header: Header, _ bytes: UnsafeRawBufferPointer
+    ) throws(StoreError) -> String {
+        let key = FormatKeys.digestModel
+        let expected = try header.metadata.string(forKey: key)
+        guard let range = header.metadata.range(of: key), expected.utf8.count == 64 else {
+            throw .malformed("\(key) is not a SHA-256 digest")
+        }
+        let found = Digest.ofHeader(
+            UnsafeRawBufferPointer(rebasing: bytes[..<header.dataStart]),
+            slot: range.upperBound - 64..<range.upperBound)
+        guard found == expected else {
+            throw .damaged("the header", expected: expected, found: found)
+        }
+        return expected
+    }
+}

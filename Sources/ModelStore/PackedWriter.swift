@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+package import SystemPackage
+
+/// Writes a packed file: everything is declared first, then the tensors' bytes are streamed in the declared order.
+///
+/// The bytes go to a hidden temporary file beside the destination, which `finish` syncs and renames into place; until then the
+/// destination is untouched. A writer that is dropped unfinished removes its temporary file. The same input gives the same
+/// bytes.
+package struct PackedWriter: ~Copyable {
+    private let path: FilePath
+    private let temporary: FilePath
+    private let descriptor: FileDescriptor
+    private let plan: PackPlan
+    private var scales: [Float]
+    private var digests: [String] = []
+    /// The tensor being written, how much of it is there, and its hash.
+    private var current = 0
+    private var written = 0
+    private var digest = Digest()
+    private var buffer: [UInt8] = []
+    private var finished = false
+
+    /// Writes are gathered to this size, so that the page cache holds the file in large folios.
+    private static let gather = 4 << 20
+
+    /// - Parameters:
+    ///   - metadata: keys and values in the order to write them; the `hgrnbit.packed.*` and `hgrnbit.digest.*` keys are added.
+    ///   - tensors: in the order their bytes will come.
+    ///   - replacing: whether `path` may exist already.
+    package init(
+        path: FilePath, metadata: [(key: String, value: MetadataValue)], tensors: [TensorPlan],
+        replacing: Bool = false
+    ) throws(StoreError) {
+        let plan = try PackPlan(metadata: metadata, tensors: tensors)
+        if !replacing, access(path.string, F_OK) == 0 { throw .exists(path) }
+        let directory = path.removingLastComponent()
+        let place = directory.isEmpty ? FilePath(".") : directory
+        var space = statvfs()
+        if statvfs(place.string, &space) == 0 {
+            let free = Int(clamping: space.f_bavail).multipliedReportingOverflow(
+                by: Int(space.f_frsize))
+            if !free.overflow, free.partialValue < plan.fileSize {
+                throw .noSpace(path, needs: plan.fileSize, free: free.partialValue)
+            }
+        }
+        let random = String(UInt64.random(in: .min ... .max), radix: 36)
+        let name = path.lastComponent?.string ?? "model"
+        let temporary = place.appending(".\(name).partial-\(getpid())-\(random)")
+        let descriptor: FileDescriptor
+        do {
+            descriptor = try .open(
+                temporary, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec],
+                permissions: [.ownerReadWrite])
+        } catch { throw .io(error as? Errno ?? .ioError, doing: "create", temporary) }
+        self.path = path
+        self.temporary = temporary
+        self.descriptor = descriptor
+        self.plan = plan
+        scales = [Float](repeating: 1, count: tensors.count)
+        buffer.reserveCapacity(Self.gather)
+        // The header's place is left free and written last.
+        position = plan.dataStart
+    }
+
+    deinit {
+        try? descriptor.close()
+        if !finished { unlink(temporary.string) }
+    }
+
+    /// The whole file's size in bytes.
+    package var fileSize: Int { plan.fileSize }
+
+    /// Appends bytes to the tensor being written; the next tensor begins when this one is complete.
+    package mutating func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            guard current < plan.tensors.count else {
+                throw .malformed("\(rest.count) bytes more than the declared tensors hold")
+            }
+            let part = rest.prefix(plan.tensors[current].byteCount - written)
+            let slice = UnsafeRawBufferPointer(rebasing: part)
+            digest.update(slice)
+            try append(slice)
+            written += part.count
+            rest = rest.dropFirst(part.count)
+            if written == plan.tensors[current].byteCount { try endTensor() }
+        }
+    }
+
+    /// Sets the scale of a packed tensor; any time before `finish`.
+    package mutating func setScale(_ scale: Float, of name: String) throws(StoreError) {
+        guard let index = plan.tensors.firstIndex(where: { $0.name == name && $0.packed != nil })
+        else {
+            throw .malformed("\(name) is not a packed tensor of this file")
+        }
+        guard scale.isFinite, scale > 0 else {
+            throw .malformed("tensor \(name) cannot have the scale \(scale); it must be positive")
+        }
+        scales[index] = scale
+    }
+
+    /// Writes the header, makes the file durable and puts it in its place.
+    package consuming func finish() throws(StoreError) {
+        guard current == plan.tensors.count else {
+            throw .malformed(
+                "tensor \(plan.tensors[current].name) is incomplete: \(written) of \(plan.tensors[current].byteCount) bytes"
+            )
+        }
+        try flush()
+        try store(plan.header(scales: scales, digests: digests), at: 0)
+        var mask = mode_t(0o022)
+        mask = umask(mask)
+        umask(mask)
+        try check(fchmod(descriptor.rawValue, 0o644 & ~mask), "set the mode of")
+        try check(fsync(descriptor.rawValue), "make durable")
+        try check(rename(temporary.string, path.string), "rename into place")
+        finished = true
+        let directory = path.removingLastComponent()
+        if let handle = try? FileDescriptor.open(
+            directory.isEmpty ? "." : directory, .readOnly, options: [.directory, .closeOnExec])
+        {
+            fsync(handle.rawValue)
+            try? handle.close()
+        }
+    }
+
+    // MARK: Bytes
+
+    private mutating func endTensor() throws(StoreError) {
+        digests.append(digest.finish())
+        digest = Digest()
+        current += 1
+        written = 0
+        if current < plan.tensors.count { try pad(to: plan.offsets[current]) }
+    }
+
+    /// How far into the file the next byte goes.
+    private var position: Int
+
+    private mutating func pad(to offset: Int) throws(StoreError) {
+        while position < offset {
+            let count = min(Self.gather - buffer.count, offset - position)
+            buffer.append(contentsOf: repeatElement(0, count: count))
+            position += count
+            if buffer.count == Self.gather { try flush() }
+        }
+    }
+
+    private mutating func append(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(Self.gather - buffer.count)
+            buffer.append(contentsOf: part)
+            position += part.count
+            rest = rest.dropFirst(part.count)
+            if buffer.count == Self.gather { try flush() }
+        }
+    }
+
+    private mutating func flush() throws(StoreError) {
+        try store(buffer, at: position - buffer.count)
+        buffer.removeAll(keepingCapacity: true)
+    }
+
+    private func store(_ bytes: [UInt8], at offset: Int) throws(StoreError) {
+        do { _ = try descriptor.writeAll(toAbsoluteOffset: Int64(offset), bytes) } catch {
+            let errno = error as? Errno ?? .ioError
+            guard errno == .noSpace else { throw .io(errno, doing: "write", path) }
+            throw .noSpace(path, needs: plan.fileSize, free: 0)
+        }
+    }
+
+    private func check(_ result: Int32, _ doing: String) throws(StoreError) {
+        guard result == 0 else { throw .io(Errno(rawValue: errno), doing: doing, path) }
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SystemPackage
+
+/// Why a packed file cannot be opened, read or written. Each names the place and the numbers.
+package enum StoreError: Error, Equatable, CustomStringConvertible {
+    /// A system call failed.
+    case io(Errno, doing: String, FilePath)
+    /// Not a regular file, or an empty one.
+    case notRegular(FilePath)
+    /// The file does not begin with "GGUF".
+    case notGGUF(found: [UInt8])
+    /// A GGUF version or format version this program does not read.
+    case unsupportedVersion(String, found: UInt32, expected: UInt32)
+    /// Another architecture than hgrnbit.
+    case otherArchitecture(String)
+    /// Something ends after the file does.
+    case truncated(String, offset: Int, needs: UInt64, has: Int)
+    /// A count, type, offset or value that cannot be right.
+    case malformed(String)
+    /// A key that must be there is not.
+    case missingKey(String)
+    /// A key holds another type than it must.
+    case wrongType(key: String, expected: String, found: String)
+    /// The bytes of a tensor, or of the header, are not those that were written.
+    case damaged(String, expected: String, found: String)
+    /// The destination exists and may not be replaced.
+    case exists(FilePath)
+    /// The file system has no room.
+    case noSpace(FilePath, needs: Int, free: Int)
+
+    package var description: String {
+        switch self {
+        case .io(let errno, let doing, let path):
+            "cannot \(doing) \(path): \(errno)"
+        case .notRegular(let path):
+            "\(path) is not a regular file with something in it"
+        case .notGGUF(let found):
+            "not a packed model: it begins with \(found) instead of \"GGUF\"; make one with `mmfreectl pack`"
+        case .unsupportedVersion(let what, let found, let expected):
+            "\(what) is version \(found), this program reads version \(expected)"
+        case .otherArchitecture(let name):
+            "the model's architecture is '\(name)', this program runs 'hgrnbit'"
+        case .truncated(let what, let offset, let needs, let has):
+            "\(what) at byte \(offset) needs \(needs) bytes, but only \(has) are left: the file is cut short"
+        case .malformed(let what):
+            what
+        case .missingKey(let key):
+            "the key \(key) is missing"
+        case .wrongType(let key, let expected, let found):
+            "the key \(key) holds \(found), not \(expected)"
+        case .damaged(let what, let expected, let found):
+            "\(what) is damaged: its SHA-256 is \(found), it was written as \(expected); copy the file again"
+        case .exists(let path):
+            "\(path) exists already; choose another name or allow replacing it"
+        case .noSpace(let path, let needs, let free):
+            "\(path) needs \(needs) bytes, the file system has \(free) left"
+        }
+    }
+}
