@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CLinux
-import Glibc
 import SystemPackage
 
 /// How many threads this process may keep busy.
 package enum CPUBudget {
     /// The processors in the affinity mask, lowered to the cgroup's CPU quota (rounded up) where there is one.
     package static func threads() -> Int {
-        var mask = cpu_set_t()
-        var allowed = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-        if sched_getaffinity(0, MemoryLayout<cpu_set_t>.size, &mask) == 0 {
-            allowed = withUnsafeBytes(of: &mask) { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
-        }
+        let allowed = max(1, Int(cl_allowed_processors()))
         return max(1, min(allowed, cgroupQuota() ?? allowed))
     }
 

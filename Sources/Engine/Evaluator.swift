@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The forward pass. A batch is one matrix to the ternary products; only the recurrence walks its rows in order. Each layer
-// is four parallel regions of products with row work between them; row work is shared out when there are enough rows to
-// pay for a region and is done by the caller otherwise. No step's result depends on how it is shared out, so logits and
-// states are the same bits for any batch, chunking, thread count and kernel table.
+// is four products with row work before each. With many rows the row work is shared out in regions of its own. With one or
+// two it is the caller's, inside the product's region, while the other workers read ahead into the weights they are about
+// to need: memory, which bounds the speed of a single row, never rests. No result depends on how work is shared out, so
+// logits and states are the same bits for any batch, chunking, thread count and kernel table.
 
 import CKernels
+import CLinux
 import Glibc
+import Synchronization
 
 /// Runs batches of rows through a model. Owned by one thread.
 package final class Evaluator {
@@ -26,7 +29,11 @@ package final class Evaluator {
     // The batch under way, read by the workers.
     private(set) var rows: [BatchRow] = []
     var count: Int { rows.count }
-    private(set) var stage = Stage.scan(layer: 0)
+    private var step = Step(first: .enter, second: nil, product: nil)
+    private var productBegan: UInt64 = 0
+    private let rowWorkDone = Atomic<Bool>(false)
+    var rowWorkIsDone: Bool { rowWorkDone.load(ordering: .acquiring) }
+    var shares: TileShares
     /// A pointer to each row's state in the current layer: [rows].
     let states: UnsafeMutablePointer<UnsafeMutablePointer<Float>>
 
@@ -49,6 +56,7 @@ package final class Evaluator {
         shape = model.shape
         weights = model.weights
         scratch = Scratch(shape: model.shape, maxRows: maxRows, workers: workers.count)
+        shares = TileShares(workers: workers.count)
         states = .allocate(capacity: maxRows)
         rows.reserveCapacity(maxRows)
         place.reserveCapacity(maxRows)
@@ -74,17 +82,12 @@ package final class Evaluator {
         take(batch, slots: pool.slots)
         for layer in 0..<shape.layers {
             for row in 0..<count { states[row] = pool.layer(layer, of: rows[row].slot) }
-            region(layer == 0 ? .enter : .mixNorm(layer: layer))
-            region(.mixProducts(layer: layer))
-            region(.scan(layer: layer))
-            region(.gate(layer: layer))
-            region(.outputProduct(layer: layer))
-            region(.feedForwardNorm(layer: layer))
-            region(.gateUpProduct(layer: layer))
-            region(.swiglu(layer: layer))
-            region(.downProduct(layer: layer))
+            perform(layer == 0 ? .enter : .mixNorm(layer: layer), then: .mix(layer: layer))
+            perform(.scan(layer: layer), .gate(layer: layer), then: .output(layer: layer))
+            perform(.feedForwardNorm(layer: layer), then: .gateUp(layer: layer))
+            perform(.swiglu(layer: layer), then: .down(layer: layer))
         }
-        region(.leave)
+        perform(.leave)
         finish()
         totalNanoseconds &+= monotonicNanoseconds() &- began
     }
@@ -149,9 +152,11 @@ package final class Evaluator {
         var first = 0
         while first < logitRows.count {
             let end = min(first + Scratch.logitRows, logitRows.count)
-            region(.headNorm(first: first, end: end))
             logits.withUnsafeMutableBufferPointer {
-                region(.headProduct(first: first, end: end, out: $0.baseAddress!))
+                perform(
+                    .headNorm(first: first, end: end),
+                    then: .head(
+                        rows: end - first, out: $0.baseAddress! + first * shape.vocabulary))
             }
             first = end
         }
@@ -163,20 +168,68 @@ package final class Evaluator {
         }
     }
 
-    /// Runs one stage: on all workers if it is worth it, on the caller alone otherwise.
-    private func region(_ next: Stage) {
-        stage = next
-        let began = next.isProduct ? monotonicNanoseconds() : 0
-        if next.isProduct || count >= Stage.rowsWorthSharing {
-            workers.run(Unmanaged.passUnretained(self).toOpaque()) { context, worker in
-                let evaluator = Unmanaged<Evaluator>.fromOpaque(context).takeUnretainedValue()
-                evaluator.work(worker, of: evaluator.workers.count)
-            }
-        } else {
-            work(0, of: 1)
-        }
-        if next.isProduct { productNanoseconds &+= monotonicNanoseconds() &- began }
+    /// Row work and the product that needs it.
+    private struct Step {
+        var first: RowStage
+        var second: RowStage?
+        var product: Product?
     }
+
+    private func workFirst(_ worker: Int) { work(step.first, worker, of: workers.count) }
+
+    private func workSecond(_ worker: Int) {
+        if let second = step.second { work(second, worker, of: workers.count) }
+    }
+
+    private func workProduct(_ worker: Int) {
+        if let product = step.product { work(product, worker) }
+    }
+
+    /// Runs up to two stages of row work in order, and then the product.
+    private func perform(
+        _ first: RowStage, _ second: RowStage? = nil, then product: Product? = nil
+    ) {
+        step = Step(first: first, second: second, product: product)
+        if let product { share(product) }
+        guard count >= Self.rowsWorthSharing else {
+            rowWorkDone.store(false, ordering: .relaxed)
+            region { evaluator($0).workFused($1) }
+            if product != nil { productNanoseconds &+= monotonicNanoseconds() &- productBegan }
+            return
+        }
+        region { evaluator($0).workFirst($1) }
+        if second != nil { region { evaluator($0).workSecond($1) } }
+        if product != nil {
+            productBegan = monotonicNanoseconds()
+            region { evaluator($0).workProduct($1) }
+            productNanoseconds &+= monotonicNanoseconds() &- productBegan
+        }
+    }
+
+    /// Rows from which on row work is worth regions of its own.
+    private static let rowsWorthSharing = 3
+
+    /// The caller does the row work while the others read ahead; then all do the product.
+    private func workFused(_ worker: Int) {
+        if worker == 0 {
+            work(step.first, 0, of: 1)
+            if let second = step.second { work(second, 0, of: 1) }
+            productBegan = monotonicNanoseconds()
+            rowWorkDone.store(true, ordering: .releasing)
+        } else if let product = step.product {
+            readAhead(product, worker)
+        }
+        workProduct(worker)
+    }
+
+    /// Runs `body` on every worker.
+    private func region(_ body: @convention(c) (UnsafeMutableRawPointer, Int) -> Void) {
+        workers.run(Unmanaged.passUnretained(self).toOpaque(), body)
+    }
+}
+
+private func evaluator(_ context: UnsafeMutableRawPointer) -> Evaluator {
+    Unmanaged<Evaluator>.fromOpaque(context).takeUnretainedValue()
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

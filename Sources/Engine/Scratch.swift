@@ -57,7 +57,7 @@ struct Scratch: ~Copyable {
     deinit { for memory in owned { memory.deallocate() } }
 
     /// Products are written by whole tiles, so rows of them are padded to 16.
-    static func padded(_ rows: Int) -> Int { ck_tiles(rows) * Int(CK_TILE_ROWS.rawValue) }
+    static func padded(_ rows: Int) -> Int { ck_tiles(rows) * Int(CK_TILE_ROWS) }
 }
 
 /// Quantised activations of the rows of a batch (CKernels.h "K4T").
@@ -69,7 +69,7 @@ struct QuantisedRows {
 
     /// Where row `row` of `rows` goes when each has `columns` values.
     func target(row: Int, of rows: Int, columns: Int) -> ck_quantised_row {
-        let block = Int(CK_BLOCK.rawValue)
+        let block = Int(CK_BLOCK)
         let first = row / block * block
         return ck_quantised_row(
             values: values + first * ck_padded_columns(columns),

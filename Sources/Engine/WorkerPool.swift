@@ -130,28 +130,33 @@ private final class Shared: @unchecked Sendable {
     }
 }
 
-/// Starts a detached thread that blocks all signals, so that they go to the thread that waits for them.
+/// Starts a detached thread that carries `name` (15 bytes at most) and blocks all signals, so that they go to the thread that waits for them.
 package func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
     final class Box {
+        let name: String
         let body: @Sendable () -> Void
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
     }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    var all = sigset_t()
-    var before = sigset_t()
-    sigfillset(&all)
-    pthread_sigmask(SIG_BLOCK, &all, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    var thread = pthread_t()
-    let started = pthread_create(
-        &thread, &attributes,
-        { argument in
-            Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
-            return nil
-        }, Unmanaged.passRetained(Box(body)).toOpaque())
-    precondition(started == 0, "the system refuses to start a thread (error \(started))")
-    pthread_setname_np(thread, String(name.prefix(15)))
+    // Signals go to the thread that waits for them, never to this one: it inherits a mask that blocks them all.
+    withUnsafeTemporaryAllocation(of: sigset_t.self, capacity: 2) { masks in
+        let (all, before) = (masks.baseAddress!, masks.baseAddress! + 1)
+        sigfillset(all)
+        pthread_sigmask(SIG_BLOCK, all, before)
+        defer { pthread_sigmask(SIG_SETMASK, before, nil) }
+        var thread = pthread_t()
+        let argument = Unmanaged.passRetained(Box(name, body)).toOpaque()
+        let error = pthread_create(
+            &thread, nil,
+            { argument in
+                let box = Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue()
+                cl_name_thread(box.name)
+                box.body()
+                return nil
+            }, argument)
+        precondition(error == 0, "the system refuses to start a thread: error \(error)")
+        pthread_detach(thread)
+    }
 }
