@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import ModelStore
 package import SystemPackage
 
 /// Why a checkpoint cannot be read, converted or written back. Every case names the file or tensor.
@@ -25,7 +26,7 @@ package enum PackError: Error, Equatable {
     /// The place to write to is taken.
     case destinationExists(String)
     /// The packed file could not be written or read; the store's own words.
-    case store(String)
+    case store(StoreError)
     /// The caller asked to stop. Nothing is left behind.
     case cancelled
 }
@@ -56,8 +57,8 @@ extension PackError: CustomStringConvertible {
             "\(name): \(what)"
         case .destinationExists(let path):
             "\(path) exists already and is not empty; give another place or remove it"
-        case .store(let what):
-            what
+        case .store(let error):
+            error.description
         case .cancelled:
             "cancelled; nothing was written"
         }

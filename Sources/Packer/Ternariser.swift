@@ -23,6 +23,13 @@ package struct Ternariser: Sendable {
         return rule
     }
 
+    /// Refuses NaN and infinity anywhere in the tensor.
+    package func checkFinite(_ tensor: CheckpointTensor) throws(PackError) {
+        guard WeightScan(tensor, parallel: parallel).isFinite else {
+            throw Self.firstNotFinite(in: tensor)
+        }
+    }
+
     /// Trits of the elements of `range`. Returns how many are not zero.
     @discardableResult
     package func trits(

@@ -3,6 +3,7 @@
 import Foundation
 import Packer
 import SystemPackage
+import Testing
 
 /// Random numbers that are the same every time (SplitMix64).
 struct SeededGenerator: RandomNumberGenerator {
@@ -65,6 +66,16 @@ func withDirectory<R>(_ body: (FilePath) throws -> R) throws -> R {
 func makeDirectory(_ path: FilePath) throws {
     try FileManager.default.createDirectory(
         atPath: path.string, withIntermediateDirectories: false)
+}
+
+func removeFile(_ path: FilePath) throws {
+    try FileManager.default.removeItem(atPath: path.string)
+}
+
+/// Expects a directory to hold just this, hidden files counted.
+func expectNames(_ names: [String], in directory: FilePath) throws {
+    let found = try FileManager.default.contentsOfDirectory(atPath: directory.string).sorted()
+    #expect(found == names)
 }
 
 func write(_ bytes: [UInt8], to path: FilePath) throws {

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SystemPackage
+
+/// Converts one checkpoint into one packed file.
+///
+/// Goes through the checkpoint once, tensor by tensor; memory is bounded by the largest tensor. The
+/// same checkpoint gives the same bytes, on any machine and any number of cores. The file appears
+/// whole under its name or not at all.
+package struct PackJob {
+    package enum Embedding: String, Sendable, CaseIterable {
+        /// As the checkpoint has it: lossless.
+        case keep
+        /// About 6.5 bits a value.
+        case q6
+    }
+
+    package struct Progress: Sendable, Equatable {
+        /// Bytes of the checkpoint.
+        package var done: Int
+        package var total: Int
+        /// The tensor at work, by the checkpoint's name.
+        package var tensor: String
+    }
+
+    private let checkpoint: Checkpoint
+    private let destination: FilePath
+    private let embedding: Embedding
+    private let ternariser: Ternariser
+    private let name: String?
+    private let replacing: Bool
+
+    /// `name`: what the model calls itself; config.json's or the directory's name if nil.
+    /// `replacing`: whether a file at `destination` may be replaced.
+    package init(
+        _ checkpoint: Checkpoint, to destination: FilePath, embedding: Embedding = .keep,
+        name: String? = nil, replacing: Bool = false, parallel: Parallel = Parallel()
+    ) {
+        self.checkpoint = checkpoint
+        self.destination = destination
+        self.embedding = embedding
+        self.name = name
+        self.replacing = replacing
+        ternariser = Ternariser(parallel: parallel)
+    }
+
+    /// Does it. `progress` is called before each tensor and within large ones, `isCancelled` as
+    /// often; both on the calling thread.
+    package func run(
+        isCancelled: () -> Bool = { false }, progress: (Progress) -> Void = { _ in }
+    ) throws(PackError) -> PackReport {
+        let start = ContinuousClock.now
+        let tokenizer = try TokenizerImport.tables(for: checkpoint)
+        let contents = try PackedContents(
+            checkpoint, name: name, tokenizer: tokenizer, embedding: embedding)
+        var run = try PackRun(
+            checkpoint, contents, to: destination, replacing: replacing, ternariser)
+        for role in checkpoint.config.roles {
+            try run.pack(role, isCancelled: isCancelled, progress: progress)
+        }
+        if isCancelled() { throw .cancelled }
+        var report = try run.finish()
+        report.tokenizer = tokenizer?.source.rawValue
+        report.warnings += tokenizer?.warnings ?? []
+        report.seconds = (ContinuousClock.now - start) / .seconds(1)
+        return report
+    }
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ModelStore
+internal import SystemPackage
+
+/// One packing under way: the file being written and what is known so far.
+struct PackRun: ~Copyable {
+    /// Bytes of the embedding written at a time.
+    private static let chunk = 4 << 20
+
+    private let checkpoint: Checkpoint
+    private let embedding: PackJob.Embedding
+    private let ternariser: Ternariser
+    private let destination: FilePath
+    private let total: Int
+    private var done = 0
+    private var writer: PackedWriter
+    private var report: PackReport
+    private var rowScaled: [String] = []
+
+    init(
+        _ checkpoint: Checkpoint, _ contents: PackedContents, to destination: FilePath,
+        replacing: Bool, _ ternariser: Ternariser
+    ) throws(PackError) {
+        var total = 0
+        for role in checkpoint.config.roles {
+            total += try checkpoint.tensor(named: role.name).entry.byteCount
+        }
+        var report = PackReport(name: contents.name)
+        report.checkpointBytes = checkpoint.byteCount
+        report.weights = checkpoint.parameterCount
+        report.embedding = contents.embedding.rawValue
+        let writer = try contents.writer(to: destination, replacing: replacing)
+        self.checkpoint = checkpoint
+        embedding = contents.embedding == .q6 ? .q6 : .keep
+        self.ternariser = ternariser
+        self.total = total
+        self.destination = destination
+        self.writer = writer
+        self.report = report
+    }
+
+    /// Reads, converts and writes one tensor; then lets go of it.
+    mutating func pack(
+        _ role: TensorRole, isCancelled: () -> Bool, progress: (PackJob.Progress) -> Void
+    ) throws(PackError) {
+        let tensor = try checkpoint.tensor(named: role.name)
+        let (done, total) = (done, total)
+        func step(_ within: Int) throws(PackError) {
+            if isCancelled() { throw .cancelled }
+            progress(PackJob.Progress(done: done + within, total: total, tensor: tensor.name))
+        }
+        try step(0)
+        switch role.kind {
+        case .vector: try vector(role, tensor)
+        case .ternary: try matrix(role, tensor)
+        case .embedding: try rows(role, tensor, step)
+        }
+        tensor.release()
+        self.done += tensor.entry.byteCount
+    }
+
+    // MARK: - The three kinds
+
+    private mutating func vector(
+        _ role: TensorRole, _ tensor: CheckpointTensor
+    ) throws(PackError) {
+        let values = try tensor.floats()
+        try write(values)
+        if role.packedName == PackedContents.lowerBounds {
+            let config = checkpoint.config
+            let table =
+                config.innerSize == config.hiddenSize
+                ? LowerBoundTable.folded(
+                    values, layers: config.layerCount, width: config.hiddenSize)
+                : [Float](repeating: 0, count: config.layerCount * config.innerSize)
+            try write(table)
+        }
+    }
+
+    private mutating func matrix(
+        _ role: TensorRole, _ tensor: CheckpointTensor
+    ) throws(PackError) {
+        let rule = try ternariser.rule(for: tensor)
+        if ternariser.isScaledByRow(tensor, rule) { rowScaled.append(role.name) }
+        if rule.widened {
+            report.warnings.append(
+                "\(role.name): weights too small for F16 arithmetic; F32 was used")
+        }
+        let result = MatrixPacker(ternariser: ternariser).pack(tensor, rule)
+        try write(result.bytes)
+        do {
+            try writer.setScale(rule.scale, of: role.packedName)
+        } catch {
+            throw .store(error)
+        }
+        report.matrices += 1
+        report.alreadyTernary += rule.alreadyTernary ? 1 : 0
+        report.ternaryWeights += tensor.count
+        report.ternaryBytes += result.bytes.count
+        count(role, zeros: tensor.count - result.nonzero, of: tensor.count)
+    }
+
+    private mutating func count(_ role: TensorRole, zeros: Int, of weights: Int) {
+        let kind = role.kindName
+        if let place = report.zeros.firstIndex(where: { $0.kind == kind }) {
+            report.zeros[place].zeros += zeros
+            report.zeros[place].weights += weights
+        } else {
+            report.zeros.append(.init(kind: kind, zeros: zeros, weights: weights))
+        }
+    }
+
+    private mutating func rows(
+        _ role: TensorRole, _ tensor: CheckpointTensor, _ step: (Int) throws(PackError) -> Void
+    ) throws(PackError) {
+        if embedding == .keep {
+            try ternariser.checkFinite(tensor)
+            for start in stride(from: 0, to: tensor.bytes.count, by: Self.chunk) {
+                try step(start)
+                let end = min(tensor.bytes.count, start + Self.chunk)
+                try write(
+                    UnsafeRawBufferPointer(rebasing: tensor.bytes[start..<end]))
+            }
+            report.embeddingBytes = tensor.bytes.count
+            return
+        }
+        let coder = EmbeddingCoder(parallel: ternariser.parallel)
+        let count = max(1, Self.chunk / max(1, tensor.columns * 4))
+        var (error, power) = (0.0, 0.0)
+        for start in stride(from: 0, to: tensor.rows, by: count) {
+            try step(start * tensor.columns * tensor.type.size)
+            let rows = try coder.encode(tensor, rows: start..<min(tensor.rows, start + count))
+            try write(rows.bytes)
+            error += rows.error
+            power += rows.power
+            report.embeddingBytes += rows.bytes.count
+        }
+        report.embeddingError = power == 0 ? 0 : (error / power).squareRoot()
+    }
+
+    // MARK: - Writing
+
+    private mutating func write(
+        _ bytes: UnsafeRawBufferPointer
+    ) throws(PackError) {
+        do {
+            try writer.write(bytes)
+        } catch {
+            throw .store(error)
+        }
+    }
+
+    private mutating func write<Element: BitwiseCopyable>(
+        _ values: [Element]
+    ) throws(PackError) {
+        let result = values.withUnsafeBytes { bytes in
+            Result { () throws(PackError) in try write(bytes) }
+        }
+        try result.get()
+    }
+
+    /// Ends the file and puts it in its place.
+    consuming func finish() throws(PackError) -> PackReport {
+        var report = report
+        report.fileBytes = writer.fileSize
+        do {
+            try writer.finish()
+            report.digest = try PackedFile(path: destination).modelDigest
+        } catch {
+            throw .store(error)
+        }
+        if !rowScaled.isEmpty {
+            report.warnings.append(
+                "\(rowScaled.count) matrices hold ternary rows with a scale for each row, "
+                    + "\(rowScaled[0]) first. HGRNBit has one scale for a matrix: this looks like "
+                    + "another format, and will not compute what it was trained for")
+        }
+        if report.alreadyTernary > 0, report.alreadyTernary < report.matrices {
+            report.warnings.append(
+                "\(report.alreadyTernary) of \(report.matrices) matrices were ternary already and "
+                    + "the others not: was this checkpoint converted half-way?")
+        }
+        return report
+    }
+}
+
+/// Gives the store's errors our type.
+func storing<R: ~Copyable>(
+    _ body: () throws(StoreError) -> R
+) throws(PackError) -> R {
+    do {
+        return try body()
+    } catch {
+        throw .store(error)
+    }
+}
