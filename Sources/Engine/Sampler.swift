@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import CKernels
+import CKernels
 
 /// A token chosen, and how likely it was.
 package struct SampledToken: Sendable, Equatable {
