@@ -11,68 +11,135 @@
 #include "tables.h"
 
 enum {
-    CK_PAIRS_FROM = CK_BLOCK + 1,  ///< never: sixteen registers hold no two tiles
-    CK_BOTH_HALVES = 2,            ///< up to this many rows, both halves of a tile go in one walk
     /// Vectors whose sums fit 16 bits: 12 vectors of 5 planes add at most 2 * 2 * 127 each, 30480 in all. This is why
     /// activations stay within ±127.
     CK_NARROW = 12,
+    CK_STRIP = 4 * CK_NARROW,  ///< vectors that come apart at once: 15 KiB of digits
+    CK_ROWS_AT_ONCE = 64,      ///< rows that pass over a tile before the next: their activations stay in the second-level cache
 };
 
-/// `halves` halves of a tile (of eight rows each) by `rows` rows.
-CK_INLINE void ck_halves(const uint8_t *w, size_t vectors, size_t halves, const int8_t *x, size_t rows,
-                         const int32_t *sums, int32_t *y, size_t stride) {
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i wide[2][CK_BLOCK];
-    for (size_t h = 0; h < halves; h++) {
-        for (size_t t = 0; t < rows; t++) wide[h][t] = _mm256_set1_epi32(-sums[t]);
-    }
+/// Adds 16-bit sums of pairs to 32-bit sums.
+CK_INLINE __m256i ck_widen(__m256i wide, __m256i narrow) {
+    return _mm256_add_epi32(wide, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)));
+}
+
+CK_INLINE __m256i ck_dot(__m256i narrow, __m256i digit, __m256i four) {
+    return _mm256_add_epi16(narrow, _mm256_maddubs_epi16(digit, four));
+}
+
+// ---------------------------------------------------------------- one row: bytes come apart in registers
+
+static void ck_one(const uint8_t *w, size_t vectors, const int8_t *x, int32_t sum, int32_t *y) {
+    __m256i wide[2] = {_mm256_set1_epi32(-sum), _mm256_set1_epi32(-sum)};
     while (vectors > 0) {
         const size_t part = vectors < CK_NARROW ? vectors : CK_NARROW;
-        __m256i narrow[2][CK_BLOCK];
-        for (size_t h = 0; h < halves; h++) {
-            for (size_t t = 0; t < rows; t++) narrow[h][t] = _mm256_setzero_si256();
-        }
-        for (size_t v = 0; v < part; v++, w += CK_VECTOR_BYTES, x += 20 * rows) {
+        __m256i narrow[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        for (size_t v = 0; v < part; v++, w += CK_VECTOR_BYTES, x += 20) {
             ck_ask_ahead(w);
 #pragma clang loop unroll(full)
-            for (size_t h = 0; h < halves; h++) {
+            for (size_t h = 0; h < 2; h++) {
                 __m256i digit[5];
                 ck_digits(w + 32 * h, digit);
-#pragma clang loop unroll(full)
-                for (size_t p = 0; p < 5; p++) {
-#pragma clang loop unroll(full)
-                    for (size_t t = 0; t < rows; t++) {
-                        const __m256i pairs = _mm256_maddubs_epi16(digit[p], ck_broadcast(x + 4 * (p * rows + t)));
-                        narrow[h][t] = _mm256_add_epi16(narrow[h][t], pairs);
-                    }
-                }
+                for (size_t p = 0; p < 5; p++) narrow[h] = ck_dot(narrow[h], digit[p], ck_broadcast(x + 4 * p));
             }
         }
-        for (size_t h = 0; h < halves; h++) {
-            for (size_t t = 0; t < rows; t++) {
-                wide[h][t] = _mm256_add_epi32(wide[h][t], _mm256_madd_epi16(narrow[h][t], one));
-            }
-        }
+        for (size_t h = 0; h < 2; h++) wide[h] = ck_widen(wide[h], narrow[h]);
         vectors -= part;
     }
-    for (size_t h = 0; h < halves; h++) {
-        for (size_t t = 0; t < rows; t++) _mm256_storeu_si256((__m256i *)(y + t * stride + 8 * h), wide[h][t]);
+    for (size_t h = 0; h < 2; h++) _mm256_storeu_si256((__m256i *)(y + 8 * h), wide[h]);
+}
+
+// ---------------------------------------------------------------- more rows: bytes come apart in the first-level cache
+
+// Taking a byte apart costs half as much as multiplying its digits by eight rows, and sixteen registers leave no room to
+// do both at once. So a strip of a tile is taken apart first, and all rows pass over its digits.
+
+/// Digits of `count` vectors: plane p of vector v at (v * 5 + p) * 64.
+static void ck_take_apart(const uint8_t *w, size_t count, uint8_t *digits) {
+    for (size_t v = 0; v < count; v++, w += CK_VECTOR_BYTES, digits += 5 * CK_VECTOR_BYTES) {
+        ck_ask_ahead(w);
+        for (size_t h = 0; h < 64; h += 32) {
+            __m256i digit[5];
+            ck_digits(w + h, digit);
+            for (size_t p = 0; p < 5; p++) _mm256_store_si256((__m256i *)(digits + 64 * p + h), digit[p]);
+        }
     }
 }
 
-CK_INLINE void ck_tiles_by_rows(const uint8_t *w, size_t vectors, size_t tiles, const int8_t *x, size_t rows,
-                                const int32_t *sums, int32_t *y, size_t stride) {
-    (void)tiles;
-    if (rows <= CK_BOTH_HALVES) {
-        ck_halves(w, vectors, 2, x, rows, sums, y, stride);
-    } else {
-        // The second walk finds the tile in the first-level cache.
-        ck_halves(w, vectors, 1, x, rows, sums, y, stride);
-        ck_halves(w + 32, vectors, 1, x, rows, sums, y + 8, stride);
+/// Adds `count` vectors' digits by `rows` (1...4, constant) rows to y; `step` bytes of x lie between one group of four
+/// columns and the next.
+CK_INLINE void ck_strip(const uint8_t *digits, size_t count, const int8_t *x, size_t step, size_t rows, int32_t *y,
+                        size_t stride) {
+    while (count > 0) {
+        const size_t part = count < CK_NARROW ? count : CK_NARROW;
+        __m256i narrow[2][4];
+        for (size_t t = 0; t < rows; t++) narrow[0][t] = narrow[1][t] = _mm256_setzero_si256();
+        for (size_t g = 0; g < part * 5; g++, digits += CK_VECTOR_BYTES, x += step) {
+            const __m256i low = _mm256_load_si256((const __m256i *)digits);
+            const __m256i high = _mm256_load_si256((const __m256i *)(digits + 32));
+#pragma clang loop unroll(full)
+            for (size_t t = 0; t < rows; t++) {
+                const __m256i four = ck_broadcast(x + 4 * t);
+                narrow[0][t] = ck_dot(narrow[0][t], low, four);
+                narrow[1][t] = ck_dot(narrow[1][t], high, four);
+            }
+        }
+        for (size_t t = 0; t < rows; t++) {
+            for (size_t h = 0; h < 2; h++) {
+                __m256i *to = (__m256i *)(y + t * stride + 8 * h);
+                _mm256_storeu_si256(to, ck_widen(_mm256_loadu_si256(to), narrow[h][t]));
+            }
+        }
+        count -= part;
     }
 }
 
-#include "blocks.h"
+/// The same with the number of rows made a constant.
+static void ck_strip_by_rows(const uint8_t *digits, size_t count, const int8_t *x, size_t step, size_t rows, int32_t *y,
+                             size_t stride) {
+    switch (rows) {
+        case 1: return ck_strip(digits, count, x, step, 1, y, stride);
+        case 2: return ck_strip(digits, count, x, step, 2, y, stride);
+        case 3: return ck_strip(digits, count, x, step, 3, y, stride);
+        default: return ck_strip(digits, count, x, step, 4, y, stride);
+    }
+}
+
+/// One tile by T rows, strip by strip.
+static void ck_tile(const uint8_t *tile, size_t vectors, const int8_t *values, const int32_t *sums, size_t T, int32_t *y,
+                    size_t stride) {
+    uint8_t digits[CK_STRIP * 5 * CK_VECTOR_BYTES] __attribute__((aligned(64)));
+    for (size_t t = 0; t < T; t++) {
+        for (size_t r = 0; r < CK_TILE_ROWS; r++) y[t * stride + r] = -sums[t];
+    }
+    for (size_t v = 0; v < vectors; v += CK_STRIP) {
+        const size_t count = vectors - v < CK_STRIP ? vectors - v : CK_STRIP;
+        ck_take_apart(tile + v * CK_VECTOR_BYTES, count, digits);
+        for (size_t t = 0; t < T; t += CK_BLOCK) {
+            const size_t rows = T - t < CK_BLOCK ? T - t : CK_BLOCK, step = rows * 4;
+            const int8_t *x = values + t * vectors * CK_VECTOR_COLUMNS + v * CK_VECTOR_COLUMNS * rows;
+            ck_strip_by_rows(digits, count, x, step, rows < 4 ? rows : 4, y + t * stride, stride);
+            if (rows > 4) ck_strip_by_rows(digits, count, x + 16, step, rows - 4, y + (t + 4) * stride, stride);
+        }
+    }
+}
+
+static void ck_matmul(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
+                      const int32_t *sums, size_t T, int32_t *y, size_t stride) {
+    const size_t padded = ck_padded_columns(columns), vectors = padded / CK_VECTOR_COLUMNS;
+    for (size_t t = 0; t < T; t += CK_ROWS_AT_ONCE) {
+        const size_t rows = T - t < CK_ROWS_AT_ONCE ? T - t : CK_ROWS_AT_ONCE;
+        for (size_t tile = tile_begin; tile < tile_end; tile++) {
+            const uint8_t *w = packed + tile * vectors * CK_VECTOR_BYTES;
+            int32_t *to = y + t * stride + tile * CK_TILE_ROWS;
+            if (rows == 1) {
+                ck_one(w, vectors, values + t * padded, sums[t], to);
+            } else {
+                ck_tile(w, vectors, values + t * padded, sums + t, rows, to, stride);
+            }
+        }
+    }
+}
 
 static uint64_t ck_dot_peak(uint64_t multiply_adds) {
     __m256i acc[12], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(2);
