@@ -24,6 +24,7 @@ package struct PackedWriter: ~Copyable {
 
     /// Writes are gathered to this size, so that the page cache holds the file in large folios.
     private static let gather = 4 << 20
+    private static let zeros = [UInt8](repeating: 0, count: 64 << 10)
 
     /// - Parameters:
     ///   - metadata: keys and values in the order to write them; the `hgrnbit.packed.*` and `hgrnbit.digest.*` keys are added.
@@ -141,8 +142,8 @@ package struct PackedWriter: ~Copyable {
 
     private mutating func pad(to offset: Int) throws(StoreError) {
         while position < offset {
-            let count = min(Self.gather - buffer.count, offset - position)
-            buffer.append(contentsOf: repeatElement(0, count: count))
+            let count = min(Self.gather - buffer.count, offset - position, Self.zeros.count)
+            buffer.append(contentsOf: Self.zeros.prefix(count))
             position += count
             if buffer.count == Self.gather { try flush() }
         }
@@ -152,7 +153,8 @@ package struct PackedWriter: ~Copyable {
         var rest = bytes[...]
         while !rest.isEmpty {
             let part = rest.prefix(Self.gather - buffer.count)
-            buffer.append(contentsOf: part)
+            // Rebased, it is copied whole and not byte by byte.
+            buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
             position += part.count
             rest = rest.dropFirst(part.count)
             if buffer.count == Self.gather { try flush() }

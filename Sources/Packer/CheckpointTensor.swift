@@ -35,11 +35,19 @@ package struct CheckpointTensor: Sendable {
             }
         case .f16:
             withElements(of: UInt16.self, range) { values in
-                for k in 0..<values.count { out[k] = Float(Float16(bitPattern: values[k])) }
+                var k = 0
+                while k < values.count {
+                    out[k] = Float(Float16(bitPattern: values[k]))
+                    k &+= 1
+                }
             }
         case .bf16:
             withElements(of: UInt16.self, range) { values in
-                for k in 0..<values.count { out[k] = Float(bitPattern: UInt32(values[k]) << 16) }
+                var k = 0
+                while k < values.count {
+                    out[k] = Float(bitPattern: UInt32(values[k]) << 16)
+                    k &+= 1
+                }
             }
         case .i8:
             withElements(of: Int8.self, range) { values in

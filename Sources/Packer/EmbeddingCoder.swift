@@ -52,15 +52,21 @@ struct EmbeddingCoder {
         decoded: UnsafeMutablePointer<Float>
     ) -> (error: Double, power: Double) {
         var power = 0.0
-        for k in 0..<count { power += Double(values[k]) * Double(values[k]) }
+        var k = 0
+        while k < count {
+            power += Double(values[k]) * Double(values[k])
+            k &+= 1
+        }
         // The encoder is given finite numbers only.
         guard power.isFinite else { return (0, power) }
         ck_q6_encode(values, count, out)
         ck_q6_decode(out, count, decoded)
         var error = 0.0
-        for k in 0..<count {
+        k = 0
+        while k < count {
             let difference = Double(decoded[k]) - Double(values[k])
             error += difference * difference
+            k &+= 1
         }
         return (error, power)
     }

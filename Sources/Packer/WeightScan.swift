@@ -49,7 +49,9 @@ extension WeightScan {
                 }
             }
             var distinct = 0
-            for bin in 1..<bins {
+            var bin = 0
+            while bin &+ 1 < bins {
+                bin &+= 1
                 var total = 0
                 var part = 0
                 while part < parts {
