@@ -15,7 +15,8 @@
 #include <time.h>
 
 // The 2.7B shapes: per layer i, f, g as one; o; gate and up; down; then the head.
-enum { HIDDEN = 2560, INNER = 6912, LAYERS = 32, WORDS = 32000, ROUNDS = 9 };
+enum { HIDDEN = 2560, INNER = 6912, LAYERS = 32, WORDS = 32000, ROUNDS = 9, DOTS = 200000000 };
+#define LAYER_WEIGHTS (4.0 * HIDDEN * HIDDEN + 3.0 * HIDDEN * INNER)
 
 static double now(void) {
     struct timespec t;
@@ -28,9 +29,9 @@ static int ascending(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static double median(double *t, int n) {
-    qsort(t, (size_t)n, sizeof *t, ascending);
-    return t[n / 2];
+static double median(double *t) {
+    qsort(t, ROUNDS, sizeof *t, ascending);
+    return t[ROUNDS / 2];
 }
 
 // ---------------------------------------------------------------- two threads, meeting at every region's end
@@ -100,12 +101,11 @@ static void read_part(void *v, int id, int n) {
 }
 static void dot_part(void *v, int id, int n) {
     (void)id, (void)n;
-    sink += ((const region *)v)->table->dot_peak(2000000000u / 10);
+    sink += ((const region *)v)->table->dot_peak(DOTS);
 }
 
 static const uint8_t *packed;
 static size_t packed_bytes;
-static double weights;
 
 /// One pass over all the model's products with T rows; seconds.
 static double pass(pool *p, const ck_table *table, size_t T, const int8_t *values, const int32_t *sums, int32_t *y, int layers) {
@@ -164,8 +164,7 @@ static void row_operations(const ck_table *t) {
 int main(int count, char **arguments) {
     const char *names = count > 1 ? arguments[1] : ck_best()->name;
     const int only = count > 2 ? atoi(arguments[2]) : 0;  // threads
-    weights = (double)LAYERS * (4.0 * HIDDEN * HIDDEN + 3.0 * HIDDEN * INNER) + (double)WORDS * HIDDEN;
-    packed_bytes = LAYERS * (ck_packed_bytes(3 * HIDDEN, HIDDEN) + ck_packed_bytes(HIDDEN, HIDDEN) + ck_packed_bytes(2 * INNER, HIDDEN) +
+    packed_bytes = LAYERS * (ck_packed_bytes(4 * HIDDEN, HIDDEN) + ck_packed_bytes(2 * INNER, HIDDEN) +
                              ck_packed_bytes(HIDDEN, INNER)) + ck_packed_bytes(WORDS, HIDDEN);
     uint8_t *room = mmap(NULL, packed_bytes + (4 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED) return 1;
@@ -178,8 +177,8 @@ int main(int count, char **arguments) {
     int32_t *sums = calloc(512, 4), *y = aligned_alloc(4096, 512ul * WORDS * 4);
     memset(y, 0, 512ul * WORDS * 4);
     pin(0);
-    static const size_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 128, 512};
-    enum { CASES = sizeof rows / sizeof *rows };
+    static const size_t cases[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 128, 512};
+    enum { CASES = sizeof cases / sizeof *cases };
     for (int threads = only ? only : 1; threads <= (only ? only : 2); threads++) {
         pool *p = aligned_alloc(128, sizeof *p);
         memset(p, 0, sizeof *p);
@@ -191,31 +190,31 @@ int main(int count, char **arguments) {
             const ck_table *table = ck_named(name);
             if (!table) continue;
             if (threads == 1) row_operations(table);
-            double read[ROUNDS], dot[ROUNDS], spent[CASES][ROUNDS];
+            // Ratios within a round, then their median: the machine's speed drifts between rounds.
+            double read[ROUNDS], dot[ROUNDS], speed[CASES][ROUNDS], of_read[CASES][ROUNDS], of_dot[CASES][ROUNDS];
             for (int r = 0; r < ROUNDS; r++) {
-                region whole = {.table = table, .packed = packed, .rows = packed_bytes};
+                const region whole = {.table = table, .packed = packed, .rows = packed_bytes};
                 double start = now();
-                run(p, read_part, &whole);
-                read[r] = now() - start;
+                run(p, dot_part, (void *)&whole);
+                dot[r] = (double)DOTS * threads / (now() - start) / 1e9;
                 start = now();
-                run(p, dot_part, &whole);
-                dot[r] = now() - start;
+                run(p, read_part, (void *)&whole);
+                read[r] = (double)packed_bytes / (now() - start) / 1e9;
                 for (int c = 0; c < CASES; c++) {
-                    // Long ones need no repetition; few layers do.
-                    const int layers = rows[c] > 16 ? (rows[c] > 128 ? 1 : 4) : rows[c] > 4 ? 8 : LAYERS;
-                    spent[c][r] = pass(p, table, rows[c], values, sums, y, layers) * (rows[c] == 1 ? 1 : 1);
+                    const int layers = cases[c] > 128 ? 1 : cases[c] > 16 ? 4 : cases[c] > 4 ? 8 : LAYERS;
+                    const double done = layers * LAYER_WEIGHTS + (layers == LAYERS ? (double)WORDS * HIDDEN : 0);
+                    const double spent = pass(p, table, cases[c], values, sums, y, layers);
+                    speed[c][r] = done * (double)cases[c] / spent / 1e9;
+                    of_dot[c][r] = speed[c][r] / dot[r];
+                    of_read[c][r] = done / 5 / spent / 1e9 / read[r];
                 }
             }
-            const double bandwidth = (double)packed_bytes / median(read, ROUNDS) / 1e9;
-            const double peak = 0.2 * threads / median(dot, ROUNDS);
-            printf("%-11s threads %d: read %.1f GB/s, dot peak %.0f G/s\n", name, threads, bandwidth, peak);
+            printf("%-11s threads %d: read %.1f GB/s, dot product %.0f G/s\n", name, threads, median(read), median(dot));
             for (int c = 0; c < CASES; c++) {
-                const int layers = rows[c] > 16 ? (rows[c] > 128 ? 1 : 4) : rows[c] > 4 ? 8 : LAYERS;
-                const double part = layers == LAYERS ? weights : layers * (4.0 * HIDDEN * HIDDEN + 3.0 * HIDDEN * INNER);
-                const double m = median(spent[c], ROUNDS);
-                const double gmac = part * (double)rows[c] / m / 1e9, gbs = part / 5 / m / 1e9;
-                printf("  T %3zu: %7.1f G/s = %3.0f %% of peak, %5.1f GB/s = %3.0f %% of read, %7.1f rows/s\n", rows[c], gmac,
-                       100 * gmac / peak, gbs, 100 * gbs / bandwidth, (double)rows[c] * part / weights / m);
+                const double g = median(speed[c]);
+                printf("  T %3zu: %6.1f G/s, %3.0f %% of the dot product, %3.0f %% of reading, %7.1f rows/s\n", cases[c], g,
+                       100 * median(of_dot[c]), 100 * median(of_read[c]),
+                       g * 1e9 / (LAYERS * LAYER_WEIGHTS + (double)WORDS * HIDDEN));
             }
         }
         if (threads == 2) {
