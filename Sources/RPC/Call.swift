@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import CLinux
+import Glibc
+import Synchronization
+
+/// Who is at the other end of a connection, as the kernel says.
+package struct Peer: Sendable, Equatable {
+    package let uid: UInt32
+    package let gid: UInt32
+    package let pid: Int32
+
+    package init(uid: UInt32, gid: UInt32, pid: Int32) {
+        self.uid = uid
+        self.gid = gid
+        self.pid = pid
+    }
+
+    package init(_ credentials: cl_credentials) {
+        self.init(uid: credentials.uid, gid: credentials.gid, pid: credentials.pid)
+    }
+}
+
+/// One call as its handler sees it.
+package final class Call: Sendable {
+    package let peer: Peer
+    package let service: String
+    package let method: String
+    /// CLOCK_MONOTONIC, nanoseconds: when the request came in, and when its time is up.
+    package let received: UInt64
+    package let deadline: UInt64
+
+    private struct State {
+        var isCancelled = false
+        var handlers: [@Sendable () -> Void] = []
+    }
+    private let state = Mutex(State())
+
+    package init(peer: Peer, service: String, method: String, received: UInt64, deadline: UInt64) {
+        self.peer = peer
+        self.service = service
+        self.method = method
+        self.received = received
+        self.deadline = deadline
+    }
+
+    /// The caller has gone away.
+    package var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    /// Runs `handler` once when the caller goes away, at once if it has.
+    package func onCancel(_ handler: @escaping @Sendable () -> Void) {
+        let now = state.withLock { state in
+            if !state.isCancelled { state.handlers.append(handler) }
+            return state.isCancelled
+        }
+        if now { handler() }
+    }
+
+    package func cancel() {
+        let handlers = state.withLock { state in
+            state.isCancelled = true
+            defer { state.handlers = [] }
+            return state.handlers
+        }
+        for handler in handlers { handler() }
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+func monotonicNanoseconds() -> UInt64 {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return UInt64(now.tv_sec) &* 1_000_000_000 &+ UInt64(now.tv_nsec)
+}

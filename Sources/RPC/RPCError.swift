@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// google.rpc.Code.
+package enum RPCCode: Int32, Sendable, CaseIterable {
+    case ok = 0
+    case cancelled, unknown, invalidArgument, deadlineExceeded, notFound, alreadyExists
+    case permissionDenied, resourceExhausted, failedPrecondition, aborted, outOfRange, unimplemented
+    case `internal`, unavailable, dataLoss, unauthenticated
+
+    /// As the documentation writes it: "INVALID_ARGUMENT".
+    package var name: String {
+        "\(self)".reduce(into: "") { name, letter in
+            if letter.isUppercase { name.append("_") }
+            name += letter.uppercased()
+        }
+    }
+}
+
+/// A refusal or a failure, as it goes over the wire.
+package struct RPCError: Error, Equatable, Sendable, CustomStringConvertible {
+    package struct Violation: Equatable, Sendable {
+        package var field: String
+        package var description: String
+
+        package init(field: String, description: String) {
+            self.field = field
+            self.description = description
+        }
+    }
+
+    package var code: RPCCode
+    package var message: String
+    /// ErrorInfo's reason, in CAPITALS; the domain is "mmfreed".
+    package var reason: String?
+    /// When to try again. Nanoseconds.
+    package var retryAfter: UInt64?
+    /// Fields that are wrong.
+    package var violations: [Violation] = []
+    /// Whose quota is used up, and which.
+    package var quota: Violation?
+
+    package init(_ code: RPCCode, _ message: String, reason: String? = nil) {
+        self.code = code
+        self.message = message
+        self.reason = reason
+    }
+
+    /// INVALID_ARGUMENT for one field.
+    package static func invalid(_ field: String, _ description: String) -> RPCError {
+        var error = RPCError(.invalidArgument, "\(field): \(description)", reason: "INVALID_FIELD")
+        error.violations = [Violation(field: field, description: description)]
+        return error
+    }
+
+    package func retrying(after nanoseconds: UInt64) -> RPCError {
+        var error = self
+        error.retryAfter = nanoseconds
+        return error
+    }
+
+    package var description: String { "\(code.name): \(message)" }
+}
+
+// MARK: The wire
+
+extension RPCError {
+    static let domain = "mmfreed"
+    private static let types = "type.googleapis.com/google.rpc."
+
+    var status: Status {
+        var status = Status()
+        status.code = code.rawValue
+        // protobuf-c strings end at a NUL.
+        status.message = message.replacing("\0", with: "\u{FFFD}")
+        func attach(_ type: String, _ detail: some WireMessage) {
+            var any = AnyMessage()
+            any.typeURL = Self.types + type
+            any.value = detail.encoded()
+            status.details.append(any)
+        }
+        if let reason {
+            var info = ErrorInfo()
+            info.reason = reason
+            info.domain = Self.domain
+            attach("ErrorInfo", info)
+        }
+        if let retryAfter {
+            var delay = WireDuration()
+            delay.seconds = Int64(clamping: retryAfter / 1_000_000_000)
+            delay.nanos = Int32(retryAfter % 1_000_000_000)
+            var info = RetryInfo()
+            info.retryDelay = delay
+            attach("RetryInfo", info)
+        }
+        if !violations.isEmpty {
+            var bad = BadRequest()
+            bad.fieldViolations = violations.map {
+                var violation = FieldViolation()
+                violation.field = $0.field
+                violation.description = $0.description
+                return violation
+            }
+            attach("BadRequest", bad)
+        }
+        if let quota {
+            var violation = QuotaViolation()
+            violation.subject = quota.field
+            violation.description = quota.description
+            var failure = QuotaFailure()
+            failure.violations = [violation]
+            attach("QuotaFailure", failure)
+        }
+        return status
+    }
+
+    /// What a status says; details that are not understood are passed over.
+    init(_ status: Status) {
+        self.init(RPCCode(rawValue: status.code) ?? .unknown, status.message)
+        for detail in status.details where detail.typeURL.hasPrefix(Self.types) {
+            switch detail.typeURL.dropFirst(Self.types.count) {
+            case "ErrorInfo": reason = try? ErrorInfo(decoding: detail.value).reason
+            case "RetryInfo":
+                guard let delay = try? RetryInfo(decoding: detail.value).retryDelay,
+                    (0...(1 << 32)).contains(delay.seconds),
+                    (0..<1_000_000_000).contains(delay.nanos)
+                else { continue }
+                retryAfter = UInt64(delay.seconds) * 1_000_000_000 + UInt64(delay.nanos)
+            case "BadRequest":
+                let bad = (try? BadRequest(decoding: detail.value)) ?? BadRequest()
+                violations = bad.fieldViolations.map {
+                    Violation(field: $0.field, description: $0.description)
+                }
+            case "QuotaFailure":
+                let failure = (try? QuotaFailure(decoding: detail.value)) ?? QuotaFailure()
+                quota = failure.violations.first.map {
+                    Violation(field: $0.subject, description: $0.description)
+                }
+            default: break
+            }
+        }
+    }
+}

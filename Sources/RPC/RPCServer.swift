@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Glibc
+package import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Answers calls on Unix sockets.
+package final class RPCServer: Sendable {
+    package struct Configuration: Sendable {
+        package var connections = 256
+        package var streamsPerConnection = 64
+        /// Nanoseconds.
+        package var defaultTimeout: UInt64 = 300_000_000_000
+        package var maximumTimeout: UInt64 = 3_600_000_000_000
+
+        package init() {}
+
+        /// The time a call gets: never none, never endless.
+        func timeout(asked: Int64) -> UInt64 {
+            asked > 0 ? min(UInt64(asked), maximumTimeout) : min(defaultTimeout, maximumTimeout)
+        }
+    }
+
+    /// Where to listen.
+    package enum Address: Sendable, Equatable {
+        /// A socket to make at a path, with these permissions.
+        case path(String, mode: UInt16)
+        /// A listening socket somebody else made.
+        case descriptor(Int32)
+    }
+
+    let configuration: Configuration
+    let services: Services
+    let logger: Logger
+    private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+    private struct State {
+        var listeners: [any Channel] = []
+        var connections: [ObjectIdentifier: any Channel] = [:]
+        var paths: [String] = []
+        var calls = 0
+        var isDraining = false
+        var whenQuiet: [CheckedContinuation<Void, Never>] = []
+        var onActivity: (@Sendable (Int) -> Void)?
+    }
+    private let state = Mutex(State())
+
+    package init(services: Services, configuration: Configuration = .init(), logger: Logger) {
+        self.services = services
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    /// Begins to accept connections.
+    package func listen(on address: Address) async throws(ListenError) {
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 512)
+            .childChannelInitializer { [self] channel in accept(channel) }
+        do {
+            switch address {
+            case .descriptor(let descriptor):
+                let channel = try await bootstrap.withBoundSocket(descriptor).get()
+                state.withLock { $0.listeners.append(channel) }
+            case .path(let path, let mode):
+                try SocketPath.makeRoom(path)
+                // Nobody may connect before the mode is right.
+                let before = umask(0o777)
+                defer { umask(before) }
+                let channel = try await bootstrap.bind(unixDomainSocketPath: path).get()
+                chmod(path, mode_t(mode))
+                state.withLock {
+                    $0.listeners.append(channel)
+                    $0.paths.append(path)
+                }
+            }
+        } catch let error as ListenError {
+            throw error
+        } catch {
+            throw .failed("\(address)", "\(error)")
+        }
+    }
+
+    /// Called with the number of calls open, each time it changes. On a loop's thread: be quick.
+    package func onActivity(_ handler: @escaping @Sendable (Int) -> Void) {
+        state.withLock { $0.onActivity = handler }
+    }
+
+    /// Calls that are not answered yet.
+    package var openCalls: Int { state.withLock { $0.calls } }
+
+    var isDraining: Bool { state.withLock { $0.isDraining } }
+
+    /// Accepts no more connections and refuses new calls; those under way go on.
+    package func beginDrain() {
+        let (listeners, paths) = state.withLock { state in
+            state.isDraining = true
+            defer {
+                state.listeners = []
+                state.paths = []
+            }
+            return (state.listeners, state.paths)
+        }
+        for path in paths { unlink(path) }
+        for listener in listeners { listener.close(promise: nil) }
+    }
+
+    /// Returns when no call is open.
+    package func quiet() async {
+        await withCheckedContinuation { continuation in
+            let now = state.withLock { state in
+                if state.calls > 0 { state.whenQuiet.append(continuation) }
+                return state.calls == 0
+            }
+            if now { continuation.resume() }
+        }
+    }
+
+    /// Closes everything at once.
+    package func close() async {
+        beginDrain()
+        let connections = state.withLock { Array($0.connections.values) }
+        for connection in connections { try? await connection.close() }
+        try? await group.shutdownGracefully()
+    }
+
+    // MARK: Connections
+
+    private func accept(_ channel: any Channel) -> EventLoopFuture<Void> {
+        guard let socket = channel as? any SocketOptionProvider else {
+            return channel.eventLoop.makeFailedFuture(
+                ListenError.failed("a connection", "not a socket"))
+        }
+        let credentials: EventLoopFuture<cl_credentials> = socket.unsafeGetSocketOption(
+            level: .socket, name: .init(rawValue: SO_PEERCRED))
+        return credentials.flatMapThrowing { [self] credentials in
+            let id = ObjectIdentifier(channel)
+            let count = state.withLock { state in
+                state.connections[id] = channel
+                return state.connections.count
+            }
+            channel.closeFuture.whenComplete { [self] _ in
+                state.withLock { _ = $0.connections.removeValue(forKey: id) }
+            }
+            try channel.pipeline.syncOperations.addHandler(
+                ServerConnection(
+                    server: self, peer: Peer(credentials),
+                    isOneTooMany: count > configuration.connections))
+        }
+    }
+
+    var tooManyConnections: RPCError {
+        RPCError(
+            .resourceExhausted,
+            "\(configuration.connections) connections are open, which is the limit",
+            reason: "TOO_MANY_CONNECTIONS"
+        ).retrying(after: 1_000_000_000)
+    }
+
+    func callBegan() { change(calls: 1) }
+    func callEnded() { change(calls: -1) }
+
+    private func change(calls delta: Int) {
+        let (open, handler, quiet) = state.withLock { state in
+            state.calls += delta
+            var quiet: [CheckedContinuation<Void, Never>] = []
+            if state.calls == 0 { swap(&quiet, &state.whenQuiet) }
+            return (state.calls, state.onActivity, quiet)
+        }
+        handler?(open)
+        for continuation in quiet { continuation.resume() }
+    }
+}
+
+/// Why a server cannot listen.
+package enum ListenError: Error, Equatable, CustomStringConvertible {
+    case inUse(String)
+    case notASocket(String)
+    case tooLong(String, limit: Int)
+    case failed(String, String)
+
+    package var description: String {
+        switch self {
+        case .inUse(let path): "\(path): another process is listening there already"
+        case .notASocket(let path): "\(path) exists and is not a socket: it is left alone"
+        case .tooLong(let path, let limit):
+            "\(path): a socket's path has at most \(limit) bytes, this has \(path.utf8.count)"
+        case .failed(let where_, let why): "cannot listen on \(where_): \(why)"
+        }
+    }
+}
+
+/// The place in the file system where a socket is to be made.
+enum SocketPath {
+    static let limit = 107
+
+    /// Removes a socket nobody listens on any more; leaves everything else alone.
+    static func makeRoom(_ path: String) throws(ListenError) {
+        guard path.utf8.count <= limit else { throw .tooLong(path, limit: limit) }
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path) }
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return }
+        defer { Glibc.close(descriptor) }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let connected = withUnsafeBytes(of: &address) {
+            connect(
+                descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self),
+                socklen_t($0.count))
+        }
+        guard connected != 0 else { throw .inUse(path) }
+        unlink(path)
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import NIOCore
+import Synchronization
+
+/// What became of a message given to a sink.
+package enum SendResult: Sendable, Equatable {
+    case accepted
+    /// The reader is behind: wait for `onReady`. The message was not taken.
+    case full
+    /// Nobody reads any more. The message was not taken.
+    case closed
+}
+
+/// The bounded way back to one caller. Any thread may use it; nothing blocks.
+///
+/// Called as a stream, every message goes out at once. Called as unary, messages are merged and go out at `finish`.
+package final class ReplySink<Message: MergeableMessage>: Sendable {
+    private struct State {
+        var outstanding = 0
+        var isEnded = false
+        var collected: Message?
+        var onReady: (@Sendable () -> Void)?
+    }
+    private let state = Mutex(State())
+    private let call: Call
+    private let mode: ServerStreams.Mode
+    private let output: StreamOutput
+
+    /// Bytes that may wait in the server for one reader.
+    package static var bufferLimit: Int { 256 << 10 }
+
+    init(call: Call, mode: ServerStreams.Mode, output: StreamOutput) {
+        self.call = call
+        self.mode = mode
+        self.output = output
+    }
+
+    package func send(_ message: Message) -> SendResult {
+        if call.isCancelled { return .closed }
+        if mode == .unary {
+            return state.withLock { state in
+                if state.isEnded { return .closed }
+                if state.collected == nil { state.collected = Message() }
+                state.collected?.merge(message)
+                return .accepted
+            }
+        }
+        let data = message.encoded()
+        let result = state.withLock { state -> SendResult in
+            if state.isEnded { return .closed }
+            // One message always fits, however long it is.
+            if state.outstanding > 0, state.outstanding + data.count > Self.bufferLimit {
+                return .full
+            }
+            state.outstanding += data.count
+            return .accepted
+        }
+        guard result == .accepted else { return result }
+        output.write(.data, data: data) { [self] in written(data.count) }
+        return .accepted
+    }
+
+    /// Runs `handler` each time a reader that was behind has caught up.
+    package func onReady(_ handler: @escaping @Sendable () -> Void) {
+        state.withLock { $0.onReady = handler }
+    }
+
+    private func written(_ count: Int) {
+        let handler = state.withLock { state in
+            let before = state.outstanding
+            state.outstanding -= count
+            let low = Self.bufferLimit / 2
+            return before > low && state.outstanding <= low ? state.onReady : nil
+        }
+        handler?()
+    }
+
+    /// Ends the answer. Later calls do nothing.
+    package func finish() {
+        guard let collected = end() else { return }
+        switch mode {
+        case .streaming: output.end(.data, flags: [.remoteClosed, .noData], data: [])
+        case .unary: output.respond(collected.encoded())
+        }
+    }
+
+    /// Ends the answer with an error. Later calls do nothing.
+    package func fail(_ error: RPCError) {
+        guard end() != nil else { return }
+        output.respond(error)
+    }
+
+    /// What was collected, the first time only.
+    private func end() -> Message? {
+        state.withLock { state in
+            guard !state.isEnded else { return nil }
+            state.isEnded = true
+            state.onReady = nil
+            return state.collected ?? Message()
+        }
+    }
+}
+
+/// A message of which several make one.
+package protocol MergeableMessage: WireMessage {
+    mutating func merge(_ next: Self)
+}
+
+extension GenerateResponse: MergeableMessage {
+    package mutating func merge(_ next: GenerateResponse) {
+        started = next.started ?? started
+        text += next.text
+        tokens += next.tokens
+        logprobs += next.logprobs
+        finished = next.finished ?? finished
+    }
+}
+
+extension EmbedResponse: MergeableMessage {
+    package mutating func merge(_ next: EmbedResponse) {
+        (requestID, model, modelDigest) = (next.requestID, next.model, next.modelDigest)
+        embeddings += next.embeddings
+    }
+}
+
+/// One stream's way out of the server, from any thread.
+struct StreamOutput: Sendable {
+    let channel: any Channel
+    let stream: UInt32
+    /// Told on the channel's loop when the stream has ended.
+    let ended: @Sendable () -> Void
+
+    func write(
+        _ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8],
+        done: (@Sendable () -> Void)? = nil
+    ) {
+        let frame = Frame(stream: stream, kind: kind, flags: flags, data: data)
+        var buffer = channel.allocator.buffer(capacity: FrameHeader.size + data.count)
+        frame.write(to: &buffer)
+        let written = channel.writeAndFlush(buffer)
+        if let done { written.whenComplete { _ in done() } }
+    }
+
+    func end(_ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8]) {
+        channel.eventLoop.execute { [self] in
+            ended()
+            write(kind, flags: flags, data: data)
+        }
+    }
+
+    /// Ends a unary answer.
+    func respond(_ payload: [UInt8]) {
+        var response = Response()
+        response.status = Status()
+        response.payload = payload
+        let data = response.encoded()
+        guard data.count <= FrameHeader.dataLimit else {
+            return respond(
+                RPCError(
+                    .resourceExhausted,
+                    "the answer takes \(data.count) bytes, a frame holds \(FrameHeader.dataLimit): ask for it as a stream",
+                    reason: "ANSWER_TOO_LARGE"))
+        }
+        end(.response, data: data)
+    }
+
+    func respond(_ error: RPCError) {
+        var response = Response()
+        response.status = error.status
+        end(.response, data: response.encoded())
+    }
+}

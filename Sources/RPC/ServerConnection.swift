@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import NIOCore
+
+/// One connection's frames to calls. Lives on its channel's loop.
+final class ServerConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let server: RPCServer
+    private let peer: Peer
+    /// The server has more connections than it takes: every request is refused.
+    private let isOneTooMany: Bool
+    private var decoder = FrameDecoder()
+    private var streams: ServerStreams
+    private var calls: [UInt32: Call] = [:]
+    private var isClosing = false
+
+    init(server: RPCServer, peer: Peer, isOneTooMany: Bool) {
+        self.server = server
+        self.peer = peer
+        self.isOneTooMany = isOneTooMany
+        streams = ServerStreams(limit: server.configuration.streamsPerConnection)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isClosing else { return }
+        decoder.append(unwrapInboundIn(data))
+        do {
+            while !isClosing, let event = try decoder.next() {
+                switch event {
+                case .frame(let frame): act(on: streams.receive(frame), context)
+                case .oversize(let header): act(on: streams.receiveOversize(header), context)
+                }
+            }
+        } catch {
+            server.logger.debug(
+                "a peer sent bytes that are no frames, closing its connection",
+                metadata: ["uid": "\(peer.uid)", "pid": "\(peer.pid)", "type": "\(error.kind)"])
+            close(context)
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        for call in calls.values {
+            call.cancel()
+            server.callEnded()
+        }
+        calls = [:]
+        context.fireChannelInactive()
+    }
+
+    /// A peer that does not read what it is answered is not read from either.
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        _ = context.channel.setOption(.autoRead, value: context.channel.isWritable)
+        context.fireChannelWritabilityChanged()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { close(context) }
+
+    private func act(on action: ServerStreams.Action, _ context: ChannelHandlerContext) {
+        switch action {
+        case .ignore: break
+        case .refuse(let stream, let error):
+            if let call = calls[stream] { call.cancel() }
+            output(stream, context).respond(error)
+        case .refuseAndClose(let stream, let error):
+            isClosing = true
+            output(stream, context).respond(error)
+            let channel = context.channel
+            channel.eventLoop.execute {
+                channel.flush()
+                channel.close(promise: nil)
+            }
+        case .start(let stream, let mode, let request):
+            start(stream, mode, request, context)
+        }
+    }
+
+    private func start(
+        _ stream: UInt32, _ mode: ServerStreams.Mode, _ request: Request,
+        _ context: ChannelHandlerContext
+    ) {
+        let received = monotonicNanoseconds()
+        let call = Call(
+            peer: peer, service: request.service, method: request.method, received: received,
+            deadline: received &+ server.configuration.timeout(asked: request.timeoutNano))
+        calls[stream] = call
+        server.callBegan()
+        let output = output(stream, context)
+        do {
+            if isOneTooMany { throw server.tooManyConnections }
+            if server.isDraining {
+                throw RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
+                    .retrying(after: 1_000_000_000)
+            }
+            try server.services.find(request.service, request.method)(
+                request.payload, call, mode, output)
+        } catch {
+            output.respond(error as? RPCError ?? RPCError(.internal, "\(error)", reason: "BUG"))
+        }
+    }
+
+    private func output(_ stream: UInt32, _ context: ChannelHandlerContext) -> StreamOutput {
+        let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
+        return StreamOutput(channel: context.channel, stream: stream) {
+            handler.value.ended(stream)
+        }
+    }
+
+    private func ended(_ stream: UInt32) {
+        streams.end(stream)
+        if calls.removeValue(forKey: stream) != nil { server.callEnded() }
+    }
+
+    private func close(_ context: ChannelHandlerContext) {
+        isClosing = true
+        context.close(promise: nil)
+    }
+}

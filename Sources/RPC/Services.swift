@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The methods a server answers, by service and name.
+package struct Services: Sendable {
+    typealias Handler = @Sendable ([UInt8], Call, ServerStreams.Mode, StreamOutput) -> Void
+    private var handlers: [String: [String: Handler]] = [:]
+
+    package init() {}
+
+    /// A method with one answer. A thrown `RPCError` is sent as it is; anything else is INTERNAL.
+    package mutating func unary<Question: WireMessage, Answer: WireMessage>(
+        _ service: String, _ method: String,
+        _ handler: @escaping @Sendable (Question, Call) async throws -> Answer
+    ) {
+        handlers[service, default: [:]][method] = { payload, call, mode, output in
+            guard let question: Question = Self.decode(payload, output) else { return }
+            Task {
+                do {
+                    let answer = try await handler(question, call).encoded()
+                    switch mode {
+                    case .unary: output.respond(answer)
+                    case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
+                    }
+                } catch let error as RPCError {
+                    output.respond(error)
+                } catch {
+                    output.respond(RPCError(.internal, "\(error)", reason: "BUG"))
+                }
+            }
+        }
+    }
+
+    /// A method that answers in parts, from any thread, through its sink. The handler is called on the connection's loop and
+    /// must not block. What it throws ends the call.
+    package mutating func stream<Question: WireMessage, Answer: MergeableMessage>(
+        _ service: String, _ method: String,
+        _ handler: @escaping @Sendable (Question, Call, ReplySink<Answer>) throws -> Void
+    ) {
+        handlers[service, default: [:]][method] = { payload, call, mode, output in
+            guard let question: Question = Self.decode(payload, output) else { return }
+            let sink = ReplySink<Answer>(call: call, mode: mode, output: output)
+            do { try handler(question, call, sink) } catch {
+                sink.fail(error as? RPCError ?? RPCError(.internal, "\(error)", reason: "BUG"))
+            }
+        }
+    }
+
+    private static func decode<Question: WireMessage>(
+        _ payload: [UInt8], _ output: StreamOutput
+    ) -> Question? {
+        do { return try Question(decoding: payload) } catch {
+            output.respond(RPCError(.invalidArgument, "\(error)", reason: "INVALID_MESSAGE"))
+            return nil
+        }
+    }
+
+    func find(_ service: String, _ method: String) throws(RPCError) -> Handler {
+        guard let methods = handlers[service] else {
+            throw RPCError(
+                .unimplemented,
+                "no service \(service); there are \(handlers.keys.sorted().joined(separator: ", "))"
+            )
+        }
+        guard let handler = methods[method] else {
+            throw RPCError(
+                .unimplemented,
+                "\(service) has no method \(method); it has \(methods.keys.sorted().joined(separator: ", "))"
+            )
+        }
+        return handler
+    }
+}
+
+/// The names of what goes over the wire.
+package enum ServiceName {
+    package static let inference = "mmfree.v1.Inference"
+    package static let control = "mmfree.v1.Control"
+    package static let health = "grpc.health.v1.Health"
+}
