@@ -66,11 +66,14 @@ CK_INLINE void ck_many(const uint8_t *w, size_t vectors, size_t tiles, const int
     for (size_t i = 0; i < tiles; i++) {
         for (size_t t = 0; t < rows; t++) acc[i][t] = _mm512_setzero_si512();
     }
+    const size_t bytes = vectors * CK_VECTOR_BYTES;
     for (size_t v = 0; v < vectors; v++, w += 64, x += 20 * rows) {
         __m512i digit[2][5];
+        // What comes after the end of a tile of a pair is its own neighbour; what is wanted next is the tile after that.
+        const size_t skip = (tiles - 1) * (v + CK_PREFETCH_AHEAD / 64 < vectors ? 0 : bytes);
         for (size_t i = 0; i < tiles; i++) {
-            const uint8_t *from = w + i * vectors * CK_VECTOR_BYTES;
-            ck_ask_ahead(from);
+            const uint8_t *from = w + i * bytes;
+            ck_ask_ahead(from + skip);
             ck_digits(_mm512_loadu_si512(from), digit[i]);
         }
 #pragma clang loop unroll(full)
