@@ -41,7 +41,7 @@ package struct Ternariser: Sendable {
             tensor.withElements(of: UInt32.self, range) { rule.trits($0, to: out) }
         case .f16, .bf16:
             tensor.withElements(of: UInt16.self, range) { rule.trits($0, to: out) }
-        case .i8: preconditionFailure("checked when the checkpoint was opened")
+        case .i8, .i64: preconditionFailure("checked when the checkpoint was opened")
         }
     }
 

@@ -193,8 +193,19 @@ package struct UnpackJob {
 
     // MARK: - config.json
 
+    /// What most weights are stored as, in the words of config.json. For information only.
+    private var dominantType: String {
+        switch (try? tensors())?.first(where: { $0.name.hasSuffix("proj.weight") })?.type {
+        case .bf16: "bfloat16"
+        case .f16: "float16"
+        default: "float32"
+        }
+    }
+
     private func configJSON(_ tokenizer: TokenizerTables?) -> JSON {
         func id(_ value: UInt32?) -> JSON { value.map { .integer(Int($0)) } ?? .null }
+        let ratio =
+            Int(exactly: config.expandRatio).map(JSON.integer) ?? .number(config.expandRatio)
         let members: [(String, JSON)] = [
             ("architectures", .array([.string("HGRNBitForCausalLM")])),
             ("model_type", .string("hgrn_bit")), ("attn_mode", .string("fused_recurrent")),
@@ -202,7 +213,7 @@ package struct UnpackJob {
             ("hidden_size", .integer(config.hiddenSize)),
             ("num_hidden_layers", .integer(config.layerCount)),
             ("num_heads", .integer(config.headCount)),
-            ("expand_ratio", .number(config.expandRatio)),
+            ("expand_ratio", ratio),
             ("intermediate_size", .integer(config.intermediateSize)),
             ("hidden_act", .string("swish")), ("use_short_conv", .bool(false)),
             ("use_lower_bound", .bool(config.useLowerBound)),
@@ -213,6 +224,7 @@ package struct UnpackJob {
             ("eos_token_id", id(tokenizer.map(\.eos) ?? 2)),
             ("pad_token_id", id(tokenizer?.padding)),
             ("tie_word_embeddings", .bool(isTied)),
+            ("torch_dtype", .string(dominantType)),
             ("_name_or_path", .string(config.name ?? "hgrnbit")),
         ]
         return .object(members.map { JSON.Member($0.0, $0.1) })

@@ -33,7 +33,7 @@ struct CheckpointHostileTests {
             (#"{"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}}"#, 8),
             (#"{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}}"#, 0),
             (#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#, 0),
-            (#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8),
+            (#"{"a":{"dtype":"I32","shape":[1],"data_offsets":[0,8]}}"#, 8),
             (
                 #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
                 4
