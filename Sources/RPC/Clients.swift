@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// mmfree.v1.Inference, called.
+package struct InferenceClient: Sendable {
+    private let client: RPCClient
+    /// Each call's time, nanoseconds; `nil` leaves it to the daemon.
+    package var timeout: UInt64?
+
+    package init(_ client: RPCClient, timeout: UInt64? = nil) {
+        self.client = client
+        self.timeout = timeout
+    }
+
+    package func generate(
+        _ request: GenerateRequest
+    ) -> AsyncThrowingStream<GenerateResponse, any Error> {
+        client.stream(ServiceName.inference, "Generate", request, timeout: timeout)
+    }
+
+    /// The whole answer at once.
+    package func generateWhole(
+        _ request: GenerateRequest
+    ) async throws(ClientError) -> GenerateResponse {
+        try await client.unary(ServiceName.inference, "Generate", request, timeout: timeout)
+    }
+
+    package func embed(_ request: EmbedRequest) -> AsyncThrowingStream<EmbedResponse, any Error> {
+        client.stream(ServiceName.inference, "Embed", request, timeout: timeout)
+    }
+
+    package func embedWhole(_ request: EmbedRequest) async throws(ClientError) -> EmbedResponse {
+        try await client.unary(ServiceName.inference, "Embed", request, timeout: timeout)
+    }
+
+    package func tokenize(_ request: TokenizeRequest) async throws(ClientError) -> TokenizeResponse
+    {
+        try await client.unary(ServiceName.inference, "Tokenize", request, timeout: timeout)
+    }
+
+    package func detokenize(
+        _ request: DetokenizeRequest
+    ) async throws(ClientError) -> DetokenizeResponse {
+        try await client.unary(ServiceName.inference, "Detokenize", request, timeout: timeout)
+    }
+
+    package func cancel(_ requestID: String) async throws(ClientError) -> Bool {
+        var request = CancelRequest()
+        request.requestID = requestID
+        let answer: CancelResponse = try await client.unary(
+            ServiceName.inference, "Cancel", request, timeout: timeout)
+        return answer.cancelled
+    }
+}
+
+/// mmfree.v1.Control and grpc.health.v1.Health, called.
+package struct ControlClient: Sendable {
+    private let client: RPCClient
+    /// Each call's time, nanoseconds; `nil` leaves it to the daemon.
+    package var timeout: UInt64?
+
+    package init(_ client: RPCClient, timeout: UInt64? = nil) {
+        self.client = client
+        self.timeout = timeout
+    }
+
+    package func info() async throws(ClientError) -> GetInfoResponse {
+        try await client.unary(ServiceName.control, "GetInfo", GetInfoRequest(), timeout: timeout)
+    }
+
+    package func status() async throws(ClientError) -> StatusResponse {
+        try await client.unary(ServiceName.control, "Status", StatusRequest(), timeout: timeout)
+    }
+
+    package func models() async throws(ClientError) -> [ModelInfo] {
+        let answer: ListModelsResponse = try await client.unary(
+            ServiceName.control, "ListModels", ListModelsRequest(), timeout: timeout)
+        return answer.models
+    }
+
+    package func reload() async throws(ClientError) -> ReloadResponse {
+        try await client.unary(ServiceName.control, "Reload", ReloadRequest(), timeout: timeout)
+    }
+
+    package func health(of model: String = "") async throws(ClientError) -> ServingStatus {
+        var request = HealthCheckRequest()
+        request.service = model
+        let answer: HealthCheckResponse = try await client.unary(
+            ServiceName.health, "Check", request, timeout: timeout)
+        return answer.status
+    }
+}
