@@ -69,11 +69,14 @@ CK_INLINE void ck_many(const uint8_t *w, size_t vectors, size_t tiles, const int
     const size_t bytes = vectors * CK_VECTOR_BYTES;
     for (size_t v = 0; v < vectors; v++, w += 64, x += 20 * rows) {
         __m512i digit[2][5];
-        // What comes after the end of a tile of a pair is its own neighbour; what is wanted next is the tile after that.
-        const size_t skip = (tiles - 1) * (v + CK_PREFETCH_AHEAD / 64 < vectors ? 0 : bytes);
         for (size_t i = 0; i < tiles; i++) {
             const uint8_t *from = w + i * bytes;
-            ck_ask_ahead(from + skip);
+            // Behind a tile of a pair comes its neighbour; what is wanted next is the same place in the next pair.
+            if (tiles == 2) {
+                ck_ask(from + 2 * bytes);
+            } else {
+                ck_ask_ahead(from);
+            }
             ck_digits(_mm512_loadu_si512(from), digit[i]);
         }
 #pragma clang loop unroll(full)
