@@ -11,7 +11,7 @@ struct CheckpointTests {
     @Test("random small checkpoints of every legal kind open")
     func legal() throws {
         var random = SeededGenerator(5)
-        for seed in 0..<UInt64(40) {
+        for seed in 0..<UInt64(24) {
             var made = MadeCheckpoint()
             made.seed = seed
             made.vocabulary = 1 + Int(random.next() % 90)

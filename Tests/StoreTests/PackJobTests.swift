@@ -79,10 +79,10 @@ struct PackJobTests {
         ])
     func reproducible(_ embedding: PackJob.Embedding) throws {
         var made = MadeCheckpoint()
-        (made.hidden, made.intermediate, made.vocabulary) = (160, 333, 700)
+        (made.hidden, made.intermediate, made.vocabulary, made.layers) = (160, 333, 500, 1)
         try made.open { checkpoint in
             try withDirectory { directory in
-                let files = try [1, 2, 5].map { workers in
+                let files = try [1, 2, 3].map { workers in
                     let path = directory.appending("\(workers).gguf")
                     let job = PackJob(
                         checkpoint, to: path, embedding: embedding,
@@ -98,7 +98,7 @@ struct PackJobTests {
     @Test("q6 makes the embedding smaller at an error of about one per cent, and says so")
     func q6() throws {
         var made = MadeCheckpoint()
-        (made.hidden, made.vocabulary) = (256, 512)
+        (made.hidden, made.vocabulary, made.layers) = (256, 256, 1)
         try made.open { checkpoint in
             try withDirectory { directory in
                 let keep = try PackJob(checkpoint, to: directory.appending("k.gguf")).run()
@@ -106,8 +106,8 @@ struct PackJobTests {
                     checkpoint, to: directory.appending("q.gguf"), embedding: .q6
                 ).run()
                 #expect(keep.embedding == "bf16" && keep.embeddingError == 0)
-                #expect(keep.embeddingBytes == 256 * 512 * 2)
-                #expect(q6.embedding == "q6" && q6.embeddingBytes == 256 * 512 / 64 * 52)
+                #expect(keep.embeddingBytes == 256 * 256 * 2)
+                #expect(q6.embedding == "q6" && q6.embeddingBytes == 256 * 256 / 64 * 52)
                 #expect((0.001...0.03).contains(q6.embeddingError))
                 #expect(q6.fileBytes < keep.fileBytes)
                 #expect(q6.ternaryBytes == keep.ternaryBytes && q6.zeros == keep.zeros)

@@ -22,8 +22,12 @@ struct SeededGenerator: RandomNumberGenerator {
     /// Uniform in [0, 1).
     mutating func unit() -> Float { Float(next() >> 40) / Float(1 << 24) }
 
-    /// Near enough to a normal distribution: the sum of twelve uniform numbers.
-    mutating func gaussian() -> Float { (0..<12).reduce(Float(-6)) { sum, _ in sum + unit() } }
+    /// Near enough to a normal distribution for weights: the sum of four uniform numbers.
+    mutating func gaussian() -> Float {
+        let bits = next()
+        let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + bits >> 48
+        return (Float(sum) / 65536 - 2) * 1.732
+    }
 }
 
 typealias TensorSpec = (name: String, type: ElementType, shape: [Int], values: [Float])
@@ -36,8 +40,11 @@ func safetensors(_ tensors: [TensorSpec], headerPadding: Int = 0) -> [UInt8] {
         let start = data.count
         for value in tensor.values {
             let bits = value.isNaN ? tensor.type.infinity | 1 : tensor.type.bits(of: value)
-            for byte in 0..<tensor.type.size {
-                data.append(UInt8(truncatingIfNeeded: bits >> UInt32(8 * byte)))
+            data.append(UInt8(truncatingIfNeeded: bits))
+            data.append(UInt8(truncatingIfNeeded: bits >> 8))
+            if tensor.type == .f32 {
+                data.append(UInt8(truncatingIfNeeded: bits >> 16))
+                data.append(UInt8(truncatingIfNeeded: bits >> 24))
             }
         }
         members.append(

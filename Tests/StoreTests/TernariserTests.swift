@@ -82,12 +82,12 @@ struct TernariserTests {
     @Test("the number of cores changes nothing", arguments: [ElementType.f32, .bf16, .f16])
     func cores(_ type: ElementType) throws {
         var random = SeededGenerator(7)
-        // Three pieces and a bit, so that there is something to add up in another order.
-        let values = (0..<(3 << 18) + 77).map { _ in random.gaussian() * 0.02 }
+        // Two pieces and a bit, so that there is something to add up in another order.
+        let values = (0..<(2 << 18) + 77).map { _ in random.gaussian() * 0.02 }
         try withTensors([("w", type, [values.count], values)]) { file in
             let tensor = try #require(file["w"].map { CheckpointTensor($0, in: file) })
             let one = WeightScan(tensor, parallel: Parallel(workers: 1))
-            for workers in [2, 3, 7] {
+            for workers in [2, 3] {
                 #expect(WeightScan(tensor, parallel: Parallel(workers: workers)) == one)
             }
             let exact = values.reduce(0.0) {
