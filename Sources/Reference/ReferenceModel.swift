@@ -102,12 +102,12 @@ package final class ReferenceModel {
 
     private func embeddingRow(_ token: Int) -> [Float] {
         precondition(token >= 0 && token < config.vocabularySize, "token out of range")
-        let D = config.hiddenSize
-        return [Float](unsafeUninitializedCapacity: D) { buffer, initialized in
+        let width = config.hiddenSize
+        return [Float](unsafeUninitializedCapacity: width) { buffer, initialized in
             if let base = buffer.baseAddress {
-                embedding.copyFloats(token * D..<(token + 1) * D, to: base)
+                embedding.copyFloats(token * width..<(token + 1) * width, to: base)
             }
-            initialized = D
+            initialized = width
         }
     }
 }
