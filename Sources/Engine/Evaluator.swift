@@ -8,7 +8,6 @@
 
 import CKernels
 import CLinux
-import Glibc
 import Synchronization
 
 /// Runs batches of rows through a model. Owned by one thread.
@@ -78,7 +77,7 @@ package final class Evaluator {
         precondition(
             batch.count <= maxRows, "a batch of \(batch.count) rows; the most is \(maxRows)")
         guard !batch.isEmpty else { return }
-        let began = monotonicNanoseconds()
+        let began = cl_monotonic_nanoseconds()
         take(batch, slots: pool.slots)
         for layer in 0..<shape.layers {
             for row in 0..<count { states[row] = pool.layer(layer, of: rows[row].slot) }
@@ -89,7 +88,7 @@ package final class Evaluator {
         }
         perform(.leave)
         finish()
-        totalNanoseconds &+= monotonicNanoseconds() &- began
+        totalNanoseconds &+= cl_monotonic_nanoseconds() &- began
     }
 
     /// The logits of row `row` of the last batch: [vocabulary]. That row must have wanted them.
@@ -194,15 +193,15 @@ package final class Evaluator {
         guard count >= Self.rowsWorthSharing else {
             rowWorkDone.store(false, ordering: .relaxed)
             region { evaluator($0).workFused($1) }
-            if product != nil { productNanoseconds &+= monotonicNanoseconds() &- productBegan }
+            if product != nil { productNanoseconds &+= cl_monotonic_nanoseconds() &- productBegan }
             return
         }
         region { evaluator($0).workFirst($1) }
         if second != nil { region { evaluator($0).workSecond($1) } }
         if product != nil {
-            productBegan = monotonicNanoseconds()
+            productBegan = cl_monotonic_nanoseconds()
             region { evaluator($0).workProduct($1) }
-            productNanoseconds &+= monotonicNanoseconds() &- productBegan
+            productNanoseconds &+= cl_monotonic_nanoseconds() &- productBegan
         }
     }
 
@@ -214,7 +213,7 @@ package final class Evaluator {
         if worker == 0 {
             work(step.first, 0, of: 1)
             if let second = step.second { work(second, 0, of: 1) }
-            productBegan = monotonicNanoseconds()
+            productBegan = cl_monotonic_nanoseconds()
             rowWorkDone.store(true, ordering: .releasing)
         } else if let product = step.product {
             readAhead(product, worker)
@@ -230,11 +229,4 @@ package final class Evaluator {
 
 private func evaluator(_ context: UnsafeMutableRawPointer) -> Evaluator {
     Unmanaged<Evaluator>.fromOpaque(context).takeUnretainedValue()
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-package func monotonicNanoseconds() -> UInt64 {
-    var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return UInt64(now.tv_sec) &* 1_000_000_000 &+ UInt64(now.tv_nsec)
 }

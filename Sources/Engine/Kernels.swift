@@ -21,6 +21,8 @@ package enum Kernels {
         return names
     }
 
+    package static func name(of table: Table) -> String { String(cString: table.pointee.name) }
+
     /// The table called `name`, or the fastest one for `nil` or an empty name.
     package static func select(_ name: String?) throws(ModelError) -> Table {
         guard let name, !name.isEmpty else { return ck_best() }

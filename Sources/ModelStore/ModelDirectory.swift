@@ -14,6 +14,12 @@ package struct ModelDirectory: Sendable, Equatable {
         package let name: String
         package let path: FilePath
         package let identity: FileIdentity
+
+        package init(name: String, path: FilePath, identity: FileIdentity) {
+            self.name = name
+            self.path = path
+            self.identity = identity
+        }
     }
 
     static let suffix = ".gguf"

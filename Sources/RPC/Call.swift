@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import CLinux
-import Glibc
 import Synchronization
 
 /// Who is at the other end of a connection, as the kernel says.
@@ -64,11 +63,4 @@ package final class Call: Sendable {
         }
         for handler in handlers { handler() }
     }
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-func monotonicNanoseconds() -> UInt64 {
-    var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return UInt64(now.tv_sec) &* 1_000_000_000 &+ UInt64(now.tv_nsec)
 }

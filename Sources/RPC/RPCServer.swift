@@ -43,7 +43,6 @@ package final class RPCServer: Sendable {
         var paths: [String] = []
         var calls = 0
         var isDraining = false
-        var whenQuiet: [CheckedContinuation<Void, Never>] = []
         var onActivity: (@Sendable (Int) -> Void)?
     }
     private let state = Mutex(State())
@@ -107,17 +106,6 @@ package final class RPCServer: Sendable {
         for listener in listeners { listener.close(promise: nil) }
     }
 
-    /// Returns when no call is open.
-    package func quiet() async {
-        await withCheckedContinuation { continuation in
-            let now = state.withLock { state in
-                if state.calls > 0 { state.whenQuiet.append(continuation) }
-                return state.calls == 0
-            }
-            if now { continuation.resume() }
-        }
-    }
-
     /// Closes everything at once.
     package func close() async {
         beginDrain()
@@ -163,14 +151,11 @@ package final class RPCServer: Sendable {
     func callEnded() { change(calls: -1) }
 
     private func change(calls delta: Int) {
-        let (open, handler, quiet) = state.withLock { state in
+        let (open, handler) = state.withLock { state in
             state.calls += delta
-            var quiet: [CheckedContinuation<Void, Never>] = []
-            if state.calls == 0 { swap(&quiet, &state.whenQuiet) }
-            return (state.calls, state.onActivity, quiet)
+            return (state.calls, state.onActivity)
         }
         handler?(open)
-        for continuation in quiet { continuation.resume() }
     }
 }
 

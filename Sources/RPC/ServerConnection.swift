@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Logging
 import NIOCore
 
@@ -82,7 +83,7 @@ final class ServerConnection: ChannelInboundHandler {
         _ stream: UInt32, _ mode: ServerStreams.Mode, _ request: Request,
         _ context: ChannelHandlerContext
     ) {
-        let received = monotonicNanoseconds()
+        let received = cl_monotonic_nanoseconds()
         let call = Call(
             peer: peer, service: request.service, method: request.method, received: received,
             deadline: received &+ server.configuration.timeout(asked: request.timeoutNano))

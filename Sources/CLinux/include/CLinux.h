@@ -4,6 +4,7 @@
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #pragma clang assume_nonnull begin
 
@@ -14,6 +15,13 @@ static inline void cl_pause(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("isb" ::: "memory");
 #endif
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+static inline uint64_t cl_monotonic_nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /// How many processors this process may run on (the affinity mask).

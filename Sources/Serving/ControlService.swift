@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Engine
+import Glibc
+import ModelStore
+import RPC
+
+/// mmfree.v1.Control and grpc.health.v1.Health: what the daemon says of itself.
+struct ControlService: Sendable {
+    let configuration: ServingConfiguration
+    let transport: RPCServer.Configuration
+    let roster: ModelRoster
+    let ledger: Ledger
+    let threads: Int
+    let kernels: String
+    let started: UInt64
+    let isDraining: @Sendable () -> Bool
+    let reload: @Sendable () -> ReloadResponse
+
+    func register(in services: inout Services) {
+        let name = ServiceName.control
+        services.unary(name, "GetInfo") { (_: GetInfoRequest, _) in info }
+        services.unary(name, "Status") { (_: StatusRequest, _) in status }
+        services.unary(name, "ListModels") { (_: ListModelsRequest, _) in
+            var response = ListModelsResponse()
+            response.models = roster.describe()
+            return response
+        }
+        services.unary(name, "Reload") { (_: ReloadRequest, call) in
+            let allowed = configuration.controllers.union([0, getuid()])
+            guard allowed.contains(call.peer.uid) else {
+                throw RPCError(
+                    .permissionDenied,
+                    "only root and the daemon's own user may reload; you are user \(call.peer.uid)",
+                    reason: "NOT_A_CONTROLLER")
+            }
+            return reload()
+        }
+        services.unary(ServiceName.health, "Check") { (request: HealthCheckRequest, _) in
+            var response = HealthCheckResponse()
+            if request.service.isEmpty || request.service == ServiceName.inference {
+                response.status = isDraining() ? .notServing : .serving
+            } else if roster.names.contains(request.service) {
+                response.status =
+                    (try? roster.model(request.service)) != nil ? .serving : .notServing
+            } else {
+                response.status = .serviceUnknown
+            }
+            return response
+        }
+    }
+
+    private var info: GetInfoResponse {
+        var limits = Limits()
+        limits.maxFrameBytes = UInt32(FrameHeader.dataLimit)
+        limits.maxPromptTokens = UInt32(clamping: configuration.maxPromptTokens)
+        limits.maxTokens = UInt32(clamping: configuration.maxTokens)
+        limits.maxStop = UInt32(clamping: configuration.maxStops)
+        limits.maxEmbedInputs = UInt32(clamping: configuration.maxEmbedInputs)
+        limits.maxQueue = UInt32(clamping: configuration.queue)
+        limits.maxQueuePerUser = UInt32(clamping: configuration.queuePerUser)
+        limits.defaultTimeout = transport.defaultTimeout
+        limits.maxTimeout = transport.maximumTimeout
+        var info = GetInfoResponse()
+        info.version = Version.string
+        info.protocolName = "ttrpc 1.2, mmfree.v1"
+        info.kernels = kernels
+        info.threads = UInt32(threads)
+        info.limits = limits
+        info.fileDescriptorSet = DescriptorSet.bytes
+        return info
+    }
+
+    private var status: StatusResponse {
+        let (open, queued, totals) = ledger.snapshot
+        var status = StatusResponse()
+        status.version = Version.string
+        status.state = isDraining() ? "draining" : "serving"
+        status.uptime = cl_monotonic_nanoseconds() &- started
+        status.slots = UInt32(clamping: configuration.slots)
+        status.active = UInt32(clamping: open.count - queued)
+        status.queued = UInt32(clamping: queued)
+        status.requests = open.map(\.status)
+        status.finishedRequests = totals.finished
+        status.refusedRequests = totals.refused
+        status.promptTokens = totals.promptTokens
+        status.completionTokens = totals.completionTokens
+        status.residentBytes = Self.residentBytes
+        status.models = UInt32(clamping: roster.names.count)
+        return status
+    }
+
+    /// The process's resident memory, model pages included, from /proc/self/statm.
+    private static var residentBytes: UInt64 {
+        guard let file = fopen("/proc/self/statm", "re") else { return 0 }
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 128)
+        guard fgets(&line, Int32(line.count), file) != nil else { return 0 }
+        let fields = String(
+            decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self
+        )
+        .split(separator: " ")
+        guard fields.count > 1, let pages = UInt64(fields[1]) else { return 0 }
+        return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
+    }
+}

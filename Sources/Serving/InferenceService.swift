@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Logging
+import RPC
+
+/// mmfree.v1.Inference: requests in, sequences to the scheduler.
+struct InferenceService: Sendable {
+    let configuration: ServingConfiguration
+    let roster: ModelRoster
+    let ledger: Ledger
+    let scheduler: Scheduler
+    nonisolated(unsafe) let kernels: Kernels.Table
+    let logger: Logger
+
+    private var checks: RequestChecks { RequestChecks(configuration: configuration) }
+
+    func register(in services: inout Services) {
+        let name = ServiceName.inference
+        services.stream(name, "Generate") { (request: GenerateRequest, call, sink) in
+            Task {
+                attempt(call, sink.fail) { () throws(RPCError) in try generate(request, call, sink)
+                }
+            }
+        }
+        services.stream(name, "Embed") { (request: EmbedRequest, call, sink) in
+            Task {
+                attempt(call, sink.fail) { () throws(RPCError) in try embed(request, call, sink) }
+            }
+        }
+        services.unary(name, "Tokenize") { request, _ in try tokenize(request) }
+        services.unary(name, "Detokenize") { request, _ in try detokenize(request) }
+        services.unary(name, "Cancel") { request, call in try cancel(request, call) }
+    }
+
+    /// Hands a refusal to the caller, and to the log what an administrator should see of it.
+    private func attempt(
+        _ call: Call, _ refuse: (RPCError) -> Void, _ body: () throws(RPCError) -> Void
+    ) {
+        do { try body() } catch {
+            let level: Logger.Level =
+                error.code == .resourceExhausted
+                ? .notice : error.code == .dataLoss ? .error : .debug
+            logger.log(
+                level: level, "refused \(call.method): \(error)",
+                metadata: [
+                    "message-id": "\(Event.requestRefused)", "uid": "\(call.peer.uid)",
+                    "pid": "\(call.peer.pid)", "code": "\(error.code.name)",
+                ])
+            refuse(error)
+        }
+    }
+
+    private static func newID() -> String {
+        "r" + String(UInt64.random(in: .min ... .max) >> 4, radix: 36)
+    }
+
+    private func generate(
+        _ request: GenerateRequest, _ call: Call, _ sink: ReplySink<GenerateResponse>
+    ) throws(RPCError) {
+        let (name, model) = try roster.model(request.model)
+        let options = try checks.sampling(request, vocabulary: model.shape.vocabulary)
+        let maxTokens = try checks.maxTokens(request)
+        let stops = try checks.stops(request, name, model)
+        let tokens = try checks.tokens(
+            request.prompt, "prompt", name, model, parseSpecial: request.parseSpecial)
+        let record = RequestRecord(
+            id: Self.newID(), call: call, model: name, promptTokens: tokens.count)
+        var started = Started()
+        started.requestID = record.id
+        started.model = name
+        started.modelDigest = model.digest
+        started.seed = options.seed
+        started.promptTokens = UInt32(clamping: tokens.count)
+        started.queuePosition = UInt32(clamping: try ledger.admit(record))
+        let echo: String? =
+            switch request.prompt {
+            case .text(let text) where request.echo: text
+            case .tokens(let ids) where request.echo: model.tokenizer?.decode(ids)
+            default: nil
+            }
+        if configuration.logsText {
+            logger.info("prompt of \(record.id): \(echo ?? "\(tokens.count) tokens")")
+        }
+        let answer = Answer(
+            sink: sink, tokenizer: model.tokenizer,
+            sampler: Sampler(options, prompt: tokens, kernels: kernels), stops: stops,
+            maxTokens: maxTokens, started: started, echo: echo)
+        answer.onReady { [scheduler] in scheduler.post(.wake) }
+        submit(
+            [
+                Sequence(
+                    record: record, call: call, model: model, tokens: tokens,
+                    purpose: .generate(answer))
+            ], call)
+    }
+
+    private func embed(
+        _ request: EmbedRequest, _ call: Call, _ sink: ReplySink<EmbedResponse>
+    ) throws(RPCError) {
+        let (name, model) = try roster.model(request.model)
+        guard !request.input.isEmpty, request.input.count <= configuration.maxEmbedInputs else {
+            throw .invalid(
+                "input",
+                "\(request.input.count) inputs; 1 to \(configuration.maxEmbedInputs) are allowed")
+        }
+        var inputs: [[UInt32]] = []
+        for (index, input) in request.input.enumerated() {
+            let tokens = try checks.tokens(
+                input.input, "input[\(index)]", name, model, parseSpecial: false)
+            let bytes = tokens.count * model.shape.hidden * 4
+            guard request.pooling != .none || bytes < FrameHeader.dataLimit - 4096 else {
+                throw .invalid(
+                    "input[\(index)]",
+                    "\(tokens.count) vectors take \(bytes) bytes, a frame holds \(FrameHeader.dataLimit): send shorter inputs"
+                )
+            }
+            inputs.append(tokens)
+        }
+        let record = RequestRecord(
+            id: Self.newID(), call: call, model: name,
+            promptTokens: inputs.reduce(0) { $0 + $1.count })
+        _ = try ledger.admit(record)
+        let group = EmbedGroup(
+            record: record, sink: sink, digest: model.digest, count: inputs.count)
+        sink.onReady { [scheduler] in scheduler.post(.wake) }
+        submit(
+            inputs.enumerated().map { index, tokens in
+                Sequence(
+                    record: record, call: call, model: model, tokens: tokens,
+                    purpose: .embed(
+                        Vector(
+                            index: index, pooling: request.pooling,
+                            normalizes: request.normalize, group: group)))
+            }, call)
+    }
+
+    private func submit(_ sequences: [Sequence], _ call: Call) {
+        scheduler.post(.submit(sequences))
+        call.onCancel { [scheduler] in scheduler.post(.wake) }
+    }
+
+    private func tokenize(_ request: TokenizeRequest) throws(RPCError) -> TokenizeResponse {
+        let (name, model) = try roster.model(request.model)
+        let tokenizer = try checks.tokenizer(name, model)
+        var response = TokenizeResponse()
+        response.tokens = tokenizer.encode(
+            request.text, addBOS: request.addBOS, parseSpecial: request.parseSpecial)
+        response.pieces = response.tokens.map { tokenizer.piece($0) }
+        return response
+    }
+
+    private func detokenize(_ request: DetokenizeRequest) throws(RPCError) -> DetokenizeResponse {
+        let (name, model) = try roster.model(request.model)
+        let tokenizer = try checks.tokenizer(name, model)
+        if !request.tokens.isEmpty {
+            _ = try checks.tokens(
+                .tokens(request.tokens), "tokens", name, model, parseSpecial: false)
+        }
+        var response = DetokenizeResponse()
+        response.text = tokenizer.decode(request.tokens, skipSpecial: !request.keepSpecial)
+        return response
+    }
+
+    private func cancel(_ request: CancelRequest, _ call: Call) throws(RPCError) -> CancelResponse {
+        guard let record = ledger.find(request.requestID) else {
+            throw RPCError(
+                .notFound, "no request '\(request.requestID)' is open", reason: "NO_SUCH_REQUEST")
+        }
+        guard call.peer.uid == record.peer.uid || call.peer.uid == 0 else {
+            throw RPCError(
+                .permissionDenied,
+                "request '\(request.requestID)' is another user's; you are user \(call.peer.uid)",
+                reason: "NOT_YOURS")
+        }
+        scheduler.post(.cancel(record.id))
+        var response = CancelResponse()
+        response.cancelled = true
+        return response
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import RPC
+import Synchronization
+
+/// What is known of one request, for status, cancelling and the log. Any thread may read it.
+final class RequestRecord: Sendable {
+    enum Phase: UInt8 {
+        case queued, prefill, decode
+    }
+
+    let id: String
+    let method: String
+    let model: String
+    let peer: Peer
+    let promptTokens: Int
+    /// CLOCK_MONOTONIC, nanoseconds.
+    let received: UInt64
+    private let phaseValue = Atomic<UInt8>(0)
+    private let completionValue = Atomic<Int>(0)
+
+    init(id: String, call: Call, model: String, promptTokens: Int) {
+        self.id = id
+        method = call.method
+        self.model = model
+        peer = call.peer
+        self.promptTokens = promptTokens
+        received = call.received
+    }
+
+    var phase: Phase {
+        get { Phase(rawValue: phaseValue.load(ordering: .relaxed)) ?? .queued }
+        set { phaseValue.store(newValue.rawValue, ordering: .relaxed) }
+    }
+
+    var completionTokens: Int {
+        get { completionValue.load(ordering: .relaxed) }
+        set { completionValue.store(newValue, ordering: .relaxed) }
+    }
+
+    var status: RequestStatus {
+        var status = RequestStatus()
+        status.requestID = id
+        status.method = method
+        status.model = model
+        status.uid = peer.uid
+        status.pid = peer.pid
+        status.phase = "\(phase)"
+        status.promptTokens = UInt32(clamping: promptTokens)
+        status.completionTokens = UInt32(clamping: completionTokens)
+        status.age = cl_monotonic_nanoseconds() &- received
+        return status
+    }
+}
+
+/// The requests that are open, and how many there have been. Admission is counting.
+final class Ledger: Sendable {
+    struct Totals: Sendable {
+        var finished: UInt64 = 0
+        var refused: UInt64 = 0
+        var promptTokens: UInt64 = 0
+        var completionTokens: UInt64 = 0
+    }
+
+    private struct State {
+        var open: [String: RequestRecord] = [:]
+        var queued = 0
+        var queuedByUser: [UInt32: Int] = [:]
+        var totals = Totals()
+        /// A running mean of how long requests take. Nanoseconds.
+        var duration: Double = 1e9
+    }
+
+    private let state = Mutex(State())
+    private let configuration: ServingConfiguration
+
+    init(_ configuration: ServingConfiguration) { self.configuration = configuration }
+
+    /// Lets a request into the queue, or says why not. `sequences`: how many slots it will need.
+    ///
+    /// - Returns: how many requests are before it.
+    func admit(_ record: RequestRecord) throws(RPCError) -> Int {
+        let result: Result<Int, RPCError> = state.withLock { state in
+            let own = state.queuedByUser[record.peer.uid, default: 0]
+            let wait = UInt64(
+                max(
+                    1e8,
+                    state.duration * Double(state.queued + 1) / Double(max(1, configuration.slots)))
+            )
+            if state.queued >= configuration.queue {
+                state.totals.refused += 1
+                return .failure(
+                    RPCError(
+                        .resourceExhausted,
+                        "\(state.queued) requests are waiting; the limit is \(configuration.queue)",
+                        reason: "QUEUE_FULL"
+                    ).retrying(after: wait))
+            }
+            if own >= configuration.queuePerUser {
+                state.totals.refused += 1
+                var error = RPCError(
+                    .resourceExhausted,
+                    "\(own) requests of user \(record.peer.uid) are waiting; the limit is \(configuration.queuePerUser) for each user",
+                    reason: "USER_QUOTA"
+                ).retrying(after: wait)
+                error.quota = .init(field: "uid:\(record.peer.uid)", description: error.message)
+                return .failure(error)
+            }
+            let position = state.queued
+            state.open[record.id] = record
+            state.queued += 1
+            state.queuedByUser[record.peer.uid, default: 0] += 1
+            return .success(position)
+        }
+        return try result.get()
+    }
+
+    /// The request has left the queue, for a slot or for good.
+    func leaveQueue(_ record: RequestRecord) {
+        state.withLock { state in
+            state.queued -= 1
+            let left = state.queuedByUser[record.peer.uid, default: 1] - 1
+            state.queuedByUser[record.peer.uid] = left > 0 ? left : nil
+        }
+    }
+
+    func finish(_ record: RequestRecord) {
+        state.withLock { state in
+            guard state.open.removeValue(forKey: record.id) != nil else { return }
+            state.totals.finished += 1
+            state.totals.promptTokens += UInt64(record.promptTokens)
+            state.totals.completionTokens += UInt64(record.completionTokens)
+            let took = Double(cl_monotonic_nanoseconds() &- record.received)
+            state.duration += (took - state.duration) / 16
+        }
+    }
+
+    func find(_ id: String) -> RequestRecord? { state.withLock { $0.open[id] } }
+
+    var snapshot: (open: [RequestRecord], queued: Int, totals: Totals) {
+        state.withLock { state in
+            (state.open.values.sorted { $0.received < $1.received }, state.queued, state.totals)
+        }
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+package import Engine
+package import Logging
+package import ModelStore
+package import RPC
+import Synchronization
+import SystemPackage
+
+/// The models there are, by name. A model is mapped when it is first asked for and stays mapped; requests keep the one they
+/// began with, also when its file has been replaced since.
+package final class ModelRoster: Sendable {
+    private struct Place {
+        var entry: ModelDirectory.Entry
+        var model: Model?
+        var refusal: RPCError?
+    }
+
+    private struct State {
+        var places: [String: Place] = [:]
+        var scanned: UInt64 = 0
+    }
+
+    private let directory: ModelDirectory
+    private let configuration: ServingConfiguration
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    package init(
+        _ directory: ModelDirectory, _ configuration: ServingConfiguration, _ logger: Logger
+    ) {
+        self.directory = directory
+        self.configuration = configuration
+        self.logger = logger
+        _ = rescan()
+    }
+
+    /// Looks at the directories again: new models appear, removed ones go, replaced ones are mapped anew when next asked for.
+    @discardableResult
+    package func rescan() -> ReloadResponse {
+        let found = directory.scan()
+        return state.withLock { state in
+            var changes = ReloadResponse()
+            let before = state.places
+            state.places = [:]
+            for entry in found {
+                if let place = before[entry.name], place.entry == entry {
+                    state.places[entry.name] = place
+                    continue
+                }
+                if before[entry.name] == nil {
+                    changes.added.append(entry.name)
+                } else {
+                    changes.replaced.append(entry.name)
+                }
+                state.places[entry.name] = Place(entry: entry)
+            }
+            changes.removed = before.keys.filter { state.places[$0] == nil }.sorted()
+            state.scanned = cl_monotonic_nanoseconds()
+            return changes
+        }
+    }
+
+    package var names: [String] { state.withLock { $0.places.keys.sorted() } }
+
+    /// The model called `name`, or, for no name, the default or the only one.
+    package func model(_ name: String) throws(RPCError) -> (name: String, model: Model) {
+        let name = try resolve(name)
+        return (name, try open(name))
+    }
+
+    private func resolve(_ asked: String) throws(RPCError) -> String {
+        let name = asked.isEmpty ? configuration.defaultModel ?? "" : asked
+        if !name.isEmpty, names.contains(name) { return name }
+        // It may have been copied in since.
+        let old = state.withLock { cl_monotonic_nanoseconds() &- $0.scanned > 1_000_000_000 }
+        if old { rescan() }
+        let names = names
+        let places = directory.paths.map(\.string).joined(separator: ", ")
+        if name.isEmpty {
+            if names.count == 1 { return names[0] }
+            guard names.isEmpty else {
+                throw RPCError.invalid(
+                    "model", "say which: there are \(names.joined(separator: ", "))")
+            }
+            throw RPCError(
+                .notFound,
+                "there are no models: put packed models (NAME.gguf, from `mmfreectl pack`) into \(places)",
+                reason: "NO_MODELS")
+        }
+        guard names.contains(name) else {
+            throw RPCError(
+                .notFound,
+                "no model '\(name)' in \(places); there are: \(names.isEmpty ? "none" : names.joined(separator: ", "))",
+                reason: "NO_SUCH_MODEL")
+        }
+        return name
+    }
+
+    private func open(_ name: String) throws(RPCError) -> Model {
+        let result: Result<Model, RPCError> = state.withLock { state in
+            guard let place = state.places[name] else {
+                return .failure(RPCError(.notFound, "model '\(name)' has just been removed"))
+            }
+            if let model = place.model { return .success(model) }
+            let identity = FileIdentity.of(path: place.entry.path)
+            if let refusal = place.refusal, identity == place.entry.identity {
+                return .failure(refusal)
+            }
+            if let identity, identity != place.entry.identity {
+                state.places[name]?.entry = ModelDirectory.Entry(
+                    name: name, path: place.entry.path, identity: identity)
+            }
+            let result = map(name, place.entry)
+            switch result {
+            case .success(let model): state.places[name]?.model = model
+            case .failure(let refusal): state.places[name]?.refusal = refusal
+            }
+            return result
+        }
+        return try result.get()
+    }
+
+    private func map(_ name: String, _ entry: ModelDirectory.Entry) -> Result<Model, RPCError> {
+        let began = cl_monotonic_nanoseconds()
+        do {
+            let file = try PackedFile(path: entry.path)
+            let model = try Model(file)
+            if configuration.prefault { try file.map.prefault() }
+            if configuration.lockMemory {
+                do { try file.map.lock() } catch {
+                    logger.warning("\(error), ignoring", metadata: ["model": "\(name)"])
+                }
+            }
+            if entry.identity.isWritableByOthers {
+                logger.warning(
+                    "\(entry.path) may be written by others than its owner: cutting it short would end the daemon, ignoring",
+                    metadata: ["model": "\(name)"])
+            }
+            logger.info(
+                "mapped model \(name)",
+                metadata: [
+                    "message-id": "\(Event.modelMapped)", "model": "\(name)",
+                    "digest": "\(model.digest)", "bytes": "\(file.byteCount)",
+                    "ms": "\((cl_monotonic_nanoseconds() &- began) / 1_000_000)",
+                ])
+            return .success(model)
+        } catch {
+            let refusal = Self.refusal(name, error)
+            logger.error(
+                "refused model \(name): \(error)",
+                metadata: ["message-id": "\(Event.modelRefused)", "model": "\(name)"])
+            return .failure(refusal)
+        }
+    }
+
+    private static func refusal(_ name: String, _ error: any Error) -> RPCError {
+        let message = "model '\(name)' cannot be used: \(error)"
+        switch error as? StoreError {
+        case .damaged, .truncated, .malformed, .missingKey, .wrongType, .notGGUF:
+            return RPCError(.dataLoss, message, reason: "MODEL_DAMAGED")
+        case .io:
+            return RPCError(.failedPrecondition, message, reason: "MODEL_UNREADABLE")
+        default:
+            return RPCError(.failedPrecondition, message, reason: "MODEL_REFUSED")
+        }
+    }
+
+    /// Every model, with what is known of it. Models are opened to be described.
+    package func describe() -> [ModelInfo] {
+        let only = names.count == 1
+        return names.map { name in
+            var info = ModelInfo()
+            info.name = name
+            info.isDefault = configuration.defaultModel.map { $0 == name } ?? only
+            info.state = isMapped(name) ? "mapped" : "available"
+            do throws(RPCError) {
+                let model = try open(name)
+                info.digest = model.digest
+                info.fileBytes = UInt64(model.file.byteCount)
+                info.vocabulary = UInt32(model.shape.vocabulary)
+                info.hidden = UInt32(model.shape.hidden)
+                info.layers = UInt32(model.shape.layers)
+                info.intermediate = UInt32(model.shape.intermediate)
+                info.ternaryWeights = UInt64(model.shape.ternaryWeights)
+                info.embeddingEncoding =
+                    (try? model.file.metadata.string(forKey: FormatKeys.embeddingEncoding)) ?? ""
+                info.hasTokenizer = model.tokenizer != nil
+                info.state = "mapped"
+            } catch {
+                info.state = "refused"
+                info.error = error.message
+            }
+            return info
+        }
+    }
+
+    private func isMapped(_ name: String) -> Bool {
+        state.withLock { $0.places[name]?.model != nil }
+    }
+}
+
+/// The journal's message ids; packaging/systemd/mmfreed.catalog explains each.
+package enum Event {
+    package static let started = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e01"
+    package static let draining = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e02"
+    package static let stopped = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e03"
+    package static let modelMapped = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e04"
+    package static let modelRefused = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e05"
+    package static let requestFinished = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e06"
+    package static let requestRefused = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e07"
+    package static let badConfiguration = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e08"
+    package static let reloaded = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e09"
+    package static let stalled = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e0a"
+}

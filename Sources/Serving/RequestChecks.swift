@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import RPC
+
+/// Turns requests from outside into what the engine takes, or says which field is wrong.
+struct RequestChecks {
+    let configuration: ServingConfiguration
+
+    /// The tokens of a prompt: at least one, all in the vocabulary.
+    func tokens(
+        _ prompt: Prompt?, _ field: String, _ name: String, _ model: Model, parseSpecial: Bool
+    ) throws(RPCError) -> [UInt32] {
+        var tokens: [UInt32]
+        switch prompt {
+        case nil: throw .invalid(field, "give text or tokens")
+        case .tokens(let ids):
+            guard !ids.isEmpty else { throw .invalid(field, "no tokens") }
+            tokens = ids
+        case .text(let text):
+            let tokenizer = try tokenizer(name, model)
+            // A token has at least one byte of text, so this bounds the work before it is done.
+            guard text.utf8.count <= configuration.maxPromptTokens * 64 else {
+                throw .invalid(
+                    field,
+                    "\(text.utf8.count) bytes of text; at most \(configuration.maxPromptTokens) tokens are allowed"
+                )
+            }
+            tokens = tokenizer.encode(
+                text, addBOS: tokenizer.addsBOS, parseSpecial: parseSpecial)
+            if tokens.isEmpty {
+                guard let bos = tokenizer.bos else { throw .invalid(field, "the text is empty") }
+                tokens = [bos]
+            }
+        }
+        guard tokens.count <= configuration.maxPromptTokens else {
+            throw .invalid(
+                field,
+                "\(tokens.count) tokens; at most \(configuration.maxPromptTokens) are allowed")
+        }
+        let vocabulary = UInt32(model.shape.vocabulary)
+        if let wrong = tokens.first(where: { $0 >= vocabulary }) {
+            throw .invalid(field, "token \(wrong); the vocabulary has \(vocabulary)")
+        }
+        return tokens
+    }
+
+    func tokenizer(_ name: String, _ model: Model) throws(RPCError) -> Tokenizer {
+        guard let tokenizer = model.tokenizer else {
+            throw RPCError(
+                .failedPrecondition,
+                "model '\(name)' was packed without a tokenizer and serves token ids only: send tokens, not text",
+                reason: "NO_TOKENIZER")
+        }
+        return tokenizer
+    }
+
+    func maxTokens(_ request: GenerateRequest) throws(RPCError) -> Int {
+        if request.maxTokens == 0 { return configuration.defaultTokens }
+        guard request.maxTokens <= UInt32(clamping: configuration.maxTokens) else {
+            throw .invalid(
+                "max_tokens", "\(request.maxTokens); at most \(configuration.maxTokens) are allowed"
+            )
+        }
+        return Int(request.maxTokens)
+    }
+
+    func stops(_ request: GenerateRequest, _ name: String, _ model: Model) throws(RPCError)
+        -> StopMatcher
+    {
+        guard request.stop.count <= configuration.maxStops else {
+            throw .invalid(
+                "stop",
+                "\(request.stop.count) strings; at most \(configuration.maxStops) are allowed")
+        }
+        guard request.stop.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 4096 }) else {
+            throw .invalid("stop", "a string that is empty or over 4096 bytes long")
+        }
+        if !request.stop.isEmpty { _ = try tokenizer(name, model) }
+        return StopMatcher(request.stop)
+    }
+
+    func sampling(_ request: GenerateRequest, vocabulary: Int) throws(RPCError) -> SamplingOptions {
+        var options = SamplingOptions()
+        if let sampling = request.sampling {
+            options.temperature = sampling.temperature ?? options.temperature
+            options.topK = sampling.topK.map { Int($0) } ?? options.topK
+            options.topP = sampling.topP ?? options.topP
+            options.minP = sampling.minP ?? options.minP
+            options.repetitionPenalty = sampling.repetitionPenalty ?? options.repetitionPenalty
+            options.presencePenalty = sampling.presencePenalty ?? options.presencePenalty
+            options.frequencyPenalty = sampling.frequencyPenalty ?? options.frequencyPenalty
+            for bias in sampling.logitBias { options.logitBias[bias.token] = bias.bias }
+        }
+        options.seed = request.sampling?.seed ?? UInt64.random(in: .min ... .max)
+        options.logprobs = request.logprobs.map { Int($0) }
+        do { try options.validate(vocabulary: vocabulary) } catch {
+            throw .invalid(error.field, "\(error.value); allowed: \(error.allowed)")
+        }
+        return options
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What an administrator may set of how requests are served.
+package struct ServingConfiguration: Sendable {
+    /// Sequences computed at once; each takes a recurrent state of 96 to 320 KiB.
+    package var slots = 8
+    /// Requests that may wait for a slot, of everybody and of one user.
+    package var queue = 64
+    package var queuePerUser = 32
+    package var maxPromptTokens = 1 << 20
+    package var defaultTokens = 256
+    package var maxTokens = 1 << 16
+    package var maxStops = 16
+    package var maxEmbedInputs = 256
+    /// Prompt tokens computed in one go; more is faster for prompts, less is smoother for others' answers.
+    package var prefillChunk = 256
+    /// As `prefillChunk`, while answers of others are being written.
+    package var sharedPrefillChunk = 64
+    /// How long an answer waits for a reader that does not read. Nanoseconds.
+    package var slowReaderTimeout: UInt64 = 30_000_000_000
+    /// The model of requests that name none; `nil` if there must be only one then.
+    package var defaultModel: String?
+    /// Worker threads; `nil` asks the affinity mask and the cgroup.
+    package var threads: Int?
+    /// The kernel table's name; `nil` takes the fastest.
+    package var kernels: String?
+    /// Read a model's file into memory when it is first used.
+    package var prefault = false
+    /// Keep models in memory that may not be paged out.
+    package var lockMemory = false
+    /// Write prompts and answers to the log.
+    package var logsText = false
+    /// Users besides root who may use control methods that change the daemon.
+    package var controllers: Set<UInt32> = []
+
+    package init() {}
+}

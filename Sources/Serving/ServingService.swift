@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+package import Engine
+package import Logging
+package import ModelStore
+package import RPC
+import Synchronization
+
+/// Everything between the socket and the engine, put together.
+package final class ServingService: Sendable {
+    package let server: RPCServer
+    package let roster: ModelRoster
+    private let ledger: Ledger
+    private let scheduler: Scheduler
+    private let logger: Logger
+    private let draining: DrainFlag
+    /// The kernel table in use, and the worker threads.
+    package let kernelsName: String
+    package let threads: Int
+
+    package init(
+        _ configuration: ServingConfiguration, transport: RPCServer.Configuration,
+        directory: ModelDirectory, logger: Logger
+    ) throws(ModelError) {
+        let kernels =
+            configuration.kernels == nil
+            ? try Kernels.fromEnvironment() : try Kernels.select(configuration.kernels)
+        let workers = WorkerPool(threads: configuration.threads)
+        let roster = ModelRoster(directory, configuration, logger)
+        let ledger = Ledger(configuration)
+        let draining = DrainFlag()
+        scheduler = Scheduler(
+            configuration, ledger: ledger, workers: workers, kernels: kernels, logger: logger)
+        kernelsName = Kernels.name(of: kernels)
+        threads = workers.count
+        self.roster = roster
+        self.ledger = ledger
+        self.logger = logger
+        self.draining = draining
+        var services = Services()
+        InferenceService(
+            configuration: configuration, roster: roster, ledger: ledger, scheduler: scheduler,
+            kernels: kernels, logger: logger
+        ).register(in: &services)
+        ControlService(
+            configuration: configuration, transport: transport, roster: roster, ledger: ledger,
+            threads: workers.count, kernels: Kernels.name(of: kernels),
+            started: cl_monotonic_nanoseconds(),
+            isDraining: { draining.value },
+            reload: { Self.reload(roster, logger) }
+        ).register(in: &services)
+        server = RPCServer(services: services, configuration: transport, logger: logger)
+    }
+
+    /// Turns of the decode thread so far. After `nudge` it must rise, or the thread hangs.
+    package var progress: UInt64 { scheduler.progress }
+    /// Makes the decode thread go round once, work or no work.
+    package func nudge() { scheduler.post(.wake) }
+
+    /// Requests in slots, and requests that wait for one.
+    package var load: (active: Int, queued: Int) {
+        let (open, queued, _) = ledger.snapshot
+        return (max(0, open.count - queued), queued)
+    }
+
+    /// Looks for new, replaced and removed models.
+    @discardableResult
+    package func reload() -> ReloadResponse { Self.reload(roster, logger) }
+
+    private static func reload(_ roster: ModelRoster, _ logger: Logger) -> ReloadResponse {
+        let changes = roster.rescan()
+        logger.info(
+            "reloaded: \(changes.added.count) models added, \(changes.replaced.count) replaced, \(changes.removed.count) removed",
+            metadata: ["message-id": "\(Event.reloaded)"])
+        return changes
+    }
+
+    /// Takes no more requests, lets those under way finish, and cuts what is left after `limit`.
+    package func drain(limit: Duration) async {
+        draining.value = true
+        server.beginDrain()
+        await calls(endBefore: ContinuousClock.now + limit)
+        if server.openCalls > 0 {
+            scheduler.post(.cancelAll)
+            // What is cut short still has its end to write.
+            await calls(endBefore: ContinuousClock.now + .seconds(2))
+        }
+        scheduler.post(.stop)
+        await server.close()
+    }
+
+    private func calls(endBefore limit: ContinuousClock.Instant) async {
+        while server.openCalls > 0, ContinuousClock.now < limit {
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+}
+
+/// Whether the daemon is on its way out.
+final class DrainFlag: Sendable {
+    private let flag = Atomic<Bool>(false)
+
+    var value: Bool {
+        get { flag.load(ordering: .relaxed) }
+        set { flag.store(newValue, ordering: .relaxed) }
+    }
+}
