@@ -115,7 +115,13 @@ package struct UnpackJob {
         case .ternary: try writeMatrix(role, to: &writer, step)
         case .embedding where encoding == .q6: try writeRows(role, to: &writer, step)
         case .vector, .embedding:
-            let info = try info(role.packedName, byteCount: tensor.byteCount)
+            let stored: TensorType =
+                switch tensor.type {
+                case .bf16: .bf16
+                case .f16: .f16
+                default: .f32
+                }
+            let info = try info(role.packedName, stored, byteCount: tensor.byteCount)
             try writer.append(
                 UnsafeRawBufferPointer(start: file.pointer(to: info), count: info.byteCount))
         }
@@ -127,7 +133,7 @@ package struct UnpackJob {
     ) throws(PackError) {
         let (matrix, type) = try matrix(role)
         let (rows, columns) = (matrix.rows, matrix.columns)
-        let info = try info(role.packedName, byteCount: ck_packed_bytes(rows, columns))
+        let info = try info(role.packedName, .i8, byteCount: ck_packed_bytes(rows, columns))
         let packed = file.pointer(to: info).assumingMemoryBound(to: UInt8.self)
         guard ck_check_packed(packed, info.byteCount) == info.byteCount else {
             throw .tensor(role.packedName, what: "it holds a byte that is no code")
@@ -160,7 +166,7 @@ package struct UnpackJob {
     ) throws(PackError) {
         let (rows, columns) = (role.shape[0], role.shape[1])
         let rowBytes = ck_q6_row_bytes(columns)
-        let info = try info(role.packedName, byteCount: rows * rowBytes)
+        let info = try info(role.packedName, .i8, byteCount: rows * rowBytes)
         let base = file.pointer(to: info).assumingMemoryBound(to: UInt8.self)
         for row in 0..<rows {
             if row % 256 == 0 { try step() }
@@ -174,10 +180,14 @@ package struct UnpackJob {
         }
     }
 
-    private func info(_ name: String, byteCount: Int) throws(PackError) -> TensorInfo {
+    private func info(
+        _ name: String, _ type: TensorType, byteCount: Int
+    ) throws(PackError) -> TensorInfo {
         guard let info = file[name] else { throw .missingTensors([name]) }
-        guard info.byteCount == byteCount else {
-            throw .tensor(name, what: "it takes \(info.byteCount) bytes, not \(byteCount)")
+        guard info.type == type, info.byteCount == byteCount else {
+            throw .tensor(
+                name,
+                what: "it is \(info.byteCount) bytes of \(info.type), not \(byteCount) of \(type)")
         }
         return info
     }

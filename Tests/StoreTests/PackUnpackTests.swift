@@ -191,4 +191,57 @@ struct PackUnpackTests {
             }
         }
     }
+
+    @Test("a packed file whose facts and tensors disagree is refused, and nothing is left")
+    func hostile() throws {
+        var random = SeededGenerator(33)
+        let facts: [(String, [MetadataValue])] = [
+            (FormatKeys.name, [.string("x")]),
+            (FormatKeys.vocabularySize, [.uint32(3), .uint32(0), .uint32(.max), .bool(true)]),
+            (FormatKeys.embeddingLength, [.uint32(16), .uint32(17), .uint32(0), .uint32(.max)]),
+            (FormatKeys.blockCount, [.uint32(1), .uint32(0), .uint32(1024), .uint32(.max)]),
+            (FormatKeys.feedForwardLength, [.uint32(20), .uint32(0), .uint32(.max)]),
+            (FormatKeys.innerLength, [.uint32(16), .uint32(0), .uint32(.max)]),
+            (FormatKeys.headCount, [.uint32(1), .uint32(0), .uint32(3)]),
+            (FormatKeys.contextLength, [.uint32(2048), .uint32(0)]),
+            (FormatKeys.rmsEpsilon, [.float(1e-6), .float(.nan), .float(0), .float(-1)]),
+            (FormatKeys.useLowerBound, [.bool(false), .bool(true)]),
+            (FormatKeys.tieWordEmbeddings, [.bool(false), .bool(true)]),
+            (FormatKeys.embeddingEncoding, [.string("f32"), .string("q6"), .string("?")]),
+            (FormatKeys.tokens, [.strings(["a"]), .strings(["a", "b", "c"])]),
+            (FormatKeys.merges, [.uint32s([0, 1, 9, 9]), .uint32s([1])]),
+        ]
+        let fixed: [(key: String, value: MetadataValue)] = [
+            (FormatKeys.architecture, .string(Format.architecture)),
+            (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
+            (FormatKeys.formatVersion, .uint32(Format.version)),
+        ]
+        let plans = [
+            TensorPlan(packed: "blk.0.attn_i.weight", rows: 16, columns: 16, sourceType: "BF16"),
+            TensorPlan(packed: "output.weight", rows: 3, columns: 16, sourceType: "I8"),
+            TensorPlan(name: "token_embd.weight", type: .f16, shape: [3, 16]),
+            TensorPlan(name: "output_norm.weight", type: .f32, shape: [15]),
+        ]
+        for round in 0..<300 {
+            var metadata = fixed
+            for (key, values) in facts where random.next() % 12 != 0 {
+                // Mostly the first value, so that many files get far.
+                let pick = random.next() % 4 == 0 ? random.next() % UInt64(values.count) : 0
+                metadata.append((key, values[Int(pick)]))
+            }
+            if round % 2 == 0 { metadata.append((FormatKeys.tokenizerModel, .string("llama"))) }
+            try withDirectory { directory in
+                let path = directory.appending("m.gguf")
+                var writer = try PackedWriter(path: path, metadata: metadata, tensors: plans)
+                let data = [UInt8](repeating: 255, count: plans.reduce(0) { $0 + $1.byteCount })
+                try data.withUnsafeBytes { try writer.write($0) }
+                try writer.finish()
+                let file = try PackedFile(path: path)
+                #expect(throws: PackError.self) {
+                    try UnpackJob(file, to: directory.appending("out")).run()
+                }
+                try expectNames(["m.gguf"], in: directory)
+            }
+        }
+    }
 }
