@@ -4,7 +4,6 @@
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
-#include <time.h>
 
 #pragma clang assume_nonnull begin
 
@@ -18,11 +17,7 @@ static inline void cl_pause(void) {
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
-static inline uint64_t cl_monotonic_nanoseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+uint64_t cl_monotonic_nanoseconds(void);
 
 /// How many processors this process may run on (the affinity mask).
 int cl_allowed_processors(void);
