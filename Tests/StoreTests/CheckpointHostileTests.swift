@@ -96,7 +96,8 @@ struct CheckpointHostileTests {
         let values: [JSON] = [
             .null, .bool(true), .bool(false), .integer(0), .integer(-1), .integer(1),
             .integer(7), .integer(4096), .integer(Int.max), .integer(Int.min), .number(1e308),
-            .number(-0.0), .number(0.3), .number(.leastNonzeroMagnitude), .string(""), .string("hgrn_bit"),
+            .number(-0.0), .number(0.3), .number(.leastNonzeroMagnitude), .string(""),
+            .string("hgrn_bit"),
             .array([]), .array([.integer(3)]), .object([]),
         ]
         var random = SeededGenerator(2)
