@@ -71,6 +71,7 @@ let package = Package(
             dependencies: [
                 "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", arguments, log, system,
                 product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("UnixSignals", "swift-service-lifecycle"),
             ] + nio, swiftSettings: strict),
         .executableTarget(
             name: "mmfreectl",
