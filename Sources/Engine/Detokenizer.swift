@@ -1,43 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Tokens to text as they come. Only whole UTF-8 characters are given out; what is no UTF-8 becomes U+FFFD, one for each
-/// maximal ill-formed part, as every UTF-8 decoder of today does it.
+/// Tokens to text as they come. Only whole characters are given out, and all together are what `Tokenizer.decode` makes of
+/// the whole: bytes that are not UTF-8 become U+FFFD, one for each maximal ill-formed part (Unicode 3.9, "best practice";
+/// Python's `errors="replace"`). Hugging Face and SentencePiece write one for each byte instead.
 package struct Detokenizer: Sendable {
     private let tokenizer: Tokenizer
     private let skipSpecial: Bool
-    /// The text's first space is not dropped, or has been.
+    /// The text's first space is to be kept, or the text has begun.
     private var begun: Bool
-    /// Bytes that may yet become a character: at most three.
+    /// Bytes that may yet become a character: at most three between calls.
     private var held: [UInt8] = []
 
-    /// - Parameter continuing: the text goes on from a prompt, so that its leading space counts.
+    /// - Parameters:
+    ///   - continuing: the text goes on from a prompt, so a leading space counts.
+    ///   - skipSpecial: leave special tokens out; otherwise their names stand in the text.
     package init(_ tokenizer: Tokenizer, continuing: Bool, skipSpecial: Bool = true) {
         self.tokenizer = tokenizer
         self.skipSpecial = skipSpecial
         begun = continuing || !tokenizer.tables.addsSpacePrefix
     }
 
-    /// The complete characters that `id` adds.
+    /// The complete characters that `id` adds; often none.
     package mutating func append(_ id: UInt32) -> String {
-        let before = held.count
         tokenizer.appendText(of: id, skipSpecial: skipSpecial, to: &held)
-        if !begun, held.count > before {
+        if !begun, let first = held.first {
             begun = true
-            if held.first == 0x20 { held.removeFirst() }
+            if first == 0x20 { held.removeFirst() }
         }
         let whole = held.count - Self.incompleteTail(held)
+        guard whole > 0 else { return "" }
         let text = String(decoding: held[..<whole], as: UTF8.self)
         held.removeFirst(whole)
         return text
     }
 
-    /// What is left when no more tokens come.
+    /// What is left when no more tokens come: nothing, or U+FFFD for a character cut short.
     package mutating func finish() -> String {
-        defer { held = [] }
+        defer { held.removeAll() }
         return String(decoding: held, as: UTF8.self)
     }
 
-    /// How many bytes at the end are the beginning of a character that could still be completed.
+    /// How many bytes at the end begin a character that could still be completed.
     private static func incompleteTail(_ bytes: [UInt8]) -> Int {
         for length in 1...3 where length <= bytes.count {
             let lead = bytes[bytes.count - length]
@@ -51,8 +54,7 @@ package struct Detokenizer: Sendable {
             }
             guard length < needed else { return 0 }
             if length == 1 { return 1 }
-            // The second byte's range excludes overlong forms, surrogates and what is beyond U+10FFFF.
-            let second = bytes[bytes.count - length + 1]
+            // The second byte's range leaves out overlong forms, surrogates and what is beyond U+10FFFF.
             let allowed: ClosedRange<UInt8> =
                 switch lead {
                 case 0xE0: 0xA0...0xBF
@@ -61,7 +63,7 @@ package struct Detokenizer: Sendable {
                 case 0xF4: 0x80...0x8F
                 default: 0x80...0xBF
                 }
-            return allowed.contains(second) ? length : 0
+            return allowed.contains(bytes[bytes.count - length + 1]) ? length : 0
         }
         return 0
     }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Finds the merge of two neighbouring tokens: an open-addressing hash table from (left, right) to (rank, result).
+/// Finds the merge of two neighbouring tokens: open addressing from (left, right) to (rank, result).
 struct MergeTable: Sendable {
     private struct Slot: Sendable {
-        /// left << 32 | right, plus one; zero is an empty slot.
-        var key: UInt64 = 0
+        var left: UInt32 = 0
+        var right: UInt32 = 0
         var rank: UInt32 = 0
-        var result: UInt32 = 0
+        /// No token has the id `none`: such a slot is empty.
+        var result = UInt32.max
     }
 
     private var slots: [Slot]
@@ -18,30 +19,28 @@ struct MergeTable: Sendable {
         mask = capacity - 1
         slots = [Slot](repeating: Slot(), count: capacity)
         for merge in merges {
-            let key = Self.key(merge.left, merge.right)
-            var index = Self.hash(key) & mask
-            while slots[index].key != 0, slots[index].key != key { index = (index + 1) & mask }
+            let index = place(merge.left, merge.right)
             // Of two merges of the same pair the one with the lower rank counts.
-            if slots[index].key == key, slots[index].rank <= merge.rank { continue }
-            slots[index] = Slot(key: key, rank: merge.rank, result: merge.result)
+            if slots[index].result != .max, slots[index].rank <= merge.rank { continue }
+            slots[index] = Slot(
+                left: merge.left, right: merge.right, rank: merge.rank, result: merge.result)
         }
     }
 
     func find(_ left: UInt32, _ right: UInt32) -> (rank: UInt32, result: UInt32)? {
-        let key = Self.key(left, right)
-        var index = Self.hash(key) & mask
-        while slots[index].key != 0 {
-            if slots[index].key == key { return (slots[index].rank, slots[index].result) }
+        let slot = slots[place(left, right)]
+        return slot.result == .max ? nil : (slot.rank, slot.result)
+    }
+
+    /// Where the pair is, or the empty slot where it would be. Half of the slots stay empty, so there is one.
+    private func place(_ left: UInt32, _ right: UInt32) -> Int {
+        let key = UInt64(left) << 32 | UInt64(right)
+        // The product's high half holds what all bits of the key have a say in.
+        var index = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 32) & mask
+        while true {
+            let slot = slots[index]
+            if slot.result == .max || (slot.left == left && slot.right == right) { return index }
             index = (index + 1) & mask
         }
-        return nil
-    }
-
-    private static func key(_ left: UInt32, _ right: UInt32) -> UInt64 {
-        (UInt64(left) << 32 | UInt64(right)) &+ 1
-    }
-
-    private static func hash(_ key: UInt64) -> Int {
-        Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 20)
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// xoshiro256** seeded by SplitMix64 (Blackman and Vigna, prng.di.unimi.it): the same numbers from a seed everywhere.
-struct Randomness: Sendable {
+package struct Randomness: Sendable {
     private var s: (UInt64, UInt64, UInt64, UInt64)
 
-    init(seed: UInt64) {
+    package init(seed: UInt64) {
         var state = seed
         func next() -> UInt64 {
             state &+= 0x9E37_79B9_7F4A_7C15
@@ -16,7 +16,7 @@ struct Randomness: Sendable {
         s = (next(), next(), next(), next())
     }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         func rotate(_ x: UInt64, _ k: UInt64) -> UInt64 { x << k | x >> (64 - k) }
         let result = rotate(s.1 &* 5, 7) &* 9
         let t = s.1 << 17
@@ -29,6 +29,6 @@ struct Randomness: Sendable {
         return result
     }
 
-    /// At least 0 and below 1, in steps of 2⁻²⁴.
-    mutating func unit() -> Float { Float(next() >> 40) * 0x1p-24 }
+    /// At least 0 and below 1, in steps of 2⁻⁵³.
+    package mutating func unit() -> Double { Double(next() >> 11) * 0x1p-53 }
 }

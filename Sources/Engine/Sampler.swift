@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Nothing here sorts the vocabulary. The likeliest tokens are gathered by a threshold that is lowered until they are enough;
+// where top-k or top-p ends among them is found by partitioning, as in quickselect; and the draw walks what is kept in the
+// order of ids, so how it was found does not show. Exponentials are the kernels' own, sums are in Double in one order: a seed
+// gives the same tokens on every machine.
 
-import CKernels
+internal import CKernels
 
 /// A token chosen, and how likely it was.
 package struct SampledToken: Sendable, Equatable {
@@ -10,194 +15,204 @@ package struct SampledToken: Sendable, Equatable {
     }
 
     package var id: UInt32
-    /// The natural logarithm of its probability under the model itself: before penalties, bias and temperature. Zero unless
-    /// log-probabilities were asked for.
+    /// The natural logarithm of its probability under the model itself: of the logits as they came, before penalties, bias,
+    /// temperature and all else. 0 unless log-probabilities were asked for.
     package var logprob: Float = 0
-    /// The likeliest tokens under the model itself, most likely first.
+    /// The likeliest tokens under the model itself, most likely first, lower ids first on ties.
     package var top: [Alternative] = []
 }
 
 /// Chooses one request's tokens, one after the other, with its own randomness.
 ///
-/// Every step is deterministic, down to the exponentials, so a seed gives the same tokens on every machine. Logits that are
-/// not numbers count as impossible; if all are, token 0 is chosen.
+/// Logits that are not numbers count as −infinity. If all are −infinity, token 0 is chosen; if some are +infinity, the choice is
+/// among those.
 package struct Sampler {
     package let options: SamplingOptions
+    private let vocabulary: Int
     private let kernels: Kernels.Table
     private var randomness: Randomness
     /// Tokens of the prompt or the answer, for the repetition penalty.
-    private var seen: Set<UInt32>
+    private var seen: Set<UInt32> = []
     /// How often each token is in the answer.
     private var counts: [UInt32: Int] = [:]
-    /// The logits after penalties, bias and temperature: [vocabulary]; kept from token to token.
+    /// The logits after penalties and bias, then after temperature as well: [vocabulary]; empty until it is needed.
     private var work: [Float] = []
-    private var candidates: [UInt32] = []
+    private var candidates = SamplerCandidates()
 
-    package init(_ options: SamplingOptions, prompt: some Sequence<UInt32>, kernels: Kernels.Table)
-    {
+    /// - Parameters:
+    ///   - options: validated before.
+    ///   - vocabulary: how many logits there are each time, 1 or more.
+    ///   - prompt: what the answer follows; the repetition penalty counts it.
+    package init(
+        _ options: SamplingOptions, vocabulary: Int, prompt: some Sequence<UInt32>,
+        kernels: Kernels.Table = ck_best()
+    ) {
+        precondition(vocabulary > 0)
         self.options = options
+        self.vocabulary = vocabulary
         self.kernels = kernels
         randomness = Randomness(seed: options.seed)
-        seen = options.repetitionPenalty == 1 ? [] : Set(prompt)
+        if options.repetitionPenalty != 1 {
+            for id in prompt where Int(id) < vocabulary { seen.insert(id) }
+        }
     }
 
-    /// - Parameter logits: [vocabulary], 1 or more.
+    /// - Parameter logits: [vocabulary].
     package mutating func sample(_ logits: UnsafeBufferPointer<Float>) -> SampledToken {
-        precondition(!logits.isEmpty)
-        prepare(logits)
-        let chosen = options.temperature == 0 ? best() : draw()
-        if options.repetitionPenalty != 1 { seen.insert(chosen) }
-        if options.presencePenalty != 0 || options.frequencyPenalty != 0 {
-            counts[chosen, default: 0] += 1
+        guard logits.count == vocabulary, let base = logits.baseAddress else {
+            preconditionFailure("\(logits.count) logits for \(vocabulary) tokens")
         }
-        var token = SampledToken(id: chosen)
-        if let wanted = options.logprobs { report(logits, wanted, &token) }
+        var token = SampledToken(id: choose(base))
+        if options.repetitionPenalty != 1 { seen.insert(token.id) }
+        if options.presencePenalty != 0 || options.frequencyPenalty != 0 {
+            counts[token.id, default: 0] += 1
+        }
+        if let wanted = options.logprobs { report(base, wanted, &token) }
         return token
     }
 
-    /// Fills `work` with the logits the choice is made from, before temperature.
-    private mutating func prepare(_ logits: UnsafeBufferPointer<Float>) {
-        if work.count != logits.count { work = [Float](repeating: 0, count: logits.count) }
+    // MARK: Choosing
+
+    private mutating func choose(_ logits: UnsafePointer<Float>) -> UInt32 {
+        let changed = options.changesLogits
+        if changed { change(logits) }
+        let best =
+            changed
+            ? kernels.pointee.argmax(work, vocabulary) : kernels.pointee.argmax(logits, vocabulary)
+        let highest = changed ? work[best] : logits[best]
+        guard options.temperature > 0 else { return UInt32(best) }
+        guard highest > -.infinity else { return 0 }
+        reserveWork()
+        let (count, temperature) = (vocabulary, options.temperature)
         work.withUnsafeMutableBufferPointer { work in
-            for index in logits.indices {
-                let value = logits[index]
-                work[index] = value.isNaN ? -.infinity : value
-            }
-            for id in seen where Int(id) < work.count {
+            guard let to = work.baseAddress else { return }
+            Self.shift(changed ? UnsafePointer(to) : logits, to, count, highest, temperature)
+        }
+        return filters ? drawFiltered() : drawFromAll()
+    }
+
+    private mutating func reserveWork() {
+        if work.isEmpty { work = [Float](repeating: 0, count: vocabulary) }
+    }
+
+    /// Fills `work` with the logits after penalties and bias.
+    private mutating func change(_ logits: UnsafePointer<Float>) {
+        reserveWork()
+        let (count, options, seen, counts) = (vocabulary, options, seen, counts)
+        work.withUnsafeMutableBufferPointer { work in
+            guard let work = work.baseAddress else { return }
+            work.update(from: logits, count: count)
+            for id in seen {
                 let value = work[Int(id)]
                 work[Int(id)] =
-                    value > 0
-                    ? value / options.repetitionPenalty : value * options.repetitionPenalty
+                    value < 0
+                    ? value * options.repetitionPenalty : value / options.repetitionPenalty
             }
-            for (id, count) in counts {
-                work[Int(id)] -= options.presencePenalty + options.frequencyPenalty * Float(count)
+            for (id, times) in counts {
+                work[Int(id)] -= options.presencePenalty + options.frequencyPenalty * Float(times)
             }
-            for (id, bias) in options.logitBias where Int(id) < work.count { work[Int(id)] += bias }
+            for (id, bias) in options.logitBias where Int(id) < count { work[Int(id)] += bias }
         }
     }
 
-    private func best() -> UInt32 {
-        UInt32(kernels.pointee.argmax(work, work.count))
+    /// to = (from − highest) / temperature, so that no temperature overflows; what is not a number becomes −infinity.
+    private static func shift(
+        _ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Float>, _ count: Int,
+        _ highest: Float, _ temperature: Float
+    ) {
+        guard highest < .infinity else {
+            for index in 0..<count { to[index] = from[index] == .infinity ? 0 : -.infinity }
+            return
+        }
+        for index in 0..<count {
+            let value = (from[index] - highest) / temperature
+            to[index] = value == value ? value : -.infinity
+        }
     }
 
     // MARK: Drawing
 
-    private mutating func draw() -> UInt32 {
-        let inverse = 1 / options.temperature
-        let highest = work[Int(best())]
-        guard highest > -.infinity else { return 0 }
-        guard highest < .infinity else { return best() }
-        // Relative to the highest, so that no temperature overflows.
-        work.withUnsafeMutableBufferPointer { work in
-            for index in work.indices { work[index] = (work[index] - highest) * inverse }
-        }
-        let filtered = options.topK > 0 || options.topP < 1 || options.minP > 0
-        guard filtered else { return drawFromAll() }
-        return drawFromBest()
+    private var filters: Bool {
+        options.topP < 1 || options.minP > 0 || (1..<vocabulary).contains(options.topK)
     }
 
     private mutating func drawFromAll() -> UInt32 {
-        let total = kernels.pointee.sum_exp(work, work.count, 0)
-        work.withUnsafeMutableBufferPointer {
-            kernels.pointee.exp_shifted($0.baseAddress!, $0.count, 0, $0.baseAddress!)
+        let (count, kernels, unit) = (vocabulary, kernels, randomness.unit())
+        let index = work.withUnsafeMutableBufferPointer { work in
+            if let base = work.baseAddress { kernels.pointee.exp_shifted(base, count, 0, base) }
+            return SamplerCandidates.pick(UnsafeBufferPointer(work), unit)
         }
-        var left = randomness.unit() * total
-        var last: UInt32 = 0
-        for index in work.indices where work[index] > 0 {
-            last = UInt32(index)
-            left -= work[index]
-            if left < 0 { break }
-        }
-        return last
+        return UInt32(index)
     }
 
-    private mutating func drawFromBest() -> UInt32 {
-        let keep = options.topK > 0 ? min(options.topK, work.count) : work.count
-        var total: Float?
-        if options.topK == 0 { total = kernels.pointee.sum_exp(work, work.count, 0) }
-        // Logits below this cannot count: the likeliest stands at 0.
-        let floor = options.minP > 0 ? ck_log(options.minP) : -.infinity
-        // Gather from the top, further down each time, until top-k and top-p have enough.
-        var threshold: Float = -4
+    private mutating func drawFiltered() -> UInt32 {
+        let limitsCount = (1..<vocabulary).contains(options.topK)
+        let limitsMass = options.topP < 1
+        var total = 0.0
+        if limitsMass, !limitsCount {
+            total = Double(kernels.pointee.sum_exp(work, vocabulary, 0))
+        }
+        let floor = options.minP > 0 ? ck_log(options.minP) - 0.01 : -.infinity
+        // Top-p asks for the mass of all k, so min-p must not hide any of them.
+        let lowest = limitsCount && limitsMass ? -.infinity : floor
+        var threshold = limitsCount || limitsMass ? max(-8, lowest) : lowest
         while true {
-            gather(atLeast: max(threshold, floor))
-            let complete = candidates.count == work.count || threshold <= floor
-            if candidates.count >= keep || complete || holdsTopP(total) { break }
-            threshold = threshold < -200 ? -.infinity : threshold * 2
+            candidates.gather(work, vocabulary, atLeast: threshold, shift: 0, kernels)
+            if threshold <= lowest || candidates.count == vocabulary { break }
+            // The margin is for the kernel's sum in single precision.
+            let enough =
+                limitsCount
+                ? candidates.count >= options.topK
+                : candidates.mass >= Double(options.topP) * total * 1.000_01
+            if enough { break }
+            threshold = max(lowest, threshold < -100 ? -.infinity : threshold * 2)
         }
-        work.withUnsafeBufferPointer { work in
-            candidates.sort {
-                let (a, b) = (work[Int($0)], work[Int($1)])
-                return a != b ? a > b : $0 < $1
-            }
+        if limitsCount {
+            candidates.keepMostLikely(options.topK)
+            total = candidates.mass
         }
-        if candidates.count > keep { candidates.removeLast(candidates.count - keep) }
-        // With top-k the probabilities are those among the k.
-        var sum: Float = 0
-        if let total { sum = total } else { for id in candidates { sum += ck_exp(work[Int(id)]) } }
-        var before: Float = 0
-        var kept = 0
-        for id in candidates {
-            if kept > 0, options.topP < 1, before >= options.topP * sum { break }
-            if kept > 0, work[Int(id)] < floor { break }
-            before += ck_exp(work[Int(id)])
-            kept += 1
-        }
-        var left = randomness.unit() * before
-        for id in candidates.prefix(kept) {
-            left -= ck_exp(work[Int(id)])
-            if left < 0 { return id }
-        }
-        return candidates[max(0, kept - 1)]
-    }
-
-    /// All tokens whose `work` is at least `threshold`, in the order of their ids.
-    private mutating func gather(atLeast threshold: Float) {
-        let count = kernels.pointee.select_at_least(work, work.count, threshold, &candidates, 0)
-        candidates.removeAll(keepingCapacity: true)
-        candidates.append(contentsOf: repeatElement(0, count: count))
-        candidates.withUnsafeMutableBufferPointer {
-            guard let base = $0.baseAddress else { return }
-            _ = kernels.pointee.select_at_least(work, work.count, threshold, base, count)
-        }
-    }
-
-    /// Whether the candidates already hold the top-p share of the whole.
-    private func holdsTopP(_ total: Float?) -> Bool {
-        guard let total, options.topP < 1 else { return false }
-        var sum: Float = 0
-        for id in candidates { sum += ck_exp(work[Int(id)]) }
-        // A margin, because the sum in descending order may round otherwise.
-        return sum >= options.topP * total * 1.0001
+        if limitsMass { candidates.keepMass(Double(options.topP) * total) }
+        if options.minP > 0 { candidates.keepWeights(atLeast: options.minP) }
+        return candidates.draw(randomness.unit())
     }
 
     // MARK: Reporting
 
     private mutating func report(
-        _ logits: UnsafeBufferPointer<Float>, _ wanted: Int, _ token: inout SampledToken
+        _ logits: UnsafePointer<Float>, _ wanted: Int, _ token: inout SampledToken
     ) {
-        let base = logits.baseAddress!
-        let highest = logits[kernels.pointee.argmax(base, logits.count)]
-        let normaliser = highest + ck_log(kernels.pointee.sum_exp(base, logits.count, highest))
-        token.logprob = logits[Int(token.id)] - normaliser
-        guard wanted > 0 else { return }
-        var depth: Float = 8
-        var order: [UInt32] = []
-        repeat {
-            order.removeAll(keepingCapacity: true)
-            let threshold = depth > 500 ? -.infinity : highest - depth
-            for index in logits.indices where logits[index] >= threshold {
-                order.append(UInt32(index))
-            }
-            if threshold == -.infinity { break }
-            depth *= 2
-        } while order.count < min(wanted, logits.count)
-        order.sort {
-            let (a, b) = (logits[Int($0)], logits[Int($1)])
-            return a != b ? a > b : $0 < $1
+        let highest = logits[kernels.pointee.argmax(logits, vocabulary)]
+        guard highest > -.infinity else {
+            token.logprob = -.infinity
+            return
         }
-        token.top = order.prefix(wanted).map {
-            .init(id: $0, logprob: logits[Int($0)] - normaliser)
+        let sum = kernels.pointee.sum_exp(logits, vocabulary, highest)
+        if sum.isFinite { return report(logits, shift: highest, ck_log(sum), wanted, &token) }
+        // There is something that is not a finite number.
+        reserveWork()
+        let count = vocabulary
+        work.withUnsafeMutableBufferPointer { work in
+            guard let to = work.baseAddress else { return }
+            Self.shift(logits, to, count, highest, 1)
+        }
+        report(work, shift: 0, ck_log(kernels.pointee.sum_exp(work, count, 0)), wanted, &token)
+    }
+
+    private mutating func report(
+        _ logits: UnsafePointer<Float>, shift: Float, _ logSum: Float, _ wanted: Int,
+        _ token: inout SampledToken
+    ) {
+        token.logprob = logits[Int(token.id)] - shift - logSum
+        let wanted = min(wanted, vocabulary)
+        guard wanted > 0 else { return }
+        var threshold: Float = -8
+        while true {
+            candidates.gather(logits, vocabulary, atLeast: threshold, shift: shift, kernels)
+            if candidates.count >= wanted || threshold == -.infinity { break }
+            threshold = threshold < -100 ? -.infinity : threshold * 2
+        }
+        token.top = candidates.mostLikely(wanted).map {
+            SampledToken.Alternative(id: $0.id, logprob: $0.value - logSum)
         }
     }
 }

@@ -1,115 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import ModelStore
-
-/// A vocabulary as the packed file holds it, checked.
-struct TokenizerTables: Sendable {
-    /// GGUF's token types.
-    enum Kind: Int32, Sendable {
+/// A vocabulary and its merges as plain values, whichever file they come from.
+package struct TokenizerTables: Sendable {
+    /// The numbers are GGUF's `tokenizer.ggml.token_type`, and SentencePiece's.
+    package enum Kind: Int32, Sendable {
         case normal = 1
         case unknown, control, userDefined, unused, byte
     }
 
-    /// One merge: where `left` and `right` stand side by side they may become `result`; the lowest rank goes first.
-    struct Merge: Sendable {
-        var left, right, result, rank: UInt32
+    /// Whose habits to follow where the two differ: around user-defined tokens.
+    package enum Source: String, Sendable {
+        case json = "tokenizer.json"
+        case sentencePiece = "tokenizer.model"
     }
 
-    /// Every piece's bytes, one after the other.
-    var bytes: [UInt8] = []
+    /// Where `left` and `right` stand side by side they may become `result`; the lowest rank goes first.
+    package struct Merge: Sendable, Equatable {
+        package var left, right, result, rank: UInt32
+
+        package init(left: UInt32, right: UInt32, result: UInt32, rank: UInt32) {
+            self.left = left
+            self.right = right
+            self.result = result
+            self.rank = rank
+        }
+    }
+
+    package var source = Source.json
+    /// Every piece's UTF-8, one after the other: no string for each of 32,000 pieces, and no comparison by canonical
+    /// equivalence, which takes "é" and "e\u{301}" for the same.
+    package private(set) var bytes: [UInt8] = []
     /// Where each piece ends in `bytes`: [vocabulary].
-    var ends: [Int] = []
-    var kinds: [Kind] = []
-    var merges: [Merge] = []
-    var bos: UInt32?
-    var eos: UInt32?
-    var unknown: UInt32?
-    var addsBOS = true
+    package private(set) var ends: [Int] = []
+    package private(set) var kinds: [Kind] = []
+    package var merges: [Merge] = []
+    package var bos: UInt32?
+    package var eos: UInt32?
+    package var unknown: UInt32?
+    /// Whether the checkpoint's own tokenizer puts `bos` before a prompt.
+    package var addsBOS = true
     /// Whether text is taken as if a space stood before it.
-    var addsSpacePrefix = true
+    package var addsSpacePrefix = true
+    /// No such space before a text that begins with one, nor after a special token (Hugging Face's "Metaspace").
+    package var prefixesOnlyIfMissing = false
 
-    var count: Int { ends.count }
+    package init() {}
 
-    func range(_ id: Int) -> Range<Int> { (id == 0 ? 0 : ends[id - 1])..<ends[id] }
-}
+    package var count: Int { ends.count }
 
-extension TokenizerTables {
-    /// Reads the vocabulary; `nil` when the file has none.
-    init?(_ metadata: Metadata, vocabulary: Int) throws(ModelError) {
-        guard metadata.contains(FormatKeys.tokens) else { return nil }
-        func read<T>(_ body: () throws(StoreError) -> T) throws(ModelError) -> T {
-            do { return try body() } catch { throw .badTokenizer("\(error)") }
+    package mutating func append(_ piece: some Sequence<UInt8>, _ kind: Kind) {
+        bytes.append(contentsOf: piece)
+        ends.append(bytes.count)
+        kinds.append(kind)
+    }
+
+    package mutating func reserve(pieces: Int) {
+        ends.reserveCapacity(pieces)
+        kinds.reserveCapacity(pieces)
+        bytes.reserveCapacity(pieces * 8)
+    }
+
+    /// The piece with this id; `id` must be below `count`.
+    func piece(_ id: Int) -> ArraySlice<UInt8> { bytes[(id == 0 ? 0 : ends[id - 1])..<ends[id]] }
+
+    /// Refuses tables a tokenizer could not work with.
+    func check() throws(ModelError) {
+        guard count > 0, count <= 1 << 24 else {
+            throw .badTokenizer("it has \(count) pieces; it must have 1 to \(1 << 24)")
         }
-        let model = try read { () throws(StoreError) in
-            try metadata.string(forKey: FormatKeys.tokenizerModel)
+        do {
+            _ = try UTF8Span(validating: bytes.span)
+        } catch {
+            let at = error.byteOffsets.lowerBound
+            throw .badTokenizer("token \(id(at: at)) is not UTF-8")
         }
-        guard model == "llama" else {
-            throw .badTokenizer(
-                "\(FormatKeys.tokenizerModel) is '\(model)', this program reads 'llama'")
+        for id in 0..<count where piece(id).first.map({ $0 & 0xC0 == 0x80 }) ?? false {
+            throw .badTokenizer("token \(id) begins inside a character")
         }
-        var bytes: [UInt8] = []
-        var ends: [Int] = []
-        _ = try read { () throws(StoreError) in
-            try metadata.forEachString(forKey: FormatKeys.tokens) { piece in
-                bytes.append(contentsOf: piece)
-                ends.append(bytes.count)
+        let limit = UInt32(count)
+        for (index, merge) in merges.enumerated() {
+            guard merge.left < limit, merge.right < limit, merge.result < limit else {
+                throw .badTokenizer(
+                    "merge \(index) (\(merge.left) and \(merge.right) to \(merge.result)) names a "
+                        + "token that is not there; there are \(count)")
             }
         }
-        guard ends.count == vocabulary else {
-            throw .badTokenizer("it has \(ends.count) pieces, the model \(vocabulary) tokens")
-        }
-        let kinds = try read { () throws(StoreError) in
-            try metadata.int32s(forKey: FormatKeys.tokenTypes)
-        }
-        guard kinds.count == vocabulary else {
-            throw .badTokenizer(
-                "\(FormatKeys.tokenTypes) has \(kinds.count) of \(vocabulary) values")
-        }
-        self.bytes = bytes
-        self.ends = ends
-        for (id, raw) in kinds.enumerated() {
-            guard let kind = Kind(rawValue: raw) else {
-                throw .badTokenizer("token \(id) is of the unknown type \(raw)")
-            }
-            self.kinds.append(kind)
-        }
-        let quadruples = try read { () throws(StoreError) in
-            try metadata.uint32s(forKey: FormatKeys.merges)
-        }
-        guard quadruples.count % 4 == 0 else {
-            throw .badTokenizer(
-                "\(FormatKeys.merges) has \(quadruples.count) values, not a multiple of 4")
-        }
-        merges.reserveCapacity(quadruples.count / 4)
-        for start in stride(from: 0, to: quadruples.count, by: 4) {
-            let merge = Merge(
-                left: quadruples[start], right: quadruples[start + 1],
-                result: quadruples[start + 2], rank: quadruples[start + 3])
-            guard max(merge.left, merge.right, merge.result) < UInt32(vocabulary) else {
-                throw .badTokenizer("merge \(start / 4) names a token the model does not have")
-            }
-            merges.append(merge)
-        }
-        func special(_ key: String) throws(ModelError) -> UInt32? {
-            guard metadata.contains(key) else { return nil }
-            let id = try read { () throws(StoreError) in try metadata.uint32(forKey: key) }
-            guard id < UInt32(vocabulary) else {
-                throw .badTokenizer("\(key) is \(id), the model has \(vocabulary) tokens")
-            }
-            return id
-        }
-        bos = try special(FormatKeys.bosToken)
-        eos = try special(FormatKeys.eosToken)
-        unknown = try special(FormatKeys.unknownToken)
-        if metadata.contains(FormatKeys.addBOS) {
-            addsBOS = try read { () throws(StoreError) in
-                try metadata.bool(forKey: FormatKeys.addBOS)
-            }
-        }
-        if metadata.contains(FormatKeys.addSpacePrefix) {
-            addsSpacePrefix = try read { () throws(StoreError) in
-                try metadata.bool(forKey: FormatKeys.addSpacePrefix)
-            }
+        for (name, id) in [("bos", bos), ("eos", eos), ("unknown", unknown)] {
+            guard let id, id >= limit else { continue }
+            throw .badTokenizer("its \(name) token is \(id); there are \(count)")
         }
     }
+
+    private func id(at offset: Int) -> Int { ends.firstIndex { $0 > offset } ?? count }
 }

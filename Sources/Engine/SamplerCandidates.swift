@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CKernels
+
+/// The tokens a choice is made among, in the order of their ids, and the limit down to which they are kept. Buffers are used
+/// again from token to token.
+struct SamplerCandidates: Sendable {
+    /// How many there are; the buffers are as long as the vocabulary.
+    private(set) var count = 0
+    private var ids: [UInt32] = []
+    /// Logits relative to the highest, so 0 at most.
+    private var values: [Float] = []
+    /// exp(values): the highest has 1. Zero for those dropped.
+    private var weights: [Float] = []
+    /// One for each candidate still kept: its distance below the highest, then its index. Smaller is likelier, the lower id on
+    /// ties; no two are equal.
+    private var keys: [UInt64] = []
+    private var kept = 0
+
+    /// The sum of the weights that are kept.
+    var mass: Double { weights[..<count].reduce(0) { $0 + Double($1) } }
+
+    /// Takes all of logits[0..<n] that are at least shift + threshold. shift: the highest logit. What is not a number is left
+    /// out.
+    mutating func gather(
+        _ logits: UnsafePointer<Float>, _ n: Int, atLeast threshold: Float, shift: Float,
+        _ kernels: Kernels.Table
+    ) {
+        if ids.count < n {
+            ids = [UInt32](repeating: 0, count: n)
+            values = [Float](repeating: 0, count: n)
+            weights = values
+            keys = [UInt64](repeating: 0, count: n)
+        }
+        count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, n)
+        kept = count
+        for index in 0..<count {
+            let value = logits[Int(ids[index])] - shift
+            values[index] = value
+            keys[index] = UInt64(value.magnitude.bitPattern) << 32 | UInt64(index)
+        }
+        kernels.pointee.exp_shifted(values, count, 0, &weights)
+    }
+
+    // MARK: Keeping some
+
+    /// Keeps the k most likely ones.
+    mutating func keepMostLikely(_ k: Int) {
+        guard k < kept else { return }
+        drop(from: cut(Double(k), counting: true))
+    }
+
+    /// Keeps the fewest most likely ones whose weights add up to `target`; one at least.
+    mutating func keepMass(_ target: Double) { drop(from: cut(target, counting: false)) }
+
+    /// Keeps those with at least this weight; the likeliest always.
+    mutating func keepWeights(atLeast least: Float) {
+        for index in 0..<count where weights[index] < least { weights[index] = 0 }
+    }
+
+    /// Puts the most likely candidates whose measures (1 each, or their weights) add up to `target` at the front of `keys`;
+    /// returns how many.
+    ///
+    /// Quickselect: the side of each partition that holds the end is partitioned again.
+    private mutating func cut(_ target: Double, counting: Bool) -> Int {
+        var (low, high, before) = (0, kept, 0.0)
+        while high - low > 24 {
+            let middle = partition(low, high)
+            var sum = before
+            if counting {
+                sum += Double(middle - low)
+            } else {
+                for index in low..<middle { sum += weight(index) }
+            }
+            if sum >= target {
+                high = middle
+            } else {
+                (low, before) = (middle, sum)
+            }
+        }
+        keys[low..<high].sort()
+        while low < high {
+            before += counting ? 1 : weight(low)
+            low += 1
+            if before >= target { break }
+        }
+        return low
+    }
+
+    private func weight(_ place: Int) -> Double {
+        Double(weights[Int(keys[place] & 0xFFFF_FFFF)])
+    }
+
+    /// Splits keys[low..<high], three or more, into smaller and larger ones, some on both sides; returns where the larger ones
+    /// begin.
+    private mutating func partition(_ low: Int, _ high: Int) -> Int {
+        let (a, b, c) = (keys[low], keys[(low + high) / 2], keys[high - 1])
+        let pivot = max(min(a, b), min(max(a, b), c))
+        var (left, right) = (low, high - 1)
+        while true {
+            while keys[left] < pivot { left += 1 }
+            while keys[right] > pivot { right -= 1 }
+            if left >= right { return left }
+            keys.swapAt(left, right)
+            // One of the two is the pivot at some time; it moves, and is met again.
+            if keys[left] != pivot { left += 1 }
+            if keys[right] != pivot { right -= 1 }
+        }
+    }
+
+    private mutating func drop(from place: Int) {
+        for key in keys[place..<kept] { weights[Int(key & 0xFFFF_FFFF)] = 0 }
+        kept = place
+    }
+
+    // MARK: Choosing
+
+    /// The `limit` most likely ones, most likely first, with their logits relative to the highest.
+    mutating func mostLikely(_ limit: Int) -> [(id: UInt32, value: Float)] {
+        keepMostLikely(limit)
+        keys[..<kept].sort()
+        return keys[..<kept].map {
+            let index = Int($0 & 0xFFFF_FFFF)
+            return (ids[index], values[index])
+        }
+    }
+
+    /// Draws among those kept, by their weights. unit: [0, 1).
+    func draw(_ unit: Double) -> UInt32 {
+        ids[weights.withUnsafeBufferPointer { Self.pick(.init(rebasing: $0[..<count]), unit) }]
+    }
+
+    /// The index where the running sum of the weights passes `unit` of their whole. Some weight must be positive.
+    static func pick(_ weights: UnsafeBufferPointer<Float>, _ unit: Double) -> Int {
+        // Block by block: four sums side by side are four times as fast, and only one block needs a closer look.
+        let blocks = stride(from: 0, to: weights.count, by: 512).lazy.map {
+            $0..<min($0 + 512, weights.count)
+        }
+        var left = 0.0
+        for block in blocks { left += sum(weights, block) }
+        left *= unit
+        var last = 0
+        for block in blocks {
+            let sum = sum(weights, block)
+            if left < sum {
+                for index in block where weights[index] > 0 {
+                    last = index
+                    left -= Double(weights[index])
+                    if left < 0 { break }
+                }
+                return last
+            }
+            left -= sum
+            if sum > 0 { last = block.upperBound - 1 }
+        }
+        // Rounding has left the last step without a taker.
+        while last > 0, weights[last] == 0 { last -= 1 }
+        return last
+    }
+
+    private static func sum(_ weights: UnsafeBufferPointer<Float>, _ range: Range<Int>) -> Double {
+        var (a, b, c, d) = (0.0, 0.0, 0.0, 0.0)
+        var index = range.lowerBound
+        while index + 4 <= range.upperBound {
+            a += Double(weights[index])
+            b += Double(weights[index + 1])
+            c += Double(weights[index + 2])
+            d += Double(weights[index + 3])
+            index += 4
+        }
+        while index < range.upperBound {
+            a += Double(weights[index])
+            index += 1
+        }
+        return (a + b) + (c + d)
+    }
+}
