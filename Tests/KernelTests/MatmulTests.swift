@@ -5,7 +5,7 @@ internal import Testing
 
 @Suite("products")
 struct MatmulTests {
-    /// y of `table`, [T][stride], in one call or split at `split`; what no call may touch is -1.
+    /// y of `table`, [batch][stride], in one call or split at `split`; what no call may touch is -1.
     func product(
         _ table: Table, _ packed: [UInt8], rows: Int, _ x: Activations, stride: Int, split: Int = 0
     ) -> [Int32] {
@@ -25,21 +25,22 @@ struct MatmulTests {
         return packed
     }
 
-    func randomRows(_ T: Int, _ columns: Int, _ g: inout SeededGenerator) -> [[Int8]] {
-        (0..<T).map { _ in g.integers(columns, limit: 127).map { Int8($0) } }
+    func randomRows(_ batch: Int, _ columns: Int, _ g: inout SeededGenerator) -> [[Int8]] {
+        (0..<batch).map { _ in g.integers(columns, limit: 127).map { Int8($0) } }
     }
 
     @Test("the scalar table gives the sums of the definition")
     func scalarIsTheDefinition() {
         var g = SeededGenerator(state: 1)
-        for (rows, columns, T) in [(1, 1, 1), (16, 20, 8), (17, 21, 9), (33, 64, 3), (50, 131, 19)]
-        {
+        for (rows, columns, batch) in [
+            (1, 1, 1), (16, 20, 8), (17, 21, 9), (33, 64, 3), (50, 131, 19),
+        ] {
             let trits = g.trits(rows * columns)
-            let x = Activations(randomRows(T, columns, &g), columns: columns)
+            let x = Activations(randomRows(batch, columns, &g), columns: columns)
             let packed = pack(trits, rows: rows, columns: columns)
             let stride = 16 * ck_tiles(rows)
             let y = product(.scalar, packed, rows: rows, x, stride: stride)
-            for t in 0..<T {
+            for t in 0..<batch {
                 for r in 0..<rows {
                     var sum: Int32 = 0
                     for k in 0..<columns {
@@ -59,14 +60,15 @@ struct MatmulTests {
         for round in 0..<90 {
             let rows = Int.random(in: 1...90, using: &g)
             let columns = Int.random(in: 1...(round % 6 == 0 ? 2900 : 200), using: &g)
-            let T = round < 40 ? round + 1 : Int.random(in: 1...70, using: &g)
+            let batch = round < 40 ? round + 1 : Int.random(in: 1...70, using: &g)
             let packed = (0..<ck_packed_bytes(rows, columns)).map { _ in UInt8(g.next() % 243) }
-            let x = Activations(randomRows(T, columns, &g), columns: columns)
+            let x = Activations(randomRows(batch, columns, &g), columns: columns)
             let stride = 16 * ck_tiles(rows) + Int(g.next() % 5)
             let split = Int.random(in: 0...ck_tiles(rows), using: &g)
             let wanted = product(.scalar, packed, rows: rows, x, stride: stride)
             let found = product(table, packed, rows: rows, x, stride: stride, split: split)
-            #expect(wanted == found, "\(rows) x \(columns), T \(T), split at \(split)")
+            #expect(
+                wanted == found, "\(rows) x \(columns), \(batch) activations, split at \(split)")
         }
     }
 
@@ -78,8 +80,8 @@ struct MatmulTests {
         let rows = 1200
         let columns = 1203
         let packed = (0..<ck_packed_bytes(rows, columns)).map { _ in UInt8(g.next() % 243) }
-        for T in [9, 17] {
-            let x = Activations(randomRows(T, columns, &g), columns: columns)
+        for batch in [9, 17] {
+            let x = Activations(randomRows(batch, columns, &g), columns: columns)
             let stride = 16 * ck_tiles(rows)
             let wanted = product(.scalar, packed, rows: rows, x, stride: stride)
             #expect(wanted == product(table, packed, rows: rows, x, stride: stride, split: 5))
@@ -94,9 +96,9 @@ struct MatmulTests {
             for value: Int8 in [-127, 127] {
                 let packed = pack(
                     [Int8](repeating: trit, count: rows * columns), rows: rows, columns: columns)
-                for T in [1, 2, 3, 4, 5, 8, 11] {
+                for batch in [1, 2, 3, 4, 5, 8, 11] {
                     let row = [Int8](repeating: value, count: columns)
-                    let x = Activations([[Int8]](repeating: row, count: T), columns: columns)
+                    let x = Activations([[Int8]](repeating: row, count: batch), columns: columns)
                     let y = product(table, packed, rows: rows, x, stride: 16)
                     #expect(y.allSatisfy { $0 == Int32(trit) * Int32(value) * Int32(columns) })
                 }
@@ -109,16 +111,16 @@ struct MatmulTests {
         // One vector a tile: byte i of tile b is code b; an activation that is 1 in one column picks its digit.
         let packed = (0..<243).flatMap { [UInt8](repeating: UInt8($0), count: 64) }
         for column in 0..<20 {
-            for T in [1, 2, 5, 8] {
+            for batch in [1, 2, 5, 8] {
                 var row = [Int8](repeating: 0, count: 20)
                 row[column] = 1
-                let x = Activations([[Int8]](repeating: row, count: T), columns: 20)
+                let x = Activations([[Int8]](repeating: row, count: batch), columns: 20)
                 let y = product(table, packed, rows: 243 * 16, x, stride: 243 * 16)
                 let divisor = [1, 3, 9, 27, 81][column / 4]
                 for code in 0..<243 {
                     let wanted = Int32(code / divisor % 3 - 1)
                     #expect(y[code * 16..<code * 16 + 16].allSatisfy { $0 == wanted })
-                    #expect(y[(T - 1) * 243 * 16 + code * 16] == wanted)
+                    #expect(y[(batch - 1) * 243 * 16 + code * 16] == wanted)
                 }
             }
         }

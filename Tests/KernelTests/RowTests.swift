@@ -14,7 +14,8 @@ struct RowTests {
     /// Values that are not well-behaved, amid some that are.
     static func special(_ n: Int, _ g: inout SeededGenerator) -> [Float] {
         let odd: [Float] = [
-            0, -0.0, .infinity, -.infinity, .nan, .leastNonzeroMagnitude, -0x1p-140, .greatestFiniteMagnitude, 88.72283,
+            0, -0.0, .infinity, -.infinity, .nan, .leastNonzeroMagnitude, -0x1p-140,
+            .greatestFiniteMagnitude, 88.72283,
             88.72284, -87.33654, -87.33655, 87, -87, 200, -200, 0.5, -0.5,
         ]
         return (0..<n).map { _ in
