@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Engine
+import Foundation
+import ModelStore
+import Packer
+import Reference
+import SystemPackage
+
+struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Hold a packed file against the checkpoint it was made from.",
+        discussion: """
+            The checkpoint is run as the original code runs it: dense weights, made ternary at run time, plain and slow. \
+            Each side runs in a process of its own, so that its memory is its own.
+            """)
+
+    @Argument(help: "The checkpoint's directory.") var checkpoint: String
+    @Argument(help: "The packed file.") var file: String
+    @Option(help: "A text file.") var text: String?
+    @Option(help: "A file of token ids: little-endian 16-bit numbers.") var ids: String?
+    @Option(help: "Use only the first so many tokens.") var limit = 256
+    @Option(help: "Tokens to write for the decoding speed.") var decode = 16
+    @Flag(help: "One JSON object.") var json = false
+    @Option(help: .hidden) var side: String?
+    @Option(help: .hidden) var logitsTo: String?
+    @OptionGroup var options: LocalOptions
+
+    func validate() throws {
+        guard (text == nil) != (ids == nil) else { throw ValidationError("give --text or --ids") }
+        guard limit >= 2, decode >= 1 else {
+            throw ValidationError("--limit is 2 or more, --decode 1 or more")
+        }
+    }
+
+    /// What is measured of one side.
+    struct Side: Codable {
+        var bytes: Int
+        var resident: Int
+        var promptRate: Double
+        var decodeRate: Double
+        var perplexity: Double
+        var greedy: [Int]
+    }
+
+    private struct Row: Encodable {
+        let checkpoint, packed: Side
+        let max_logit_difference, max_logit: Double
+        let same_greedy_tokens: Bool
+    }
+
+    func run() throws {
+        if let side { return try measure(side) }
+        Interruption.watch()
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "mmfreectl-compare-\(ProcessInfo.processInfo.processIdentifier)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        if Terminal.errorIsTerminal {
+            Terminal.note("running the packed file, then the checkpoint (slow) …")
+        }
+        let packed = try child("packed", folder)
+        let original = try child("checkpoint", folder)
+        let (a, b) = (try logits("packed", folder), try logits("checkpoint", folder))
+        guard a.count == b.count else {
+            throw Failure("the two have different vocabularies", .data)
+        }
+        let difference = zip(a, b).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
+        let row = Row(
+            checkpoint: original, packed: packed, max_logit_difference: Double(difference),
+            max_logit: Double(b.reduce(0) { max($0, abs($1)) }),
+            same_greedy_tokens: original.greedy == packed.greedy)
+        Terminal.print(json ? try Terminal.json(row) : table(row))
+    }
+
+    private func table(_ row: Row) -> String {
+        func number(_ value: Double) -> String {
+            String(format: value < 10 ? "%.2f" : "%.1f", value)
+        }
+        var table = Table(["", "CHECKPOINT", "PACKED", "RATIO"], numeric: [1, 2, 3])
+        let (a, b) = (row.checkpoint, row.packed)
+        table.add([
+            "bytes on disk", Terminal.bytes(a.bytes), Terminal.bytes(b.bytes),
+            number(Double(a.bytes) / Double(b.bytes)),
+        ])
+        table.add([
+            "resident memory", Terminal.bytes(a.resident), Terminal.bytes(b.resident),
+            number(Double(a.resident) / Double(b.resident)),
+        ])
+        table.add([
+            "prompt tokens/s", number(a.promptRate), number(b.promptRate),
+            number(b.promptRate / a.promptRate),
+        ])
+        table.add([
+            "decoded tokens/s", number(a.decodeRate), number(b.decodeRate),
+            number(b.decodeRate / a.decodeRate),
+        ])
+        table.add([
+            "perplexity", String(format: "%.4f", a.perplexity),
+            String(format: "%.4f", b.perplexity),
+            String(format: "%.5f", b.perplexity / a.perplexity),
+        ])
+        return table.text
+            + String(
+                format: "\nlargest logit difference %.2g, where the largest logit is %.3g; ",
+                row.max_logit_difference, row.max_logit)
+            + (row.same_greedy_tokens
+                ? "the same \(a.greedy.count) greedy tokens" : "the greedy tokens differ")
+    }
+
+    // MARK: The two sides
+
+    private func child(_ side: String, _ folder: URL) throws -> Side {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        var arguments = [
+            "compare", checkpoint, file, "--side", side, "--limit", "\(limit)", "--decode",
+            "\(decode)",
+            "--logits-to", folder.appendingPathComponent(side).path,
+        ]
+        if let text { arguments += ["--text", text] }
+        if let ids { arguments += ["--ids", ids] }
+        if let threads = options.threads { arguments += ["--threads", "\(threads)"] }
+        if let kernels = options.kernels { arguments += ["--kernels", kernels] }
+        process.arguments = arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        try process.run()
+        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            throw ExitCode(process.terminationReason == .exit ? process.terminationStatus : 130)
+        }
+        return try JSONDecoder().decode(Side.self, from: data)
+    }
+
+    private func logits(_ side: String, _ folder: URL) throws -> [Float] {
+        let data = try Data(contentsOf: folder.appendingPathComponent(side))
+        return data.withUnsafeBytes { bytes in
+            (0..<bytes.count / 4).map {
+                bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
+            }
+        }
+    }
+
+    private func measure(_ side: String) throws {
+        // Both sides read the text with the packed file's tokenizer.
+        let tokens = try prompt()
+        let result = side == "packed" ? try measurePacked(tokens) : try measureCheckpoint(tokens)
+        try result.logits.withUnsafeBytes { Data($0) }.write(
+            to: URL(fileURLWithPath: logitsTo ?? "/dev/null"))
+        Terminal.print(try Terminal.json(result.side))
+    }
+
+    private func prompt() throws -> [UInt32] {
+        let all: [UInt32]
+        if let ids {
+            all = try readIDs(ids)
+        } else {
+            let model = try Model(try open(file))
+            guard let tokenizer = model.tokenizer else {
+                throw Failure("the packed file has no tokenizer: give --ids", .configuration)
+            }
+            all = tokenizer.encode(try readText(text ?? ""), addBOS: tokenizer.addsBOS)
+        }
+        let tokens = Array(all.prefix(limit))
+        guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
+        return tokens
+    }
+
+    private func measurePacked(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
+        let local = try LocalModel(file, options)
+        try local.feed(tokens, wants: .nothing)
+        local.states.reset(0)
+        var began = Date()
+        try local.feed(tokens, wants: .nothing)
+        let promptRate = Double(tokens.count) / Date().timeIntervalSince(began)
+        local.states.reset(0)
+        var last: [Float] = []
+        var total = 0.0
+        try local.feed(tokens, wants: .logits) { place, row in
+            if place + 1 < tokens.count {
+                total -= logProbability(tokens[place + 1], row, local.kernels)
+            }
+            if place + 1 == tokens.count { last = Array(row) }
+        }
+        var greedy: [Int] = []
+        var next = ReferenceModel.argmax(last)
+        began = Date()
+        for _ in 0..<decode {
+            greedy.append(next)
+            try local.feed([UInt32(next)], wants: .logits) { _, row in
+                next = ReferenceModel.argmax(Array(row))
+            }
+        }
+        let side = Side(
+            bytes: local.model.file.byteCount, resident: residentBytes(), promptRate: promptRate,
+            decodeRate: Double(decode) / Date().timeIntervalSince(began),
+            perplexity: exp(total / Double(tokens.count - 1)), greedy: greedy)
+        return (side, last)
+    }
+
+    private func measureCheckpoint(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
+        let source = try Checkpoint(directory: FilePath(checkpoint))
+        let model = try ReferenceModel(source)
+        let kernels = try options.table()
+        var state = model.freshState
+        var began = Date()
+        let output = model.run(tokens.map { Int($0) }, state: &state, logits: .all)
+        let promptRate = Double(tokens.count) / Date().timeIntervalSince(began)
+        var total = 0.0
+        for place in 0..<tokens.count - 1 {
+            output.logits[place].withUnsafeBufferPointer {
+                total -= logProbability(tokens[place + 1], $0, kernels)
+            }
+        }
+        let last = output.logits[tokens.count - 1]
+        var greedy: [Int] = []
+        var next = ReferenceModel.argmax(last)
+        began = Date()
+        for _ in 0..<decode {
+            greedy.append(next)
+            next = ReferenceModel.argmax(
+                model.run([next], state: &state, logits: .last).logits[0])
+        }
+        let side = Side(
+            bytes: source.byteCount, resident: residentBytes(), promptRate: promptRate,
+            decodeRate: Double(decode) / Date().timeIntervalSince(began),
+            perplexity: exp(total / Double(tokens.count - 1)), greedy: greedy)
+        return (side, last)
+    }
+}
+
+/// This process's resident memory now.
+func residentBytes() -> Int { memoryFigure("Rss") }
+
+/// A figure of /proc/self/smaps_rollup in bytes: "Rss", "Pss", "Private_Dirty".
+func memoryFigure(_ name: String) -> Int {
+    guard let text = try? String(contentsOfFile: "/proc/self/smaps_rollup", encoding: .utf8) else {
+        return 0
+    }
+    for line in text.split(separator: "\n") where line.hasPrefix(name + ":") {
+        return (line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+    }
+    return 0
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import RPC
+
+struct Models: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the daemon's models.")
+
+    @OptionGroup var connection: Connection
+    @Flag(help: "One JSON object a line.") var json = false
+
+    private struct Row: Encodable {
+        let name, digest, state, error, embedding: String
+        let bytes, ternary_weights: UInt64
+        let vocabulary, hidden, layers, intermediate: UInt32
+        let has_tokenizer, is_default: Bool
+
+        init(_ model: ModelInfo) {
+            (name, digest, state, error) = (model.name, model.digest, model.state, model.error)
+            (embedding, bytes) = (model.embeddingEncoding, model.fileBytes)
+            ternary_weights = model.ternaryWeights
+            (vocabulary, hidden) = (model.vocabulary, model.hidden)
+            (layers, intermediate) = (model.layers, model.intermediate)
+            (has_tokenizer, is_default) = (model.hasTokenizer, model.isDefault)
+        }
+    }
+
+    func run() async throws {
+        let models = try await connection.control().models()
+        if json { return try models.forEach { Terminal.print(try Terminal.json(Row($0))) } }
+        guard !models.isEmpty else {
+            return Terminal.note(
+                "no models: put packed models (NAME.gguf) into the daemon's directory and run `mmfreectl reload`"
+            )
+        }
+        var table = Table(["NAME", "STATE", "SIZE", "WEIGHTS", "TEXT", "DIGEST"], numeric: [2, 3])
+        for model in models {
+            table.add([
+                model.name + (model.isDefault ? " *" : ""), model.state,
+                model.fileBytes == 0 ? "" : Terminal.bytes(model.fileBytes),
+                model.ternaryWeights == 0
+                    ? "" : String(format: "%.0f M", Double(model.ternaryWeights) / 1e6),
+                model.error.isEmpty ? (model.hasTokenizer ? "yes" : "ids only") : "",
+                model.error.isEmpty ? String(model.digest.prefix(12)) : model.error,
+            ])
+        }
+        Terminal.print(table.text)
+    }
+}
+
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show what the daemon is doing.")
+
+    @OptionGroup var connection: Connection
+    @Flag(help: "One JSON object.") var json = false
+
+    private struct Row: Encodable {
+        struct Request: Encodable {
+            let request_id, method, model, phase: String
+            let uid: UInt32
+            let pid: Int32
+            let prompt_tokens, completion_tokens: UInt32
+            let age_ms: Double
+        }
+        let version, state, kernels: String
+        let uptime_s: Double
+        let threads, slots, active, queued, models: UInt32
+        let finished_requests, refused_requests, prompt_tokens, completion_tokens,
+            resident_bytes: UInt64
+        let requests: [Request]
+    }
+
+    func run() async throws {
+        let client = try await connection.control()
+        let (status, info) = (try await client.status(), try await client.info())
+        let row = Row(
+            version: status.version, state: status.state, kernels: info.kernels,
+            uptime_s: Double(status.uptime) / 1e9, threads: info.threads, slots: status.slots,
+            active: status.active, queued: status.queued, models: status.models,
+            finished_requests: status.finishedRequests, refused_requests: status.refusedRequests,
+            prompt_tokens: status.promptTokens, completion_tokens: status.completionTokens,
+            resident_bytes: status.residentBytes,
+            requests: status.requests.map {
+                .init(
+                    request_id: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,
+                    uid: $0.uid, pid: $0.pid, prompt_tokens: $0.promptTokens,
+                    completion_tokens: $0.completionTokens, age_ms: Double($0.age) / 1e6)
+            })
+        if json { return Terminal.print(try Terminal.json(row)) }
+        Terminal.print(
+            """
+            mmfreed \(row.version), \(row.state) for \(Int(row.uptime_s)) s, \(row.threads) threads, \(row.kernels) kernels
+            \(row.active) of \(row.slots) slots in use, \(row.queued) requests waiting, \(row.models) models
+            \(row.finished_requests) requests finished, \(row.refused_requests) refused; \(row.prompt_tokens) prompt tokens, \(row.completion_tokens) written
+            \(Terminal.bytes(row.resident_bytes)) resident, model pages included
+            """)
+        guard !row.requests.isEmpty else { return }
+        var table = Table(
+            ["REQUEST", "METHOD", "MODEL", "UID", "PID", "PHASE", "PROMPT", "TOKENS", "AGE"],
+            numeric: [3, 4, 6, 7, 8])
+        for request in row.requests {
+            table.add([
+                request.request_id, request.method, request.model, "\(request.uid)",
+                "\(request.pid)",
+                request.phase, "\(request.prompt_tokens)", "\(request.completion_tokens)",
+                String(format: "%.1f s", request.age_ms / 1e3),
+            ])
+        }
+        Terminal.print("\n" + table.text)
+    }
+}
+
+struct Cancel: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Stop a request; `mmfreectl status` shows which there are.")
+
+    @Argument(help: "The request's id.") var request: String
+    @OptionGroup var connection: Connection
+
+    func run() async throws { _ = try await connection.inference().cancel(request) }
+}
+
+struct Reload: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make the daemon look for new, replaced and removed models. For root.")
+
+    @OptionGroup var connection: Connection
+
+    func run() async throws {
+        let changes = try await connection.control().reload()
+        for (what, names) in [
+            ("added", changes.added), ("replaced", changes.replaced), ("removed", changes.removed),
+        ] where !names.isEmpty {
+            Terminal.print("\(what): \(names.joined(separator: ", "))")
+        }
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import ModelStore
+import Packer
+import RPC
+import SystemPackage
+
+/// What the program tells its caller by its exit status; the numbers are sysexits.h's.
+enum ExitStatus: Int32, CaseIterable {
+    case success = 0
+    case failure = 1
+    case usage = 64
+    case data = 65
+    case noInput = 66
+    case unavailable = 69
+    case software = 70
+    case cannotCreate = 73
+    case io = 74
+    case temporary = 75
+    case noPermission = 77
+    case configuration = 78
+    case interrupted = 130
+
+    static let summary = """
+        0 done; 64 wrong arguments or an invalid request; 65 a damaged or unsupported file; 66 no such file, model or \
+        request; 69 no daemon, or it is stopping; 70 a bug; 73 the output cannot be made; 74 input or output failed; \
+        75 busy or out of time, try again; 77 not allowed; 78 the model or the daemon must be fixed first; 130 interrupted.
+        """
+}
+
+/// An error as the person at the terminal should hear it.
+struct Failure: Error {
+    var message: String
+    var status: ExitStatus
+
+    init(_ message: String, _ status: ExitStatus) {
+        self.message = message
+        self.status = status
+    }
+
+    init(_ error: any Error) {
+        switch error {
+        case let error as Failure: self = error
+        case let error as ClientError: self.init(client: error)
+        case let error as StoreError: self.init(error.description, Self.status(of: error))
+        case let error as PackError:
+            if case .cancelled = error {
+                self.init("interrupted; nothing was left behind", .interrupted)
+            } else {
+                self.init(error.description, Self.status(of: error))
+            }
+        case let error as Errno: self.init(error.description, .io)
+        case let error as CocoaError: self.init(error.localizedDescription, .noInput)
+        default: self.init("\(error)", .failure)
+        }
+    }
+
+    private init(client error: ClientError) {
+        switch error {
+        case .noSocket(let path), .refused(let path):
+            self.init(
+                "\(error). Start it with `systemctl start mmfreed.socket`, or by hand with `mmfreed --socket \(path) --models DIRECTORY`.",
+                .unavailable)
+        case .notAllowed:
+            self.init(
+                "\(error). Users of the daemon belong to the group mmfree: `sudo adduser $USER mmfree`, then log in again.",
+                .noPermission)
+        case .cannotConnect, .disconnected: self.init("\(error)", .unavailable)
+        case .timeout: self.init("\(error)", .temporary)
+        case .garbled: self.init("\(error)", .software)
+        case .rpc(let error):
+            var message = error.message
+            if let after = error.retryAfter {
+                message += " (try again in \(String(format: "%.1f", Double(after) / 1e9)) s)"
+            }
+            self.init(message, Self.status(of: error.code))
+        }
+    }
+
+    private static func status(of code: RPCCode) -> ExitStatus {
+        switch code {
+        case .invalidArgument, .outOfRange, .unimplemented: .usage
+        case .notFound: .noInput
+        case .dataLoss: .data
+        case .permissionDenied, .unauthenticated: .noPermission
+        case .failedPrecondition: .configuration
+        case .resourceExhausted, .deadlineExceeded, .aborted: .temporary
+        case .unavailable: .unavailable
+        case .cancelled: .interrupted
+        case .ok, .unknown, .alreadyExists, .internal: .software
+        }
+    }
+
+    private static func status(of error: StoreError) -> ExitStatus {
+        switch error {
+        case .io(.noSuchFileOrDirectory, _, _): .noInput
+        case .io(.permissionDenied, _, _): .noPermission
+        case .io: .io
+        case .exists, .noSpace: .cannotCreate
+        default: .data
+        }
+    }
+
+    private static func status(of error: PackError) -> ExitStatus {
+        if case .store(let error) = error { return status(of: error) }
+        return .data
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import Packer
+import SystemPackage
+
+struct Pack: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Turn a Hugging Face checkpoint into one packed file.",
+        discussion: """
+            CHECKPOINT holds config.json, model.safetensors (or its shards and index) and the tokenizer. Every trit and \
+            scale is what the original code computes; matrices that are ternary already are kept as they are.
+            """)
+
+    @Argument(help: "The checkpoint's directory.") var checkpoint: String
+
+    @Option(name: [.short, .long], help: "The file to write: NAME.gguf.") var output: String
+
+    @Option(
+        help:
+            "keep: the embedding as it is, lossless. q6: about 6.5 bits a value, which brings the 2.7B model under 600 MB."
+    )
+    var embedding = PackJob.Embedding.keep
+
+    @Option(help: "What the model calls itself. Default: config.json's name.") var name: String?
+
+    @Flag(name: [.short, .long], help: "Replace the file if it is there.") var force = false
+
+    func run() throws {
+        Interruption.watch()
+        let progress = ProgressLine()
+        let source = try Checkpoint(directory: FilePath(checkpoint))
+        let report = try PackJob(
+            source, to: FilePath(output), embedding: embedding, name: name, replacing: force
+        ).run(isCancelled: { Interruption.isWanted }) {
+            progress.show($0.done, of: $0.total, $0.tensor)
+        }
+        progress.clear()
+        show(report)
+    }
+
+    private func show(_ report: PackReport) {
+        func percent(_ fraction: Double) -> String { String(format: "%.1f %%", fraction * 100) }
+        var table = Table(["", ""])
+        table.rows = []
+        table.add(["checkpoint", Terminal.bytes(report.checkpointBytes)])
+        table.add([
+            "packed",
+            "\(Terminal.bytes(report.fileBytes)) (\(report.fileBytes) bytes), "
+                + String(
+                    format: "%.1f times smaller",
+                    Double(report.checkpointBytes) / Double(max(1, report.fileBytes))),
+        ])
+        table.add([
+            "bits a weight",
+            String(
+                format: "%.3f of all, %.3f of the ternary ones", report.bitsPerWeight,
+                report.bitsPerTernaryWeight),
+        ])
+        table.add([
+            "embedding",
+            "\(report.embedding), \(Terminal.bytes(report.embeddingBytes))"
+                + (report.embeddingError > 0
+                    ? ", off by \(percent(report.embeddingError)) (relative RMS)" : ", lossless"),
+        ])
+        table.add([
+            "zeros",
+            report.zeros.map { "\($0.kind) \(percent($0.fraction))" }.joined(separator: ", "),
+        ])
+        table.add([
+            "already ternary", "\(report.alreadyTernary) of \(report.matrices) matrices",
+        ])
+        table.add(["tokenizer", report.tokenizer ?? "none: serves token ids only"])
+        table.add(["digest", report.digest])
+        table.add(["time", String(format: "%.1f s", report.seconds)])
+        Terminal.print(table.text)
+        for warning in report.warnings { Terminal.complain("warning: \(warning)") }
+    }
+}
+
+extension PackJob.Embedding: ExpressibleByArgument {}
+
+struct Unpack: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Turn a packed file back into a checkpoint of scaled ternary weights.",
+        discussion: "Packing the result again gives the same ternary bytes.")
+
+    @Argument(help: "The packed file.") var file: String
+    @Option(name: [.short, .long], help: "The directory to make.") var output: String
+
+    func run() throws {
+        Interruption.watch()
+        let progress = ProgressLine()
+        let packed = try open(file)
+        try UnpackJob(packed, to: FilePath(output)).run(isCancelled: { Interruption.isWanted }) {
+            progress.show($0.done, of: $0.total, $0.tensor)
+        }
+        progress.clear()
+        Terminal.print("wrote \(output)")
+    }
+}

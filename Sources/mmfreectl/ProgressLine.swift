@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+
+/// Shows how far long work has come: a bar on a terminal, a plain line now and then otherwise.
+final class ProgressLine {
+    private let isTerminal: Bool
+    private let began = Date()
+    private var shown = Date.distantPast
+    private var isOpen = false
+
+    init(isTerminal: Bool = Terminal.errorIsTerminal) { self.isTerminal = isTerminal }
+
+    func show(_ done: Int, of total: Int, _ what: String) {
+        let now = Date()
+        guard now.timeIntervalSince(shown) >= (isTerminal ? 0.1 : 5) else { return }
+        // The first plain line comes when the work turns out to be long.
+        if !isTerminal, shown == .distantPast {
+            shown = now
+            return
+        }
+        shown = now
+        let line = Self.line(
+            done, of: total, what, elapsed: now.timeIntervalSince(began), bar: isTerminal)
+        if isTerminal {
+            isOpen = true
+            FileHandle.standardError.write(Data(("\r\u{1B}[K" + line).utf8))
+        } else {
+            Terminal.note(line)
+        }
+    }
+
+    /// Takes the bar off the terminal.
+    func clear() {
+        guard isOpen else { return }
+        isOpen = false
+        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+    }
+
+    deinit { clear() }
+
+    static func line(
+        _ done: Int, of total: Int, _ what: String, elapsed: TimeInterval, bar: Bool
+    ) -> String {
+        let fraction = total > 0 ? min(1, Double(done) / Double(total)) : 0
+        var line = String(format: "%3d %%", Int(fraction * 100))
+        if bar {
+            let filled = Int(fraction * 24)
+            line +=
+                " [" + String(repeating: "#", count: filled)
+                + String(repeating: ".", count: 24 - filled) + "]"
+        }
+        if fraction > 0.02, elapsed > 1 {
+            line += String(format: " %.0f s left", elapsed / fraction - elapsed)
+        }
+        return line + "  " + what
+    }
+}
+
+/// Whether the user has asked to stop, by Ctrl-C or SIGTERM.
+enum Interruption {
+    nonisolated(unsafe) private static var flag: sig_atomic_t = 0
+
+    /// From now on a first signal only sets the flag; a second one ends the program.
+    static func watch() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { number in
+                if Interruption.flag != 0 { _exit(128 + number) }
+                Interruption.flag = 1
+            }
+        }
+    }
+
+    static var isWanted: Bool { flag != 0 }
+}
