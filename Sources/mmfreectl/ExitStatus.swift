@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import Foundation
 import ModelStore
 import Packer
@@ -39,7 +40,8 @@ struct Failure: Error {
         self.status = status
     }
 
-    init(_ error: any Error) {
+    /// - Returns: `nil` for what is ArgumentParser's to tell: help, versions, wrong arguments.
+    init?(_ error: any Error) {
         switch error {
         case let error as Failure: self = error
         case let error as ClientError: self.init(client: error)
@@ -52,7 +54,8 @@ struct Failure: Error {
             }
         case let error as Errno: self.init(error.description, .io)
         case let error as CocoaError: self.init(error.localizedDescription, .noInput)
-        default: self.init("\(error)", .failure)
+        case let error as ModelError: self.init("\(error)", .data)
+        default: return nil
         }
     }
 

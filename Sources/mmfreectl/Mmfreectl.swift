@@ -45,10 +45,7 @@ struct Mmfreectl: AsyncParsableCommand {
                 try command.run()
             }
         } catch {
-            if error is ExitCode || error is CleanExit || error is ValidationError {
-                exit(withError: error)
-            }
-            let failure = Failure(error)
+            guard let failure = Failure(error) else { exit(withError: error) }
             Terminal.complain(failure.message)
             Foundation.exit(failure.status.rawValue)
         }
