@@ -92,6 +92,28 @@ package final class MappedFile: Sendable {
         }
     }
 
+    /// Bytes of this mapping that huge page-table entries map now (FilePmdMapped of /proc/self/smaps).
+    package var hugePageBytes: Int {
+        guard let file = fopen("/proc/self/smaps", "re") else { return 0 }
+        defer { fclose(file) }
+        let address = UInt(bitPattern: base)
+        var isOurs = false
+        var line = [CChar](repeating: 0, count: 512)
+        while fgets(&line, Int32(line.count), file) != nil {
+            let text = String(
+                decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            let fields = text.split(separator: " ", omittingEmptySubsequences: true)
+            if let range = fields.first?.split(separator: "-"), range.count == 2,
+                let start = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16)
+            {
+                isOurs = (start..<end).contains(address)
+            } else if isOurs, fields.first == "FilePmdMapped:", fields.count > 1 {
+                return (Int(fields[1]) ?? 0) * 1024
+            }
+        }
+        return 0
+    }
+
     /// Keeps the file's pages in memory; bounded by RLIMIT_MEMLOCK.
     package func lock() throws(StoreError) {
         guard mlock(base, count) == 0 else {

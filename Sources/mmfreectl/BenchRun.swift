@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CKernels
+import CLinux
+import Engine
+import Foundation
+import ModelStore
+
+/// Interleaved rounds over one model: the machine's own limits, then the model at each size, all in one round.
+final class BenchRun {
+    private let model: Model
+    private let workers: WorkerPool
+    private let kernels: Kernels.Table
+    private let evaluator: Evaluator
+    private let states: StatePool
+    /// The ternary stream: where it begins and how long it is.
+    private let stream: UnsafeRawBufferPointer
+
+    private struct Sample {
+        /// Whole time of one step and the part of it that was ternary products. Nanoseconds.
+        var total, products: Double
+        /// Of the round it was taken in.
+        var readNanoseconds, peakPerNanosecond: Double
+    }
+    private var batches: [Int: [Sample]] = [:]
+    private var prompts: [Int: [Sample]] = [:]
+    private var reads: [Double] = []
+    private var peaks: [Double] = []
+
+    /// Prompt rows computed in one go.
+    static let chunk = 512
+
+    init(_ file: PackedFile, _ options: LocalOptions) throws {
+        model = try Model(file)
+        kernels = try options.table()
+        workers = WorkerPool(threads: options.threads)
+        evaluator = Evaluator(model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
+        states = StatePool(slots: 512, shape: model.shape)
+        let packed = file.packed.values.map(\.info)
+        let start = packed.map(\.offset).min() ?? 0
+        let end = packed.map { $0.offset + $0.byteCount }.max() ?? 0
+        stream = UnsafeRawBufferPointer(
+            start: file.map.start + start, count: (end - start) / 64 * 64)
+    }
+
+    var title: String {
+        let shape = model.shape
+        return
+            "\(Kernels.name(of: kernels)) kernels, \(workers.count) threads; hidden \(shape.hidden), \(shape.layers) layers, "
+            + "\(Terminal.bytes(stream.count)) of ternary weights, \(Terminal.bytes(model.file.map.hugePageBytes)) mapped by huge pages"
+    }
+
+    func round(batches sizes: [Int], prompts lengths: [Int], counts: Bool) {
+        let read = nanoseconds { self.readAll() }
+        let work: UInt64 = 1 << 31
+        let peakTime = nanoseconds { self.runPeak(work) }
+        let peak = Double(work) * Double(workers.count) / peakTime
+        if counts {
+            reads.append(read)
+            peaks.append(peak)
+        }
+        for size in sizes {
+            let rows = (0..<size).map { BatchRow(slot: $0, token: UInt32($0 + 3), wants: .logits) }
+            let sample = step(rows, times: size > 8 ? 1 : 3, read, peak)
+            if counts { batches[size, default: []].append(sample) }
+        }
+        for length in lengths {
+            let rows = (0..<length).map {
+                BatchRow(
+                    slot: 0, token: UInt32($0 % 997), wants: $0 == length - 1 ? .logits : .nothing)
+            }
+            let sample = step(rows, times: 1, read, peak)
+            if counts { prompts[length, default: []].append(sample) }
+        }
+    }
+
+    private func step(_ rows: [BatchRow], times: Int, _ read: Double, _ peak: Double) -> Sample {
+        evaluator.resetTimings()
+        for _ in 0..<times {
+            var rest = rows[...]
+            while !rest.isEmpty {
+                evaluator.run(Array(rest.prefix(Self.chunk)), states: states)
+                rest = rest.dropFirst(Self.chunk)
+            }
+        }
+        return Sample(
+            total: Double(evaluator.totalNanoseconds) / Double(times),
+            products: Double(evaluator.productNanoseconds) / Double(times), readNanoseconds: read,
+            peakPerNanosecond: peak)
+    }
+
+    // MARK: What the machine gives
+
+    private func nanoseconds(_ body: () -> Void) -> Double {
+        let began = cl_monotonic_nanoseconds()
+        body()
+        return Double(cl_monotonic_nanoseconds() &- began)
+    }
+
+    private func readAll() {
+        workers.run(Unmanaged.passUnretained(self).toOpaque()) { context, worker in
+            let run = Unmanaged<BenchRun>.fromOpaque(context).takeUnretainedValue()
+            let vectors = run.stream.count / 64
+            let first = vectors * worker / run.workers.count * 64
+            let end = vectors * (worker + 1) / run.workers.count * 64
+            let bytes = run.stream.baseAddress!.assumingMemoryBound(to: UInt8.self)
+            blackHole(run.kernels.pointee.read_all(bytes + first, end - first))
+        }
+    }
+
+    private func runPeak(_ work: UInt64) {
+        peakWork = work
+        workers.run(Unmanaged.passUnretained(self).toOpaque()) { context, _ in
+            let run = Unmanaged<BenchRun>.fromOpaque(context).takeUnretainedValue()
+            blackHole(run.kernels.pointee.dot_peak(run.peakWork))
+        }
+    }
+    private var peakWork: UInt64 = 0
+
+    // MARK: Figures
+
+    func rows() -> [BenchRow] {
+        let layers = Double(
+            model.shape.ternaryWeights - model.shape.vocabulary * model.shape.hidden)
+        let all = Double(model.shape.ternaryWeights)
+        var rows = [
+            BenchRow("read bandwidth", Double(stream.count) / median(reads), "GB/s", nil, nil),
+            BenchRow("int8 peak", median(peaks), "GMAC/s", nil, nil),
+        ]
+        for size in batches.keys.sorted() {
+            let samples = batches[size] ?? []
+            let time = median(samples.map(\.total))
+            rows.append(
+                BenchRow(
+                    "decode, batch \(size)", Double(size) * 1e9 / time, "tok/s",
+                    size == 1
+                        ? median(samples.map { $0.readNanoseconds / $0.total })
+                        : median(
+                            samples.map { all * Double(size) / $0.total / $0.peakPerNanosecond }),
+                    size == 1 ? "of the read bandwidth" : "of the int8 peak"))
+            if size == 1 {
+                rows.append(
+                    BenchRow("streamed, batch 1", Double(stream.count) / time, "GB/s", nil, nil))
+                rows.append(
+                    BenchRow(
+                        "not products, batch 1",
+                        median(samples.map { $0.total - $0.products }) / 1e3, "µs",
+                        median(samples.map { 1 - $0.products / $0.total }), "of a token"))
+                rows.append(
+                    BenchRow(
+                        "products, batch 1", median(samples.map { all / $0.products }), "GMAC/s",
+                        median(samples.map { all / $0.products / $0.peakPerNanosecond }),
+                        "of the int8 peak"))
+            }
+        }
+        for length in prompts.keys.sorted() {
+            let samples = prompts[length] ?? []
+            rows.append(
+                BenchRow(
+                    "prompt of \(length)", Double(length) * 1e9 / median(samples.map(\.total)),
+                    "tok/s",
+                    median(
+                        samples.map { layers * Double(length) / $0.total / $0.peakPerNanosecond }),
+                    "of the int8 peak"))
+        }
+        return rows
+    }
+
+    private func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        guard !sorted.isEmpty else { return .nan }
+        return sorted.count % 2 == 1
+            ? sorted[sorted.count / 2]
+            : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+    }
+}
+
+/// Keeps a result from being optimised away.
+@inline(never) private func blackHole(_ value: UInt64) {
+    withExtendedLifetime(value) {}
+}
