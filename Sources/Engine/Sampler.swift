@@ -28,9 +28,10 @@ package struct SampledToken: Sendable, Equatable {
 /// among those.
 package struct Sampler {
     package let options: SamplingOptions
-    private let vocabulary: Int
     private let kernels: Kernels.Table
     private var randomness: Randomness
+    /// How many logits there are.
+    private var vocabulary = 0
     /// Tokens of the prompt or the answer, for the repetition penalty.
     private var seen: Set<UInt32> = []
     /// How often each token is in the answer.
@@ -41,27 +42,23 @@ package struct Sampler {
 
     /// - Parameters:
     ///   - options: validated before.
-    ///   - vocabulary: how many logits there are each time, 1 or more.
     ///   - prompt: what the answer follows; the repetition penalty counts it.
     package init(
-        _ options: SamplingOptions, vocabulary: Int, prompt: some Sequence<UInt32>,
+        _ options: SamplingOptions, prompt: some Sequence<UInt32>,
         kernels: Kernels.Table = ck_best()
     ) {
-        precondition(vocabulary > 0)
         self.options = options
-        self.vocabulary = vocabulary
         self.kernels = kernels
         randomness = Randomness(seed: options.seed)
-        if options.repetitionPenalty != 1 {
-            for id in prompt where Int(id) < vocabulary { seen.insert(id) }
-        }
+        seen = options.repetitionPenalty == 1 ? [] : Set(prompt)
     }
 
-    /// - Parameter logits: [vocabulary].
+    /// - Parameter logits: [vocabulary], 1 or more, and as many each time.
     package mutating func sample(_ logits: UnsafeBufferPointer<Float>) -> SampledToken {
-        guard logits.count == vocabulary, let base = logits.baseAddress else {
-            preconditionFailure("\(logits.count) logits for \(vocabulary) tokens")
+        guard let base = logits.baseAddress, !logits.isEmpty else {
+            preconditionFailure("no logits to sample from")
         }
+        vocabulary = logits.count
         var token = SampledToken(id: choose(base))
         if options.repetitionPenalty != 1 { seen.insert(token.id) }
         if options.presencePenalty != 0 || options.frequencyPenalty != 0 {
@@ -92,7 +89,7 @@ package struct Sampler {
     }
 
     private mutating func reserveWork() {
-        if work.isEmpty { work = [Float](repeating: 0, count: vocabulary) }
+        if work.count != vocabulary { work = [Float](repeating: 0, count: vocabulary) }
     }
 
     /// Fills `work` with the logits after penalties and bias.
@@ -102,13 +99,13 @@ package struct Sampler {
         work.withUnsafeMutableBufferPointer { work in
             guard let work = work.baseAddress else { return }
             work.update(from: logits, count: count)
-            for id in seen {
+            for id in seen where Int(id) < count {
                 let value = work[Int(id)]
                 work[Int(id)] =
                     value < 0
                     ? value * options.repetitionPenalty : value / options.repetitionPenalty
             }
-            for (id, times) in counts {
+            for (id, times) in counts where Int(id) < count {
                 work[Int(id)] -= options.presencePenalty + options.frequencyPenalty * Float(times)
             }
             for (id, bias) in options.logitBias where Int(id) < count { work[Int(id)] += bias }

@@ -5,6 +5,8 @@ package struct InvalidUTF8: Error, Equatable, CustomStringConvertible {
     /// Where the first ill-formed sequence begins.
     package let offset: Int
 
+    package init(offset: Int) { self.offset = offset }
+
     package var description: String { "the text is not UTF-8 at byte \(offset)" }
 }
 
@@ -90,9 +92,22 @@ private struct TokenizerEncoding {
     /// Text without special tokens in it. isFirst: nothing stands before it.
     mutating func add(_ text: UnsafeBufferPointer<UInt8>, isFirst: Bool) {
         guard !text.isEmpty else { return }
+        let prefixed = addsPrefix(to: text, isFirst: isFirst)
+        guard inlinesUserDefined else { return add(text, prefixed: prefixed) }
+        // SentencePiece looks for them once spaces are "▁".
+        let space: [UInt8] = [0xE2, 0x96, 0x81]
+        var normalised = prefixed ? space : []
+        normalised.reserveCapacity(text.count + text.count / 2)
+        for byte in text {
+            if byte == 0x20 { normalised += space } else { normalised.append(byte) }
+        }
+        normalised.withUnsafeBufferPointer { add($0, prefixed: false) }
+    }
+
+    private mutating func add(_ text: UnsafeBufferPointer<UInt8>, prefixed: Bool) {
         let splits = tokenizer.splitsAtSpaces
         var afterSpace = true
-        if addsPrefix(to: text, isFirst: isFirst) { append(Tokenizer.space) }
+        if prefixed { append(Tokenizer.space) }
         var at = 0
         while at < text.count {
             if inlinesUserDefined, let found = tokenizer.userDefined.match(text, at: at) {
