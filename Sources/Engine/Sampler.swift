@@ -152,7 +152,7 @@ package struct Sampler {
         let floor = options.minP > 0 ? ck_log(options.minP) - 0.01 : -.infinity
         // Top-p asks for the mass of all k, so min-p must not hide any of them.
         let lowest = limitsCount && limitsMass ? -.infinity : floor
-        var threshold = limitsCount || limitsMass ? max(-8, lowest) : lowest
+        var threshold = limitsCount || limitsMass ? max(-2, lowest) : lowest
         while true {
             candidates.gather(work, vocabulary, atLeast: threshold, shift: 0, kernels)
             if threshold <= lowest || candidates.count == vocabulary { break }
@@ -202,7 +202,7 @@ package struct Sampler {
         token.logprob = logits[Int(token.id)] - shift - logSum
         let wanted = min(wanted, vocabulary)
         guard wanted > 0 else { return }
-        var threshold: Float = -8
+        var threshold: Float = -2
         while true {
             candidates.gather(logits, vocabulary, atLeast: threshold, shift: shift, kernels)
             if candidates.count >= wanted || threshold == -.infinity { break }

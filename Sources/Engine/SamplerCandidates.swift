@@ -5,7 +5,7 @@ internal import CKernels
 /// The tokens a choice is made among, in the order of their ids, and the limit down to which they are kept. Buffers are used
 /// again from token to token.
 struct SamplerCandidates: Sendable {
-    /// How many there are; the buffers are as long as the vocabulary.
+    /// How many there are. The buffers are as long as the most there have been so far, or longer.
     private(set) var count = 0
     private var ids: [UInt32] = []
     /// Logits relative to the highest, so 0 at most.
@@ -26,13 +26,11 @@ struct SamplerCandidates: Sendable {
         _ logits: UnsafePointer<Float>, _ n: Int, atLeast threshold: Float, shift: Float,
         _ kernels: Kernels.Table
     ) {
-        if ids.count < n {
-            ids = [UInt32](repeating: 0, count: n)
-            values = [Float](repeating: 0, count: n)
-            weights = values
-            keys = [UInt64](repeating: 0, count: n)
+        count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, ids.count)
+        if count > ids.count {
+            grow(to: min(n, max(count, 2 * ids.count, 1024)))
+            count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, ids.count)
         }
-        count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, n)
         kept = count
         for index in 0..<count {
             let value = logits[Int(ids[index])] - shift
@@ -40,6 +38,13 @@ struct SamplerCandidates: Sendable {
             keys[index] = UInt64(value.magnitude.bitPattern) << 32 | UInt64(index)
         }
         kernels.pointee.exp_shifted(values, count, 0, &weights)
+    }
+
+    private mutating func grow(to size: Int) {
+        ids = [UInt32](repeating: 0, count: size)
+        values = [Float](repeating: 0, count: size)
+        weights = values
+        keys = [UInt64](repeating: 0, count: size)
     }
 
     // MARK: Keeping some

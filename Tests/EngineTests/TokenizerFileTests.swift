@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Glibc
+import ModelStore
+import SystemPackage
+import Testing
+
+@Suite("A tokenizer in a packed file")
+struct TokenizerFileTests {
+    typealias Facts = [(key: String, value: MetadataValue)]
+
+    private static func facts(_ tables: TokenizerTables) -> Facts {
+        let pieces = tables.ends.indices.map { id in
+            let begin = id == 0 ? 0 : tables.ends[id - 1]
+            return String(decoding: tables.bytes[begin..<tables.ends[id]], as: UTF8.self)
+        }
+        return [
+            (FormatKeys.tokenizerModel, .string("llama")), (FormatKeys.tokens, .strings(pieces)),
+            (FormatKeys.tokenTypes, .int32s(tables.kinds.map(\.rawValue))),
+            (FormatKeys.bosToken, .uint32(1)), (FormatKeys.eosToken, .uint32(2)),
+            (FormatKeys.unknownToken, .uint32(0)), (FormatKeys.addBOS, .bool(true)),
+            (FormatKeys.addSpacePrefix, .bool(true)),
+            (FormatKeys.tokenizerSource, .string(tables.source.rawValue)),
+            (
+                FormatKeys.merges,
+                .uint32s(tables.merges.flatMap { [$0.left, $0.right, $0.result, $0.rank] })
+            ),
+        ]
+    }
+
+    /// Writes a file with nothing but metadata and reads its tables.
+    private func read(_ facts: Facts) throws -> TokenizerTables? {
+        let path = FilePath(
+            "/tmp/mmfreed-tokenizer-\(getpid())-\(UInt64.random(in: 0 ... .max)).gguf")
+        defer { unlink(path.string) }
+        let general: Facts = [
+            (FormatKeys.architecture, .string(Format.architecture)),
+            (FormatKeys.name, .string("test")),
+            (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
+            (FormatKeys.formatVersion, .uint32(Format.version)),
+        ]
+        let writer = try PackedWriter(path: path, metadata: general + facts, tensors: [])
+        try writer.finish()
+        return try TokenizerTables(PackedFile(path: path).metadata)
+    }
+
+    @Test("arrives as it was", arguments: ["tokenizer.json", "tokenizer.model"])
+    func arrives(_ name: String) throws {
+        let tables = try TokenizerCaseFile.tables(name)
+        let read = try #require(try read(Self.facts(tables)))
+        #expect(read.source == tables.source)
+        #expect(
+            read.bytes == tables.bytes && read.ends == tables.ends && read.kinds == tables.kinds)
+        #expect(read.merges == tables.merges)
+        #expect((read.bos, read.eos, read.unknown) == (1, 2, 0))
+        #expect(read.addsBOS && read.addsSpacePrefix && !read.prefixesOnlyIfMissing)
+        _ = try Tokenizer(read)
+    }
+
+    @Test("is absent from a file that serves token ids only")
+    func absent() throws { #expect(try read([]) == nil) }
+
+    private static func small() -> TokenizerTables {
+        var tables = TokenizerTables()
+        for piece in ["<unk>", "<s>", "</s>", "a", "b", "ab"] { tables.append(piece.utf8, .normal) }
+        tables.merges = [.init(left: 3, right: 4, result: 5, rank: 0)]
+        return tables
+    }
+
+    @Test("is refused by the name of the key that is wrong")
+    func refused() throws {
+        func refusal(_ key: String, _ value: MetadataValue?) throws -> String {
+            var facts = Self.facts(Self.small())
+            facts.removeAll { $0.key == key }
+            if let value { facts.append((key, value)) }
+            do {
+                let tables = try #require(try read(facts))
+                _ = try Tokenizer(tables)
+            } catch let error as ModelError {
+                return "\(error)".replacing("the tokenizer in the file is unusable: ", with: "")
+            }
+            return "accepted"
+        }
+        func expect(
+            _ key: String, _ value: MetadataValue?, _ words: String,
+            _ location: SourceLocation = #_sourceLocation
+        ) throws {
+            let found = try refusal(key, value)
+            #expect(found.contains(words), sourceLocation: location)
+            #expect(found.contains(key) || words.contains("token"), sourceLocation: location)
+        }
+        try expect(FormatKeys.tokenizerModel, .string("gpt2"), "only 'llama' is read")
+        try expect(FormatKeys.tokenizerModel, nil, FormatKeys.tokenizerModel)
+        try expect(FormatKeys.tokenTypes, nil, FormatKeys.tokenTypes)
+        try expect(FormatKeys.tokenTypes, .int32s([1, 1]), "has 6 values")
+        try expect(FormatKeys.tokenTypes, .int32s([1, 1, 1, 1, 9, 1]), "token 4 is of type 9")
+        try expect(FormatKeys.tokenTypes, .strings(["x"]), "int32")
+        try expect(FormatKeys.merges, .uint32s([3, 4, 5]), "multiple of 4")
+        try expect(FormatKeys.merges, .uint32s([3, 4, 6, 0]), "names a token that is not there")
+        try expect(FormatKeys.merges, nil, FormatKeys.merges)
+        try expect(FormatKeys.eosToken, .uint32(6), "eos token is 6")
+        try expect(FormatKeys.tokenizerSource, .string("x"), "which is unknown")
+        try expect(FormatKeys.addBOS, .uint32(1), "bool")
+        #expect(try refusal(FormatKeys.addSpacePrefix, nil) == "accepted")
+    }
+}
