@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CKernels
-import CLinux
 
 /// A ternary product of the forward pass.
 enum Product {
@@ -19,8 +18,6 @@ extension Evaluator {
     private static let fewRowsChunk = 48 << 10
     /// With many rows the kernels keep this much of the matrix in the second-level cache while all rows pass.
     private static let manyRowsChunk = 256 << 10
-    /// How far a worker that waits for the row work reads ahead, at most: half a second-level cache.
-    private static let readAhead = 512 << 10
 
     private func matrices(_ product: Product) -> (first: TernaryMatrix, sets: Int, rows: Int) {
         switch product {
@@ -36,8 +33,10 @@ extension Evaluator {
     func share(_ product: Product) {
         let (matrix, sets, rows) = matrices(product)
         let tileBytes = matrix.bytes / matrix.tiles
-        let bytes = rows > Int(CK_BLOCK) ? Self.manyRowsChunk : Self.fewRowsChunk
-        shares.reset(tiles: sets * matrix.tiles, chunk: max(2, bytes / tileBytes / 2 * 2))
+        let limit = rows > Int(CK_BLOCK) ? Self.manyRowsChunk : Self.fewRowsChunk
+        // Small matrices are cut finer, so that all workers are done at about the same time.
+        let bytes = min(limit, sets * matrix.bytes / (workerCount * 6))
+        shares.reset(sets * matrix.tiles, chunk: max(2, bytes / tileBytes / 2 * 2))
     }
 
     /// Worker `worker`'s tiles of `product`.
@@ -55,20 +54,43 @@ extension Evaluator {
         }
     }
 
-    /// Brings the beginning of the worker's tiles of `product` into its cache, until the row work before it is done.
-    func readAhead(_ product: Product, _ worker: Int) {
+    /// Where worker `worker`'s own tiles of `product` begin.
+    func firstByte(of product: Product, _ worker: Int) -> UnsafePointer<UInt8>? {
         let (first, sets, _) = matrices(product)
         let own = shares.run(worker)
-        let tileBytes = first.bytes / first.tiles
-        var done = 0
-        while !rowWorkIsDone, done < Self.readAhead {
-            let tile = own.lowerBound + done / tileBytes
-            guard tile < own.upperBound else { break }
-            let matrix = sets == 1 ? first : mixMatrix(product, tile / first.tiles)
-            ck_read_ahead(matrix.packed + tile % first.tiles * tileBytes + done % tileBytes, 1024)
-            done += 1024
+        guard !own.isEmpty else { return nil }
+        let (set, tile) = own.lowerBound.quotientAndRemainder(dividingBy: first.tiles)
+        let matrix = sets == 1 ? first : mixMatrix(product, set)
+        return matrix.packed + tile * (first.bytes / first.tiles)
+    }
+
+    /// Asks for what the row work after `product` will read, so that it does not wait for memory.
+    func readAheadRowWeights(after product: Product) {
+        func ask(_ values: UnsafePointer<Float>, _ count: Int) {
+            ck_read_ahead(UnsafeRawPointer(values).assumingMemoryBound(to: UInt8.self), count * 4)
         }
-        while !rowWorkIsDone { cl_pause() }
+        let (d, e) = (shape.hidden, shape.inner)
+        switch product {
+        case .mix(let layer):
+            let layer = weights.layers[layer]
+            for row in 0..<count { ask(states[row], e) }
+            if let bound = layer.lowerBound { ask(bound, e) }
+            ask(layer.gateNorm, e)
+            ask(layer.outputNorm, e)
+        case .output(let layer):
+            ask(weights.layers[layer].feedForwardNorm, d)
+            ask(weights.layers[layer].gateUpNorm[0], d)
+        case .gateUp(let layer):
+            ask(weights.layers[layer].downNorm, shape.intermediate)
+        case .down(let layer) where layer + 1 < shape.layers:
+            let next = weights.layers[layer + 1]
+            ask(next.attentionNorm, d)
+            for set in 0..<3 { ask(next.mixNorms[set], d) }
+        case .down:
+            ask(weights.finalNorm, d)
+            ask(weights.headNorm[0], d)
+        case .head: break
+        }
     }
 
     private func mixMatrix(_ product: Product, _ set: Int) -> TernaryMatrix {

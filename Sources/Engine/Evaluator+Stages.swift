@@ -22,50 +22,70 @@ enum RowStage {
 }
 
 extension Evaluator {
+    /// Lays out the rows, or the channels, of a stage for the workers.
+    func share(_ stage: RowStage) {
+        switch stage {
+        case .scan:
+            let lines = (shape.inner + Self.scanLine - 1) / Self.scanLine
+            shares.reset(lines, chunk: max(1, lines / (workerCount * 4)))
+        case .headNorm(let first, let end): shares.reset(end - first, chunk: 1)
+        // Whole blocks when there are many rows, so that no two workers write into one block of quantised values.
+        default: shares.reset(count, chunk: count > 4 * workerCount * 8 ? 8 : 1)
+        }
+    }
+
+    /// Channels of the scan come in whole cache lines.
+    private static let scanLine = 16
+
     /// Worker `worker`'s share of a stage.
-    func work(_ stage: RowStage, _ worker: Int, of workers: Int) {
+    func work(_ stage: RowStage, _ worker: Int) {
+        while let part = shares.next(worker) {
+            if case .scan(let layer) = stage {
+                scan(
+                    weights.layers[layer],
+                    part.lowerBound
+                        * Self.scanLine..<min(
+                            part.upperBound * Self.scanLine, shape.inner))
+            } else {
+                for row in part { work(stage, row: row, worker) }
+            }
+        }
+    }
+
+    /// All of a stage, by the caller alone.
+    func workAll(_ stage: RowStage) {
+        switch stage {
+        case .scan(let layer): scan(weights.layers[layer], 0..<shape.inner)
+        case .headNorm(let first, let end):
+            for row in 0..<end - first { work(stage, row: row, 0) }
+        default: for row in 0..<count { work(stage, row: row, 0) }
+        }
+    }
+
+    private func work(_ stage: RowStage, row: Int, _ worker: Int) {
         switch stage {
         case .enter:
-            for row in rowRange(count, worker, workers) {
-                weights.embedding.read(Int(rows[row].token), into: residual(row), with: kernels)
-                quantiseMix(row, weights.layers[0], worker)
-            }
+            weights.embedding.read(Int(rows[row].token), into: residual(row), with: kernels)
+            quantiseMix(row, weights.layers[0], worker)
         case .mixNorm(let layer):
-            for row in rowRange(count, worker, workers) {
-                addProduct(of: weights.layers[layer - 1].down, to: row)
-                quantiseMix(row, weights.layers[layer], worker)
-            }
-        case .scan(let layer):
-            scan(weights.layers[layer], channelRange(shape.inner, worker, workers))
-        case .gate(let layer):
-            for row in rowRange(count, worker, workers) {
-                quantiseGate(row, weights.layers[layer], worker)
-            }
+            addProduct(of: weights.layers[layer - 1].down, to: row)
+            quantiseMix(row, weights.layers[layer], worker)
+        case .scan: break
+        case .gate(let layer): quantiseGate(row, weights.layers[layer], worker)
         case .feedForwardNorm(let layer):
             let layer = weights.layers[layer]
-            for row in rowRange(count, worker, workers) {
-                addProduct(of: layer.output, to: row)
-                kernels.pointee.norm_quantise(
-                    residual(row), shape.hidden, layer.feedForwardNorm, shape.epsilon,
-                    layer.gateUpNorm, 1, target(row, of: count, columns: shape.hidden, worker),
-                    scratch.work[worker])
-            }
-        case .swiglu(let layer):
-            for row in rowRange(count, worker, workers) {
-                swiglu(row, weights.layers[layer], worker)
-            }
-        case .leave:
-            for row in rowRange(count, worker, workers) {
-                addProduct(of: weights.layers[shape.layers - 1].down, to: row)
-            }
+            addProduct(of: layer.output, to: row)
+            kernels.pointee.norm_quantise(
+                residual(row), shape.hidden, layer.feedForwardNorm, shape.epsilon,
+                layer.gateUpNorm, 1, target(row, of: count, columns: shape.hidden, worker),
+                scratch.work[worker])
+        case .swiglu(let layer): swiglu(row, weights.layers[layer], worker)
+        case .leave: addProduct(of: weights.layers[shape.layers - 1].down, to: row)
         case .headNorm(let first, let end):
-            for index in rowRange(end - first, worker, workers) {
-                kernels.pointee.norm_quantise(
-                    residual(logitRows[first + index]), shape.hidden, weights.finalNorm,
-                    shape.epsilon, weights.headNorm, 1,
-                    target(index, of: end - first, columns: shape.hidden, worker),
-                    scratch.work[worker])
-            }
+            kernels.pointee.norm_quantise(
+                residual(logitRows[first + row]), shape.hidden, weights.finalNorm, shape.epsilon,
+                weights.headNorm, 1, target(row, of: end - first, columns: shape.hidden, worker),
+                scratch.work[worker])
         }
     }
 
@@ -130,21 +150,4 @@ extension Evaluator {
             y, scale, shape.intermediate, layer.downNorm,
             target(row, of: count, columns: shape.intermediate, worker), scratch.work[worker])
     }
-}
-
-/// Part `part` of `parts` of `units` things, in multiples of `multiple`.
-private func share(_ units: Int, _ part: Int, _ parts: Int, multiple: Int) -> Range<Int> {
-    let groups = (units + multiple - 1) / multiple
-    let begin = min(groups * part / parts * multiple, units)
-    return begin..<min(groups * (part + 1) / parts * multiple, units)
-}
-
-/// Whole cache lines of channels.
-private func channelRange(_ channels: Int, _ worker: Int, _ workers: Int) -> Range<Int> {
-    share(channels, worker, workers, multiple: 16)
-}
-
-/// Whole blocks when there are many rows, so that no two workers write into one block of quantised values.
-private func rowRange(_ rows: Int, _ worker: Int, _ workers: Int) -> Range<Int> {
-    share(rows, worker, workers, multiple: rows > 2 * workers * 8 ? 8 : 1)
 }

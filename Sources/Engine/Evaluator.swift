@@ -8,7 +8,6 @@
 
 import CKernels
 import CLinux
-import Synchronization
 
 /// Runs batches of rows through a model. Owned by one thread.
 package final class Evaluator {
@@ -28,11 +27,9 @@ package final class Evaluator {
     // The batch under way, read by the workers.
     private(set) var rows: [BatchRow] = []
     var count: Int { rows.count }
+    var workerCount: Int { workers.count }
     private var step = Step(first: .enter, second: nil, product: nil)
-    private var productBegan: UInt64 = 0
-    private let rowWorkDone = Atomic<Bool>(false)
-    var rowWorkIsDone: Bool { rowWorkDone.load(ordering: .acquiring) }
-    var shares: TileShares
+    var shares: WorkShares
     /// A pointer to each row's state in the current layer: [rows].
     let states: UnsafeMutablePointer<UnsafeMutablePointer<Float>>
 
@@ -55,7 +52,7 @@ package final class Evaluator {
         shape = model.shape
         weights = model.weights
         scratch = Scratch(shape: model.shape, maxRows: maxRows, workers: workers.count)
-        shares = TileShares(workers: workers.count)
+        shares = WorkShares(workers: workers.count)
         states = .allocate(capacity: maxRows)
         rows.reserveCapacity(maxRows)
         place.reserveCapacity(maxRows)
@@ -174,56 +171,66 @@ package final class Evaluator {
         var product: Product?
     }
 
-    private func workFirst(_ worker: Int) { work(step.first, worker, of: workers.count) }
-
-    private func workSecond(_ worker: Int) {
-        if let second = step.second { work(second, worker, of: workers.count) }
-    }
-
-    private func workProduct(_ worker: Int) {
-        if let product = step.product { work(product, worker) }
-    }
-
     /// Runs up to two stages of row work in order, and then the product.
     private func perform(
         _ first: RowStage, _ second: RowStage? = nil, then product: Product? = nil
     ) {
         step = Step(first: first, second: second, product: product)
-        if let product { share(product) }
         guard count >= Self.rowsWorthSharing else {
-            rowWorkDone.store(false, ordering: .relaxed)
-            region { evaluator($0).workFused($1) }
-            if product != nil { productNanoseconds &+= cl_monotonic_nanoseconds() &- productBegan }
-            return
+            return performAlone(first, second, then: product)
         }
+        share(first)
         region { evaluator($0).workFirst($1) }
-        if second != nil { region { evaluator($0).workSecond($1) } }
-        if product != nil {
-            productBegan = cl_monotonic_nanoseconds()
+        if let second {
+            share(second)
+            region { evaluator($0).workSecond($1) }
+        }
+        if let product {
+            share(product)
+            let began = cl_monotonic_nanoseconds()
             region { evaluator($0).workProduct($1) }
-            productNanoseconds &+= cl_monotonic_nanoseconds() &- productBegan
+            productNanoseconds &+= cl_monotonic_nanoseconds() &- began
         }
     }
 
     /// Rows from which on row work is worth regions of its own.
     private static let rowsWorthSharing = 3
 
-    /// The caller does the row work while the others read ahead; then all do the product.
-    private func workFused(_ worker: Int) {
-        if worker == 0 {
-            work(step.first, 0, of: 1)
-            if let second = step.second { work(second, 0, of: 1) }
-            productBegan = cl_monotonic_nanoseconds()
-            rowWorkDone.store(true, ordering: .releasing)
-        } else if let product = step.product {
-            readAhead(product, worker)
-        }
-        workProduct(worker)
+    private func workFirst(_ worker: Int) { work(step.first, worker) }
+
+    private func workSecond(_ worker: Int) {
+        if let second = step.second { work(second, worker) }
     }
 
-    /// Runs `body` on every worker.
-    private func region(_ body: @convention(c) (UnsafeMutableRawPointer, Int) -> Void) {
-        workers.run(Unmanaged.passUnretained(self).toOpaque(), body)
+    private func workProduct(_ worker: Int) {
+        if let product = step.product { work(product, worker) }
+    }
+
+    /// The caller does the row work while the others read ahead; then all do the product.
+    private func performAlone(_ first: RowStage, _ second: RowStage?, then product: Product?) {
+        if let product {
+            share(product)
+            workers.prepare { firstByte(of: product, $0) }
+        }
+        workAll(first)
+        if let second { workAll(second) }
+        guard product != nil else { return }
+        let began = cl_monotonic_nanoseconds()
+        region { context, worker in
+            let evaluator = evaluator(context)
+            evaluator.workProduct(worker)
+            if worker == 0 { evaluator.readAheadRowWeights() }
+        }
+        productNanoseconds &+= cl_monotonic_nanoseconds() &- began
+    }
+
+    private func readAheadRowWeights() {
+        if let product = step.product { readAheadRowWeights(after: product) }
+    }
+
+    /// Runs `body` on the caller and on the workers that come in time.
+    private func region(_ body: WorkerPool.Body) {
+        workers.share(Unmanaged.passUnretained(self).toOpaque(), body)
     }
 }
 

@@ -1,60 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A token needs some 130 to 200 parallel regions of 5 to 200 µs, so a region must cost well under a microsecond. One
-// generation counter starts a region, one arrival counter ends it. Workers spin while a token is being computed and
-// park between requests: an idle pool uses no CPU. A waiter that has spun for long yields, so that an oversubscribed
-// machine still makes progress, and then sleeps.
+// A token needs some 100 to 130 parallel regions of 5 to 200 µs, so a region must cost well under a microsecond, and a
+// worker that the system has set aside must not hold up the others. A region is a word: its number, whether it is open, and
+// how many workers have joined. The caller opens it, works, and closes it; workers that come in time join, take shares of
+// the work until none are left, and leave; the caller waits only for those that joined. Before it opens, a region may be
+// prepared: workers then read ahead into the weights they are about to need, without having joined. Workers spin while a
+// token is being computed and park between requests: an idle pool uses no processor.
 
+import CKernels
 import CLinux
 import Glibc
 import Synchronization
 
-/// A fixed set of threads that run one parallel region at a time.
+/// A fixed set of threads that work on one parallel region at a time.
 ///
-/// The caller of `run` is worker 0. Only one thread may call `run` at a time.
+/// The caller is worker 0. Only one thread may call at a time.
 package final class WorkerPool: Sendable {
     /// A region's body: its context and the worker's number, 0 ..< count.
     package typealias Body = @convention(c) (UnsafeMutableRawPointer, Int) -> Void
 
-    /// Workers, the caller of `run` included.
+    /// Workers, the caller included.
     package let count: Int
     private let shared: Shared
 
     /// - Parameter threads: how many workers; `nil` asks the affinity mask and the cgroup.
     package init(threads: Int? = nil) {
         count = max(1, threads ?? CPUBudget.threads())
-        shared = Shared()
-        for number in 1..<max(1, count) {
-            shared.start(worker: number, oversubscribed: count > CPUBudget.threads())
-        }
+        shared = Shared(workers: count)
+        for number in 1..<max(1, count) { shared.start(worker: number) }
     }
 
     deinit { shared.stop(workers: count - 1) }
 
-    /// Runs `body` once per worker and returns when all have returned.
+    /// Runs `body` on the caller and on every worker that comes in time; whoever runs it takes work until none is left.
+    ///
+    /// `body` must be right if only the caller runs it.
+    package func share(_ context: UnsafeMutableRawPointer, _ body: Body) {
+        guard count > 1 else { return body(context, 0) }
+        shared.open(context, body)
+        body(context, 0)
+        shared.close()
+    }
+
+    /// Announces that `share` will be called soon, and lets the workers bring into their caches what they will need then.
+    ///
+    /// - Parameter ahead: where each worker's data begins; the pointer is never read through, only prefetched.
+    package func prepare(_ ahead: (Int) -> UnsafePointer<UInt8>?) {
+        guard count > 1 else { return }
+        shared.prepare(ahead)
+    }
+
+    /// Runs `body` exactly once on every worker.
     package func run(_ context: UnsafeMutableRawPointer, _ body: Body) {
         guard count > 1 else { return body(context, 0) }
-        shared.begin(context, body)
+        shared.open(context, body)
         body(context, 0)
-        shared.awaitArrivals(UInt32(count - 1))
+        shared.close(after: UInt32(count - 1))
     }
 }
 
 /// What the workers and their caller share. Atomics stand on cache lines of their own.
 private final class Shared: @unchecked Sendable {
-    private let generation = Atomic<UInt32>(0)
+    /// The region: number << 16 | closed << 15 | being prepared << 14 | workers that have joined.
+    private let region = Atomic<UInt64>(Shared.closed)
     private let padding0 = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    private let arrived = Atomic<UInt32>(0)
+    /// Workers that have left the region.
+    private let left = Atomic<UInt32>(0)
     private let padding1 = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     private let sleepers = Atomic<UInt32>(0)
     private let ended = Atomic<UInt32>(0)
-    // Written by the caller before `generation` is raised, read by the workers after.
+    /// Where each worker may read ahead: addresses, a cache line apart.
+    private let ahead: UnsafeMutablePointer<Atomic<UInt>>
+    private let workers: Int
+    // Written by the caller while no region is open.
     private var body: WorkerPool.Body?
     private var context: UnsafeMutableRawPointer?
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
-    init() {
+    private static let closed: UInt64 = 1 << 15
+    private static let preparing: UInt64 = 1 << 14
+    private static let joined: UInt64 = preparing - 1
+    /// Turns of a spin loop before a worker parks: some 300 µs, longer than the gap between two tokens.
+    private static let spins = 8_000
+    /// Turns after which somebody else may have the processor for a moment: perhaps the one that is waited for.
+    private static let turnsBeforeYield = 128
+    /// How far a worker reads ahead: half a second-level cache, a kilobyte a turn.
+    private static let aheadTurns = 512
+
+    init(workers: Int) {
+        self.workers = workers
+        ahead = .allocate(capacity: workers * 8)
+        for index in 0..<workers * 8 { (ahead + index).initialize(to: Atomic(0)) }
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(condition, nil)
     }
@@ -62,47 +99,57 @@ private final class Shared: @unchecked Sendable {
     deinit {
         pthread_cond_destroy(condition)
         pthread_mutex_destroy(mutex)
+        ahead.deinitialize(count: workers * 8)
+        ahead.deallocate()
         condition.deallocate()
         mutex.deallocate()
     }
 
-    func begin(_ context: UnsafeMutableRawPointer, _ body: WorkerPool.Body) {
+    // MARK: The caller
+
+    func prepare(_ hint: (Int) -> UnsafePointer<UInt8>?) {
+        for worker in 1..<workers {
+            ahead[worker * 8].store(UInt(bitPattern: hint(worker)), ordering: .relaxed)
+        }
+        announce(Self.preparing)
+    }
+
+    func open(_ context: UnsafeMutableRawPointer, _ body: WorkerPool.Body) {
         self.body = body
         self.context = context
-        arrived.store(0, ordering: .relaxed)
-        raiseGeneration()
+        left.store(0, ordering: .relaxed)
+        announce(0)
     }
 
-    private func raiseGeneration() {
-        // Sequentially consistent, as is the sleepers' check: either they see the new generation or we see them.
-        generation.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        wakeSleepers()
-    }
-
-    private func wakeSleepers() {
+    /// Begins the next region, or opens the one that was prepared.
+    ///
+    /// Sequentially consistent, as is the sleepers' check: either they see it or we see them.
+    private func announce(_ flags: UInt64) {
+        let word = region.load(ordering: .relaxed)
+        let number = word & Self.preparing != 0 ? word >> 16 : word >> 16 &+ 1
+        region.store(number << 16 | flags, ordering: .sequentiallyConsistent)
         guard sleepers.load(ordering: .sequentiallyConsistent) > 0 else { return }
         pthread_mutex_lock(mutex)
         pthread_cond_broadcast(condition)
         pthread_mutex_unlock(mutex)
     }
 
-    func awaitArrivals(_ wanted: UInt32) {
-        wait(spins: 200_000) { $0.arrived.load(ordering: .acquiring) == wanted }
+    /// Closes the region and waits for the workers that have joined; with `after`, first for that many to join.
+    func close(after wanted: UInt32 = 0) {
+        if wanted > 0 {
+            spin { region.load(ordering: .relaxed) & Self.joined >= UInt64(wanted) }
+        }
+        let joined =
+            region.bitwiseOr(Self.closed, ordering: .acquiringAndReleasing).oldValue & Self.joined
+        spin { left.load(ordering: .acquiring) >= UInt32(joined) }
     }
 
-    func start(worker: Int, oversubscribed: Bool) {
-        let spins = oversubscribed ? 100 : 20_000
-        startThread(name: "mmf-worker-\(worker)") { [self] in
-            var seen: UInt32 = 0
-            while true {
-                wait(spins: spins) { $0.generation.load(ordering: .acquiring) != seen }
-                seen &+= 1
-                guard let body, let context else { break }
-                body(context, worker)
-                arrived.wrappingAdd(1, ordering: .sequentiallyConsistent)
-                wakeSleepers()
-            }
-            ended.wrappingAdd(1, ordering: .releasing)
+    /// Waits for something that other threads are busy doing; gives them the processor if it takes long.
+    private func spin(until done: () -> Bool) {
+        var turn = 0
+        while !done() {
+            turn += 1
+            if turn % Self.turnsBeforeYield == 0 { sched_yield() } else { cl_pause() }
         }
     }
 
@@ -110,23 +157,73 @@ private final class Shared: @unchecked Sendable {
         guard workers > 0 else { return }
         body = nil
         context = nil
-        raiseGeneration()
+        left.store(0, ordering: .relaxed)
+        announce(0)
         // The last worker drops its reference to `self` by itself; nothing of the caller's is touched after this.
-        while ended.load(ordering: .acquiring) < UInt32(workers) { sched_yield() }
+        spin { ended.load(ordering: .acquiring) == UInt32(workers) }
     }
 
-    /// Spins, then yields, then sleeps until `done`.
-    @inline(__always)
-    private func wait(spins: Int, _ done: (Shared) -> Bool) {
-        for turn in 0..<spins {
-            if done(self) { return }
-            if turn & 1023 == 1023 { sched_yield() } else { cl_pause() }
+    // MARK: The workers
+
+    func start(worker: Int) {
+        startThread(name: "mmf-worker-\(worker)") { [self] in
+            var seen: UInt64 = 0
+            while true {
+                seen = next(after: seen, worker)
+                guard join(seen) else { continue }
+                guard let body, let context else { break }
+                body(context, worker)
+                left.wrappingAdd(1, ordering: .releasing)
+            }
+            ended.wrappingAdd(1, ordering: .releasing)
+        }
+    }
+
+    /// Joins region `number` unless it is closed already.
+    private func join(_ number: UInt64) -> Bool {
+        var word = region.load(ordering: .relaxed)
+        while word >> 16 == number, word & Self.closed == 0 {
+            let (exchanged, now) = region.weakCompareExchange(
+                expected: word, desired: word + 1, ordering: .acquiringAndReleasing)
+            if exchanged { return true }
+            word = now
+        }
+        return false
+    }
+
+    /// Waits for a region after `seen` to open: spinning first, reading ahead while it is prepared, then asleep.
+    private func next(after seen: UInt64, _ worker: Int) -> UInt64 {
+        var turns = 0
+        var prefetched = 0
+        while turns < Self.spins {
+            let word = region.load(ordering: .acquiring)
+            if word >> 16 != seen {
+                if word & Self.preparing == 0 { return word >> 16 }
+                if prefetched < Self.aheadTurns, readAhead(prefetched, worker) {
+                    prefetched += 1
+                    continue
+                }
+            }
+            turns += 1
+            if turns % Self.turnsBeforeYield == 0 { sched_yield() } else { cl_pause() }
         }
         pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
         sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        while !done(self) { pthread_cond_wait(condition, mutex) }
-        sleepers.wrappingSubtract(1, ordering: .relaxed)
-        pthread_mutex_unlock(mutex)
+        defer { sleepers.wrappingSubtract(1, ordering: .relaxed) }
+        while true {
+            let word = region.load(ordering: .sequentiallyConsistent)
+            if word >> 16 != seen, word & Self.preparing == 0 { return word >> 16 }
+            pthread_cond_wait(condition, mutex)
+        }
+    }
+
+    /// Prefetches the worker's `turn`-th kilobyte.
+    private func readAhead(_ turn: Int, _ worker: Int) -> Bool {
+        let address = ahead[worker * 8].load(ordering: .relaxed)
+        guard let begin = UnsafePointer<UInt8>(bitPattern: address) else { return false }
+        ck_read_ahead(begin + turn * 1024, 1024)
+        return true
     }
 }
 

@@ -2,14 +2,14 @@
 
 import Synchronization
 
-/// Hands out the tiles of a product: each worker walks a run of its own, one sequential stream, and then takes what slower
-/// workers have left. A core that is busy elsewhere delays nobody.
-struct TileShares: ~Copyable {
+/// Hands out numbered pieces of work, the tiles of a product or the rows of a batch: each worker walks a run of its own, for
+/// tiles one sequential stream, and then takes what slower workers have left. A core that is busy elsewhere delays nobody.
+struct WorkShares: ~Copyable {
     private let workers: Int
-    /// The next tile of each worker's run, a cache line apart.
+    /// The next piece of each worker's run, a cache line apart.
     private let cursors: UnsafeMutablePointer<Atomic<Int>>
     private static let spacing = 64 / MemoryLayout<Int>.stride
-    private var tiles = 0
+    private var units = 0
     private var chunk = 1
 
     init(workers: Int) {
@@ -23,23 +23,23 @@ struct TileShares: ~Copyable {
         cursors.deallocate()
     }
 
-    /// Starts over with `tiles` tiles, to be taken `chunk` at a time. Called while no worker takes any.
-    mutating func reset(tiles: Int, chunk: Int) {
-        self.tiles = tiles
+    /// Starts over with `units` pieces, to be taken `chunk` at a time. Called while no worker takes any.
+    mutating func reset(_ units: Int, chunk: Int) {
+        self.units = units
         self.chunk = chunk
         for worker in 0..<workers {
             cursors[worker * Self.spacing].store(run(worker).lowerBound, ordering: .relaxed)
         }
     }
 
-    /// The tiles that are `worker`'s own, in whole pairs: the wide kernels take two at a time.
+    /// The pieces that are `worker`'s own, in whole pairs: the wide kernels take two at a time.
     func run(_ worker: Int) -> Range<Int> {
-        let pairs = (tiles + 1) / 2
+        let pairs = (units + 1) / 2
         return min(
-            pairs * worker / workers * 2, tiles)..<min(pairs * (worker + 1) / workers * 2, tiles)
+            pairs * worker / workers * 2, units)..<min(pairs * (worker + 1) / workers * 2, units)
     }
 
-    /// The next tiles for `worker` to compute, or `nil` when none are left anywhere.
+    /// The next pieces for `worker` to compute, or `nil` when none are left anywhere.
     func next(_ worker: Int) -> Range<Int>? {
         for distance in 0..<workers {
             let owner = (worker + distance) % workers
