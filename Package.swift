@@ -89,7 +89,7 @@ let package = Package(
         .testTarget(
             name: "EngineTests",
             dependencies: ["Engine", "Packer", "Reference", "ModelStore", "CKernels", system],
-            resources: [.copy("Fixtures")], swiftSettings: strict),
+            swiftSettings: strict),
         .testTarget(
             name: "RPCTests", dependencies: ["RPC", "CLinux", log] + nio, swiftSettings: strict),
         .testTarget(
