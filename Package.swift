@@ -97,6 +97,9 @@ let package = Package(
             dependencies: ["Serving", "RPC", "Engine", "ModelStore", "Packer", log, system] + nio,
             swiftSettings: strict),
         .testTarget(
+            name: "ControlTests", dependencies: ["mmfreectl", "RPC", "ModelStore", arguments, system],
+            swiftSettings: strict),
+        .testTarget(
             name: "DaemonTests", dependencies: ["mmfreed", "SystemdSupport", log, system],
             swiftSettings: strict),
     ],

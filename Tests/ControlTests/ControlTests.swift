@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import ModelStore
+import RPC
+import SystemPackage
+import Testing
+
+@testable import mmfreectl
+
+@Suite("mmfreectl")
+struct ControlTests {
+    @Test(
+        "a NumPy header is a multiple of 64 bytes, ends in a line feed and names the shape",
+        arguments: [[3], [3, 4096], [1, 2, 3], [100_000, 32_000]])
+    func npy(_ shape: [Int]) {
+        let header = NumPy.header(shape: shape)
+        #expect(header.count % 64 == 0)
+        #expect(Array(header.prefix(8)) == [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0])
+        #expect(Int(header[8]) + Int(header[9]) << 8 == header.count - 10)
+        let text = String(decoding: header.dropFirst(10), as: UTF8.self)
+        let inside = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
+        #expect(text.hasPrefix("{'descr': '<f4', 'fortran_order': False, 'shape': (\(inside)), }"))
+        #expect(text.hasSuffix("\n"))
+    }
+
+    @Test("progress says how far, how long and what")
+    func progress() {
+        #expect(
+            ProgressLine.line(50, of: 200, "blk.1", elapsed: 10, bar: false)
+                == " 25 % 30 s left  blk.1")
+        #expect(
+            ProgressLine.line(1, of: 2, "x", elapsed: 0.5, bar: true)
+                == " 50 % [############............]  x")
+        #expect(ProgressLine.line(0, of: 0, "x", elapsed: 5, bar: false) == "  0 %  x")
+    }
+
+    @Test("tables line up, numbers to the right")
+    func table() {
+        var table = Table(["NAME", "SIZE", "STATE"], numeric: [1])
+        table.add(["demo", "5", "mapped"])
+        table.add(["longer", "1234", "ok"])
+        #expect(table.text == "NAME    SIZE  STATE\ndemo       5  mapped\nlonger  1234  ok")
+    }
+
+    @Test("what a model writes cannot drive a terminal")
+    func harmless() {
+        #expect(Terminal.harmless("a\tb\nc") == "a\tb\nc")
+        #expect(Terminal.harmless("\u{1b}[2Jx\u{7}\r") == "\\x1b[2Jx\\x07\\x0d")
+    }
+
+    @Test(
+        "sizes read as people write them",
+        arguments: [(5, "5 bytes"), (1500, "1.50 kB"), (596_900_000, "597 MB")])
+    func sizes(_ count: Int, _ text: String) {
+        #expect(Terminal.bytes(count) == text)
+    }
+
+    @Test(
+        "exit statuses are sysexits.h's",
+        arguments: [
+            (ClientError.noSocket("/x") as any Error, 69), (ClientError.notAllowed("/x"), 77),
+            (ClientError.rpc(RPCError(.invalidArgument, "")), 64),
+            (ClientError.rpc(RPCError(.notFound, "")), 66),
+            (ClientError.rpc(RPCError(.resourceExhausted, "")), 75),
+            (ClientError.rpc(RPCError(.dataLoss, "")), 65),
+            (ClientError.rpc(RPCError(.internal, "")), 70), (StoreError.notGGUF(found: []), 65),
+            (StoreError.exists("/x"), 73),
+            (StoreError.io(.noSuchFileOrDirectory, doing: "open", "/x"), 66),
+        ] as [(any Error & Sendable, Int32)])
+    func statuses(_ error: any Error & Sendable, _ status: Int32) {
+        #expect(Failure(error)?.status.rawValue == status)
+    }
+
+    @Test("an unreachable daemon's message says how to start it")
+    func unreachable() {
+        let message = Failure(ClientError.noSocket("/run/x.sock"))?.message ?? ""
+        #expect(message.contains("systemctl start mmfreed.socket"))
+        #expect(message.contains("mmfreed --socket /run/x.sock"))
+    }
+
+    @Test("wrong arguments are refused before anything is done")
+    func arguments() {
+        for line in [
+            ["generate", "a", "--tokens", "1,2"], ["generate", "--tokens", "1,x"],
+            ["generate", "--logprobs", "2", "a"],
+            ["perplexity", "f"], ["logits", "f", "-o", "x"], ["bench"], ["compare", "a", "b"],
+            ["generate", "--timeout", "-1", "a"], ["generate", "--logit-bias", "5", "a"],
+            ["pack", "dir"],
+        ] {
+            #expect(throws: (any Error).self, "\(line)") { try Mmfreectl.parseAsRoot(line) }
+        }
+        #expect(throws: Never.self) {
+            try Mmfreectl.parseAsRoot([
+                "generate", "-m", "demo", "-n", "5", "--stop", "a", "--stop", "b", "x",
+            ])
+        }
+    }
+}
