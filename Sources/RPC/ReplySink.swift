@@ -20,6 +20,8 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
         var outstanding = 0
         var isEnded = false
         var collected: Message?
+        /// A message was refused since the reader was last told of.
+        var isAwaited = false
         var onReady: (@Sendable () -> Void)?
     }
     private let state = Mutex(State())
@@ -36,6 +38,9 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
         self.output = output
     }
 
+    /// Whether messages go out one by one, and not as one answer.
+    package var isStreamed: Bool { mode == .streaming }
+
     package func send(_ message: Message) -> SendResult {
         if call.isCancelled { return .closed }
         if mode == .unary {
@@ -51,6 +56,7 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
             if state.isEnded { return .closed }
             // One message always fits, however long it is.
             if state.outstanding > 0, state.outstanding + data.count > Self.bufferLimit {
+                state.isAwaited = true
                 return .full
             }
             state.outstanding += data.count
@@ -68,10 +74,12 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
 
     private func written(_ count: Int) {
         let handler = state.withLock { state in
-            let before = state.outstanding
             state.outstanding -= count
-            let low = Self.bufferLimit / 2
-            return before > low && state.outstanding <= low ? state.onReady : nil
+            guard state.isAwaited, state.outstanding <= Self.bufferLimit / 2 else {
+                return nil as (@Sendable () -> Void)?
+            }
+            state.isAwaited = false
+            return state.onReady
         }
         handler?()
     }
