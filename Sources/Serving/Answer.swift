@@ -102,6 +102,8 @@ final class Answer {
 
     func fail(_ error: RPCError) {
         isClosed = true
+        waiting = []
+        waitingSince = 0
         sink.fail(error)
     }
 

@@ -28,8 +28,10 @@ struct ControlService: Sendable {
             return response
         }
         services.unary(name, "Reload") { (_: ReloadRequest, call) in
-            let allowed = configuration.controllers.union([0, getuid()])
-            guard allowed.contains(call.peer.uid) else {
+            guard
+                Permissions.mayControl(
+                    call.peer, controllers: configuration.controllers, own: getuid())
+            else {
                 throw RPCError(
                     .permissionDenied,
                     "only root and the daemon's own user may reload; you are user \(call.peer.uid)",

@@ -64,6 +64,7 @@ struct InferenceService: Sendable {
         let stops = try checks.stops(request, name, model)
         let tokens = try checks.tokens(
             request.prompt, "prompt", name, model, parseSpecial: request.parseSpecial)
+        let echo = try echo(of: request, model)
         let record = RequestRecord(
             id: Self.newID(), call: call, model: name, promptTokens: tokens.count)
         var started = Started()
@@ -73,14 +74,8 @@ struct InferenceService: Sendable {
         started.seed = options.seed
         started.promptTokens = UInt32(clamping: tokens.count)
         started.queuePosition = UInt32(clamping: try ledger.admit(record))
-        let echo: String? =
-            switch request.prompt {
-            case .text(let text) where request.echo: text
-            case .tokens(let ids) where request.echo: model.tokenizer?.decode(ids)
-            default: nil
-            }
-        if configuration.logsText {
-            logger.info("prompt of \(record.id): \(echo ?? "\(tokens.count) tokens")")
+        if configuration.logsText, case .text(let text) = request.prompt {
+            logger.info("prompt of \(record.id): \(text)", metadata: ["request": "\(record.id)"])
         }
         let answer = Answer(
             sink: sink, tokenizer: model.tokenizer,
@@ -95,6 +90,24 @@ struct InferenceService: Sendable {
             ], call)
     }
 
+    /// The prompt's text, if it is to stand before the answer.
+    private func echo(of request: GenerateRequest, _ model: Model) throws(RPCError) -> String? {
+        guard request.echo else { return nil }
+        let echo: String? =
+            switch request.prompt {
+            case .text(let text): text
+            case .tokens(let ids): model.tokenizer?.decode(ids)
+            case nil: nil
+            }
+        let bytes = echo?.utf8.count ?? 0
+        guard bytes < FrameHeader.dataLimit - 4096 else {
+            throw .invalid(
+                "echo",
+                "the prompt's text takes \(bytes) bytes, a frame holds \(FrameHeader.dataLimit)")
+        }
+        return echo
+    }
+
     private func embed(
         _ request: EmbedRequest, _ call: Call, _ sink: ReplySink<EmbedResponse>
     ) throws(RPCError) {
@@ -105,6 +118,7 @@ struct InferenceService: Sendable {
                 "\(request.input.count) inputs; 1 to \(configuration.maxEmbedInputs) are allowed")
         }
         var inputs: [[UInt32]] = []
+        var total = 0
         for (index, input) in request.input.enumerated() {
             let tokens = try checks.tokens(
                 input.input, "input[\(index)]", name, model, parseSpecial: false)
@@ -116,6 +130,13 @@ struct InferenceService: Sendable {
                 )
             }
             inputs.append(tokens)
+            total += (request.pooling == .none ? tokens.count : 1) * model.shape.hidden * 4 + 64
+        }
+        guard sink.isStreamed || total < FrameHeader.dataLimit - 4096 else {
+            throw RPCError(
+                .resourceExhausted,
+                "the vectors take \(total) bytes, a frame holds \(FrameHeader.dataLimit): ask for them as a stream",
+                reason: "ANSWER_TOO_LARGE")
         }
         let record = RequestRecord(
             id: Self.newID(), call: call, model: name,
@@ -167,7 +188,7 @@ struct InferenceService: Sendable {
             throw RPCError(
                 .notFound, "no request '\(request.requestID)' is open", reason: "NO_SUCH_REQUEST")
         }
-        guard call.peer.uid == record.peer.uid || call.peer.uid == 0 else {
+        guard Permissions.mayCancel(call.peer, ownedBy: record.peer) else {
             throw RPCError(
                 .permissionDenied,
                 "request '\(request.requestID)' is another user's; you are user \(call.peer.uid)",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CLinux
-import RPC
+package import RPC
 import Synchronization
 
 /// What is known of one request, for status, cancelling and the log. Any thread may read it.
@@ -125,14 +125,18 @@ final class Ledger: Sendable {
         }
     }
 
-    func finish(_ record: RequestRecord) {
+    /// The request is over.
+    ///
+    /// - Returns: false if it was already.
+    func finish(_ record: RequestRecord) -> Bool {
         state.withLock { state in
-            guard state.open.removeValue(forKey: record.id) != nil else { return }
+            guard state.open.removeValue(forKey: record.id) != nil else { return false }
             state.totals.finished += 1
             state.totals.promptTokens += UInt64(record.promptTokens)
             state.totals.completionTokens += UInt64(record.completionTokens)
             let took = Double(cl_monotonic_nanoseconds() &- record.received)
             state.duration += (took - state.duration) / 16
+            return true
         }
     }
 
@@ -142,5 +146,18 @@ final class Ledger: Sendable {
         state.withLock { state in
             (state.open.values.sorted { $0.received < $1.received }, state.queued, state.totals)
         }
+    }
+}
+
+/// What a peer may do to others' requests and to the daemon. The socket's permissions have decided already who may talk to it.
+package enum Permissions {
+    /// Ending a request: its own user, and root.
+    package static func mayCancel(_ peer: Peer, ownedBy owner: Peer) -> Bool {
+        peer.uid == owner.uid || peer.uid == 0
+    }
+
+    /// Changing the daemon: root, the daemon's own user, and whom the administrator has named.
+    package static func mayControl(_ peer: Peer, controllers: Set<UInt32>, own: UInt32) -> Bool {
+        peer.uid == 0 || peer.uid == own || controllers.contains(peer.uid)
     }
 }

@@ -11,15 +11,50 @@ import SystemPackage
 /// The models there are, by name. A model is mapped when it is first asked for and stays mapped; requests keep the one they
 /// began with, also when its file has been replaced since.
 package final class ModelRoster: Sendable {
-    private struct Place {
-        var entry: ModelDirectory.Entry
-        var model: Model?
-        var refusal: RPCError?
+    /// A file, and what came of mapping it. Only those who want this model wait while it is mapped.
+    private final class Place: Sendable {
+        private struct State {
+            var entry: ModelDirectory.Entry
+            var outcome: Result<Model, RPCError>?
+        }
+        private let state: Mutex<State>
+
+        init(_ entry: ModelDirectory.Entry) { state = Mutex(State(entry: entry)) }
+
+        /// The model if it is mapped; does not wait.
+        var model: Model? { state.withLockIfAvailable { try? $0.outcome?.get() } ?? nil }
+
+        /// Whether this is still the file at `entry`; one that is being mapped is.
+        func holds(_ entry: ModelDirectory.Entry) -> Bool {
+            state.withLockIfAvailable { $0.entry == entry } ?? true
+        }
+
+        /// Maps the file the first time, and again when one that was refused has changed.
+        func open(
+            _ map: (ModelDirectory.Entry) -> Result<Model, RPCError>
+        ) throws(RPCError) -> Model {
+            let outcome = state.withLock { state in
+                if case .success = state.outcome { return state.outcome }
+                let now = FileIdentity.of(path: state.entry.path)
+                if state.outcome != nil, now == state.entry.identity { return state.outcome }
+                if let now, now != state.entry.identity {
+                    state.entry = ModelDirectory.Entry(
+                        name: state.entry.name, path: state.entry.path, identity: now)
+                }
+                state.outcome = map(state.entry)
+                return state.outcome
+            }
+            guard let outcome else {
+                throw RPCError(.internal, "a model was neither mapped nor refused")
+            }
+            return try outcome.get()
+        }
     }
 
     private struct State {
         var places: [String: Place] = [:]
         var scanned: UInt64 = 0
+        var onStale: (@Sendable ([Model]) -> Void)?
     }
 
     private let directory: ModelDirectory
@@ -40,12 +75,12 @@ package final class ModelRoster: Sendable {
     @discardableResult
     package func rescan() -> ReloadResponse {
         let found = directory.scan()
-        return state.withLock { state in
+        let (changes, stale, handler) = state.withLock { state in
             var changes = ReloadResponse()
             let before = state.places
             state.places = [:]
             for entry in found {
-                if let place = before[entry.name], place.entry == entry {
+                if let place = before[entry.name], place.holds(entry) {
                     state.places[entry.name] = place
                     continue
                 }
@@ -54,12 +89,21 @@ package final class ModelRoster: Sendable {
                 } else {
                     changes.replaced.append(entry.name)
                 }
-                state.places[entry.name] = Place(entry: entry)
+                state.places[entry.name] = Place(entry)
             }
             changes.removed = before.keys.filter { state.places[$0] == nil }.sorted()
             state.scanned = cl_monotonic_nanoseconds()
-            return changes
+            let stale = before.filter { state.places[$0.key] !== $0.value }
+                .compactMap(\.value.model)
+            return (changes, stale, state.onStale)
         }
+        if !stale.isEmpty { handler?(stale) }
+        return changes
+    }
+
+    /// Calls `handler` with models that no new request will get, because their files are gone or replaced.
+    func onStale(_ handler: @escaping @Sendable ([Model]) -> Void) {
+        state.withLock { $0.onStale = handler }
     }
 
     package var names: [String] { state.withLock { $0.places.keys.sorted() } }
@@ -99,27 +143,11 @@ package final class ModelRoster: Sendable {
     }
 
     private func open(_ name: String) throws(RPCError) -> Model {
-        let result: Result<Model, RPCError> = state.withLock { state in
-            guard let place = state.places[name] else {
-                return .failure(RPCError(.notFound, "model '\(name)' has just been removed"))
-            }
-            if let model = place.model { return .success(model) }
-            let identity = FileIdentity.of(path: place.entry.path)
-            if let refusal = place.refusal, identity == place.entry.identity {
-                return .failure(refusal)
-            }
-            if let identity, identity != place.entry.identity {
-                state.places[name]?.entry = ModelDirectory.Entry(
-                    name: name, path: place.entry.path, identity: identity)
-            }
-            let result = map(name, place.entry)
-            switch result {
-            case .success(let model): state.places[name]?.model = model
-            case .failure(let refusal): state.places[name]?.refusal = refusal
-            }
-            return result
+        guard let place = state.withLock({ $0.places[name] }) else {
+            throw RPCError(
+                .notFound, "model '\(name)' has just been removed", reason: "NO_SUCH_MODEL")
         }
-        return try result.get()
+        return try place.open { map(name, $0) }
     }
 
     private func map(_ name: String, _ entry: ModelDirectory.Entry) -> Result<Model, RPCError> {

@@ -16,8 +16,10 @@ final class Scheduler: @unchecked Sendable {
         case cancel(String)
         /// A reader has caught up, or somebody wants to see the thread move.
         case wake
-        /// Ends every sequence as cancelled.
+        /// Ends every sequence: the daemon stops.
         case cancelAll
+        /// Models whose files are gone or replaced: they go with their last sequence.
+        case stale([Model])
         case stop
     }
 
@@ -37,6 +39,7 @@ final class Scheduler: @unchecked Sendable {
     /// Answers that are complete but not yet read.
     private var unread: [Sequence] = []
     private var runners: [ObjectIdentifier: ModelRunner] = [:]
+    private var stale: [ObjectIdentifier: Model] = [:]
     private var isStopping = false
 
     init(
@@ -72,13 +75,13 @@ final class Scheduler: @unchecked Sendable {
     /// How long the thread may sleep: not at all while there is work, else until the next time limit.
     private func patience() -> UInt64? {
         if active.contains(where: { $0.isRunnable }) { return 0 }
-        let deadlines = (queue + active + unread).map { sequence in
-            let since = sequence.waitingSince
-            return since == 0
-                ? sequence.call.deadline
-                : min(sequence.call.deadline, since &+ configuration.slowReaderTimeout)
-        }
-        return deadlines.min()
+        // The last turn has freed slots for those who wait.
+        if !queue.isEmpty, active.count < configuration.slots { return 0 }
+        let deadlines = (queue + active).map(\.call.deadline)
+        // An answer that is complete has met its deadline; only its reader is waited for.
+        let patience = (active + unread).map(\.waitingSince).filter { $0 != 0 }
+            .map { $0 &+ configuration.slowReaderTimeout }
+        return (deadlines + patience).min()
     }
 
     private func take(_ message: Message) {
@@ -89,9 +92,16 @@ final class Scheduler: @unchecked Sendable {
                 end(sequence, .cancelled)
             }
         case .wake:
-            for sequence in active + unread { sequence.flush() }
+            for sequence in queue + active + unread { sequence.flush() }
         case .cancelAll:
-            for sequence in queue + active { end(sequence, .cancelled) }
+            for sequence in queue + active {
+                if sequence.hasAnswer { end(sequence, .cancelled) } else { turnAway(sequence) }
+            }
+        case .stale(let models):
+            for model in models {
+                stale[ObjectIdentifier(model)] = model
+                tidy(model)
+            }
         case .stop: isStopping = true
         }
     }
@@ -100,13 +110,6 @@ final class Scheduler: @unchecked Sendable {
 
     private func expire() {
         let now = cl_monotonic_nanoseconds()
-        for sequence in queue + active {
-            if sequence.call.isCancelled || sequence.isClosed {
-                end(sequence, .cancelled)
-            } else if now >= sequence.call.deadline {
-                end(sequence, .deadline)
-            }
-        }
         for sequence in active + unread {
             let since = sequence.waitingSince
             guard since != 0, now &- since >= configuration.slowReaderTimeout else { continue }
@@ -117,10 +120,14 @@ final class Scheduler: @unchecked Sendable {
                     reason: "SLOW_READER"))
             retire(sequence, "slow reader")
         }
-        unread.removeAll { sequence in
-            guard sequence.waitingSince == 0 || sequence.call.isCancelled else { return false }
-            return true
+        for sequence in queue + active {
+            if sequence.call.isCancelled || sequence.isClosed {
+                end(sequence, .cancelled)
+            } else if now >= sequence.call.deadline {
+                end(sequence, .deadline)
+            }
         }
+        unread.removeAll { $0.waitingSince == 0 || $0.call.isCancelled }
     }
 
     // MARK: Admission
@@ -128,18 +135,10 @@ final class Scheduler: @unchecked Sendable {
     /// Fills free slots, each time from the user who has the fewest; of one user's, first come, first served.
     private func admit() {
         while active.count < configuration.slots, !queue.isEmpty {
-            var used: [UInt32: Int] = [:]
-            for sequence in active { used[sequence.record.peer.uid, default: 0] += 1 }
-            let next = queue.indices.min { a, b in
-                let (ua, ub) = (
-                    used[queue[a].record.peer.uid, default: 0],
-                    used[queue[b].record.peer.uid, default: 0]
-                )
-                return ua != ub ? ua < ub : a < b
-            }
-            guard let next else { return }
+            let next = Fairness.next(
+                waiting: queue.lazy.map(\.record.peer.uid), active: active.map(\.record.peer.uid))
+            guard let next, let slot = runner(of: queue[next].model).takeSlot() else { return }
             let sequence = queue.remove(at: next)
-            guard let slot = runner(of: sequence.model).takeSlot() else { return }
             sequence.begin(slot: slot)
             if sequence.record.phase == .queued {
                 ledger.leaveQueue(sequence.record)
@@ -154,8 +153,8 @@ final class Scheduler: @unchecked Sendable {
         if let runner = runners[key] { return runner }
         let runner = ModelRunner(
             model, slots: configuration.slots,
-            maxRows: configuration.prefillChunk + 2 * configuration.slots, workers: workers,
-            kernels: kernels)
+            maxRows: max(configuration.prefillChunk, configuration.sharedPrefillChunk)
+                + 2 * configuration.slots, workers: workers, kernels: kernels)
         runners[key] = runner
         return runner
     }
@@ -201,6 +200,7 @@ final class Scheduler: @unchecked Sendable {
             guard isPromptDone else { return }
             vector.finish(promptTokens: sequence.tokens.count)
             retire(sequence, "done")
+            if sequence.isRequestOver, sequence.waitingSince != 0 { unread.append(sequence) }
         }
     }
 
@@ -224,18 +224,34 @@ final class Scheduler: @unchecked Sendable {
             runner?.giveBack(sequence.slot)
             sequence.slot = -1
         }
-        guard sequence.isRequestOver else { return }
+        tidy(sequence.model)
+        guard sequence.isRequestOver, ledger.finish(sequence.record) else { return }
         if sequence.record.phase == .queued { ledger.leaveQueue(sequence.record) }
         sequence.record.phase = .decode
-        ledger.finish(sequence.record)
-        if let runner, runner.isIdle, !isKnown(sequence.model) {
-            runners[ObjectIdentifier(sequence.model)] = nil
-        }
         log(sequence, reason)
     }
 
-    /// Whether the runner of a model is worth keeping: the one used last is.
-    private func isKnown(_ model: Model) -> Bool { runners.count <= 4 }
+    /// Refuses a sequence that has got nothing yet, because the daemon stops.
+    private func turnAway(_ sequence: Sequence) {
+        sequence.fail(
+            RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
+                .retrying(after: 1_000_000_000))
+        retire(sequence, "drained")
+    }
+
+    /// Lets go of a model that nothing uses: at once if its file is gone, else when there are many.
+    private func tidy(_ model: Model) {
+        let key = ObjectIdentifier(model)
+        guard stale[key] != nil || runners.count > Self.runnersKept,
+            !queue.contains(where: { $0.model === model }),
+            !active.contains(where: { $0.model === model })
+        else { return }
+        runners[key] = nil
+        stale[key] = nil
+    }
+
+    /// Models whose buffers stay while they are idle.
+    private static let runnersKept = 4
 
     private func log(_ sequence: Sequence, _ reason: String) {
         let record = sequence.record

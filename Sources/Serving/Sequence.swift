@@ -46,7 +46,7 @@ final class Sequence: @unchecked Sendable {
     var waitingSince: UInt64 {
         switch purpose {
         case .generate(let answer): answer.waitingSince
-        case .embed: 0
+        case .embed(let vector): vector.waitingSince
         }
     }
 
@@ -75,9 +75,12 @@ final class Sequence: @unchecked Sendable {
 
     // MARK: What the scheduler asks and tells
 
-    var isPrefilling: Bool {
-        if case .prefilling = phase { return true }
-        return false
+    var isPrefilling: Bool { promptLeft != nil }
+
+    /// How many prompt tokens are still to be read; `nil` when none are.
+    var promptLeft: Int? {
+        guard case .prefilling(let next) = phase else { return nil }
+        return tokens.count - next
     }
 
     /// It has a slot and its reader keeps up.
@@ -85,7 +88,7 @@ final class Sequence: @unchecked Sendable {
         switch (phase, purpose) {
         case (.queued, _), (.finished, _): false
         case (_, .generate(let answer)): answer.isFlowing
-        case (_, .embed): true
+        case (_, .embed(let vector)): vector.isFlowing
         }
     }
 
@@ -103,6 +106,13 @@ final class Sequence: @unchecked Sendable {
         case .generate: true
         case .embed(let vector): vector.isRequestOver
         }
+    }
+
+    /// The caller has been told that it is under way, and gets what there is.
+    var hasAnswer: Bool {
+        if case .queued = phase { return false }
+        if case .generate = purpose { return true }
+        return false
     }
 
     func begin(slot: Int) {

@@ -37,6 +37,7 @@ package final class ServingService: Sendable {
         self.roster = roster
         self.ledger = ledger
         self.logger = logger
+        roster.onStale { [scheduler] in scheduler.post(.stale($0)) }
         self.draining = draining
         var services = Services()
         InferenceService(

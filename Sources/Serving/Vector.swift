@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Engine
 import RPC
 
@@ -58,6 +59,8 @@ final class Vector {
     func fail(_ error: RPCError) { group.fail(error) }
     func flush() { group.flush() }
     var isOver: Bool { group.isOver }
+    var isFlowing: Bool { group.isFlowing }
+    var waitingSince: UInt64 { group.waitingSince }
     var isRequestOver: Bool { group.isComplete }
 
     /// Scales to length one; a vector of zeros stays.
@@ -78,6 +81,8 @@ final class EmbedGroup: @unchecked Sendable {
     private var left: Int
     private var waiting: [EmbedResponse] = []
     private(set) var isOver = false
+    /// Since when the reader has not taken what waits; 0 while nothing does.
+    private(set) var waitingSince: UInt64 = 0
 
     init(record: RequestRecord, sink: ReplySink<EmbedResponse>, digest: String, count: Int) {
         self.record = record
@@ -87,6 +92,8 @@ final class EmbedGroup: @unchecked Sendable {
     }
 
     var isComplete: Bool { left == 0 || isOver }
+    /// Whether the reader takes what is written; false pauses this request alone.
+    var isFlowing: Bool { waiting.isEmpty }
 
     func deliver(_ embedding: Embedding) {
         guard !isOver else { return }
@@ -100,17 +107,21 @@ final class EmbedGroup: @unchecked Sendable {
         flush()
     }
 
-    /// Sends what waits, as far as the reader takes it. There are at most as many messages as inputs.
+    /// Sends what waits, as far as the reader takes it. At most as many messages wait as there are slots.
     func flush() {
         while !isOver, let first = waiting.first {
             switch sink.send(first) {
             case .accepted: waiting.removeFirst()
-            case .full: return
+            case .full:
+                if waitingSince == 0 { waitingSince = cl_monotonic_nanoseconds() }
+                return
             case .closed:
                 isOver = true
+                waiting = []
                 sink.finish()
             }
         }
+        waitingSince = 0
         if left == 0, waiting.isEmpty, !isOver {
             isOver = true
             sink.finish()
@@ -120,6 +131,8 @@ final class EmbedGroup: @unchecked Sendable {
     func fail(_ error: RPCError) {
         guard !isOver else { return }
         isOver = true
+        waiting = []
+        waitingSince = 0
         sink.fail(error)
     }
 }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import ModelStore
+import RPC
+import Serving
+import SystemPackage
+
+/// The whole of serving in this process, on a socket of its own.
+struct Daemon: Sendable {
+    let service: ServingService
+    let directory: FilePath
+    var socket: String { directory.appending("socket").string }
+
+    func connect() async throws -> RPCClient { try await RPCClient.connect(path: socket) }
+
+    /// A client on a connection of its own, closed after `body`.
+    func withClient<R>(
+        timeout: UInt64? = nil, _ body: (InferenceClient, ControlClient) async throws -> R
+    ) async throws -> R {
+        let client = try await connect()
+        let result: Result<R, any Error>
+        do {
+            result = .success(
+                try await body(
+                    InferenceClient(client, timeout: timeout),
+                    ControlClient(client, timeout: timeout)))
+        } catch { result = .failure(error) }
+        await client.close()
+        return try result.get()
+    }
+
+    /// Waits until so many requests are in slots and in the queue.
+    func wait(active: Int, queued: Int = 0) async throws {
+        try await eventually { service.load == (active, queued) }
+    }
+}
+
+/// Serves `models` for as long as `body` runs.
+func withDaemon<R>(
+    _ models: [String: UInt64] = ["tiny": 1], _ configuration: ServingConfiguration = .testing,
+    _ body: (Daemon) async throws -> R
+) async throws -> R {
+    try await withModels(models) { directory in
+        let service = try ServingService(
+            configuration, transport: .init(), directory: ModelDirectory([directory]),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let daemon = Daemon(service: service, directory: directory)
+        try await service.server.listen(on: .path(daemon.socket, mode: 0o600))
+        let result: Result<R, any Error>
+        do { result = .success(try await body(daemon)) } catch { result = .failure(error) }
+        await service.drain(limit: .zero)
+        return try result.get()
+    }
+}
+
+extension ServingConfiguration {
+    static var testing: ServingConfiguration {
+        var configuration = ServingConfiguration()
+        configuration.threads = 2
+        return configuration
+    }
+
+    /// One slot: whoever comes second waits.
+    static var oneSlot: ServingConfiguration {
+        var configuration = testing
+        configuration.slots = 1
+        return configuration
+    }
+}
+
+struct TookTooLong: Error {}
+
+/// Waits for something that must come soon.
+func eventually(_ condition: () async throws -> Bool) async throws {
+    for _ in 0..<1000 {
+        if try await condition() { return }
+        try await Task.sleep(for: .milliseconds(5))
+    }
+    throw TookTooLong()
+}
+
+/// The refusal that `body` ends with.
+func refusal(_ body: () async throws -> Void) async throws -> RPCError? {
+    do { try await body() } catch ClientError.rpc(let error) { return error }
+    return nil
+}
+
+extension GenerateRequest {
+    /// A request that goes on for `count` tokens, the end of text forbidden.
+    init(_ text: String, count: Int, seed: UInt64 = 7, logprobs: UInt32? = nil) {
+        self.init()
+        prompt = .text(text)
+        maxTokens = UInt32(count)
+        self.logprobs = logprobs
+        var sampling = Sampling()
+        sampling.seed = seed
+        sampling.temperature = 1
+        var bias = LogitBias()
+        bias.token = TinyModel.eos
+        bias.bias = -.infinity
+        sampling.logitBias = [bias]
+        self.sampling = sampling
+    }
+
+    /// A request that would keep its slot for the whole test.
+    static var endless: GenerateRequest { GenerateRequest("on and on", count: 60000) }
+}
+
+extension InferenceClient {
+    /// A streamed answer, put together.
+    func collect(_ request: GenerateRequest) async throws -> GenerateResponse {
+        var whole = GenerateResponse()
+        for try await part in generate(request) { whole.merge(part) }
+        return whole
+    }
+}

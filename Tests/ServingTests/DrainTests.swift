@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import RPC
+import Serving
+import Testing
+
+@Suite("The end", .timeLimit(.minutes(1)))
+struct DrainTests {
+    @Test("what is under way is finished, and what comes is refused with a time to try again")
+    func finishes() async throws {
+        try await withDaemon { daemon in
+            let (first, second) = (try await daemon.connect(), try await daemon.connect())
+            let answer = Task {
+                try await InferenceClient(first).collect(GenerateRequest("abc", count: 1500))
+            }
+            try await daemon.wait(active: 1)
+            let drain = Task { await daemon.service.drain(limit: .seconds(30)) }
+            try await eventually {
+                let error = try await refusal {
+                    _ = try await InferenceClient(second).collect(
+                        GenerateRequest("abc", count: 1))
+                }
+                guard let error else { return false }
+                #expect(error.code == .unavailable)
+                #expect((error.retryAfter ?? 0) > 0)
+                return true
+            }
+            #expect(try await answer.value.tokens.count == 1500)
+            await drain.value
+        }
+    }
+
+    @Test("what is not done at the time limit is cut: with what there is, or turned away")
+    func cuts() async throws {
+        try await withDaemon(["tiny": 1], .oneSlot) { daemon in
+            let client = try await daemon.connect()
+            let active = Task { try await InferenceClient(client).collect(.endless) }
+            try await daemon.wait(active: 1)
+            let queued = Task {
+                try await refusal { _ = try await InferenceClient(client).collect(.endless) }
+            }
+            try await daemon.wait(active: 1, queued: 1)
+            await daemon.service.drain(limit: .milliseconds(100))
+            let answer = try await active.value
+            #expect(answer.finished?.reason == .cancelled)
+            #expect(!answer.tokens.isEmpty)
+            #expect(try await queued.value?.code == .unavailable)
+        }
+    }
+
+    @Test("an idle daemon takes no turns, and takes one when nudged")
+    func heartbeat() async throws {
+        try await withDaemon { daemon in
+            try await Task.sleep(for: .milliseconds(50))
+            let before = daemon.service.progress
+            try await Task.sleep(for: .milliseconds(50))
+            #expect(daemon.service.progress == before)
+            daemon.service.nudge()
+            try await eventually { daemon.service.progress > before }
+        }
+    }
+}

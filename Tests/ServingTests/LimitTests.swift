@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import RPC
+import Serving
+import Testing
+
+@Suite("Limits are kept", .timeLimit(.minutes(1)))
+struct LimitTests {
+    /// Runs `body` while one request keeps the only slot.
+    private func whileBusy(
+        _ configuration: ServingConfiguration = .oneSlot, _ body: (Daemon) async throws -> Void
+    ) async throws {
+        try await withDaemon(["tiny": 1], configuration) { daemon in
+            let hog = try await daemon.connect()
+            let task = Task { try await InferenceClient(hog).collect(.endless) }
+            try await daemon.wait(active: 1)
+            try await body(daemon)
+            await hog.close()
+            _ = await task.result
+            try await daemon.wait(active: 0)
+        }
+    }
+
+    @Test("who waits is served as soon as a slot is free, with nothing else going on")
+    func queueMoves() async throws {
+        try await withDaemon(["tiny": 1], .oneSlot) { daemon in
+            try await daemon.withClient(timeout: 20_000_000_000) { inference, _ in
+                try await withThrowingTaskGroup(of: Int.self) { group in
+                    for _ in 0..<6 {
+                        group.addTask {
+                            try await inference.collect(GenerateRequest("abc", count: 5)).tokens
+                                .count
+                        }
+                    }
+                    for try await count in group { #expect(count == 5) }
+                }
+            }
+        }
+    }
+
+    @Test("a full queue refuses, and says when to try again")
+    func queueFull() async throws {
+        var configuration = ServingConfiguration.oneSlot
+        configuration.queue = 2
+        try await whileBusy(configuration) { daemon in
+            let waiting = try await daemon.connect()
+            let tasks = (0..<2).map { _ in
+                Task { try await InferenceClient(waiting).collect(.endless) }
+            }
+            try await daemon.wait(active: 1, queued: 2)
+            try await daemon.withClient { inference, control in
+                let error = try await refusal { _ = try await inference.collect(.endless) }
+                #expect(error?.code == .resourceExhausted)
+                #expect(error?.reason == "QUEUE_FULL")
+                #expect((error?.retryAfter ?? 0) > 0)
+                #expect(try await control.status().refusedRequests == 1)
+            }
+            await waiting.close()
+            for task in tasks { _ = await task.result }
+        }
+    }
+
+    @Test("one user's share of the queue is limited by itself")
+    func userQuota() async throws {
+        var configuration = ServingConfiguration.oneSlot
+        configuration.queuePerUser = 1
+        try await whileBusy(configuration) { daemon in
+            let waiting = try await daemon.connect()
+            let task = Task { try await InferenceClient(waiting).collect(.endless) }
+            try await daemon.wait(active: 1, queued: 1)
+            try await daemon.withClient { inference, _ in
+                let error = try await refusal { _ = try await inference.collect(.endless) }
+                #expect(error?.code == .resourceExhausted)
+                #expect(error?.reason == "USER_QUOTA")
+                #expect(error?.quota != nil)
+            }
+            await waiting.close()
+            _ = await task.result
+        }
+    }
+
+    @Test("a deadline counts the time in the queue")
+    func deadlineInQueue() async throws {
+        try await whileBusy { daemon in
+            try await daemon.withClient(timeout: 100_000_000) { inference, _ in
+                let error = try await refusal { _ = try await inference.collect(.endless) }
+                #expect(error?.code == .deadlineExceeded)
+                #expect(error?.message.contains("waiting") == true)
+            }
+        }
+    }
+
+    @Test("a deadline while writing ends the answer with what there is")
+    func deadlineWhileWriting() async throws {
+        try await withDaemon { daemon in
+            try await daemon.withClient(timeout: 200_000_000) { inference, _ in
+                let answer = try await inference.collect(.endless)
+                #expect(answer.finished?.reason == .deadline)
+                #expect(!answer.tokens.isEmpty)
+                #expect(answer.finished?.usage?.completionTokens == UInt32(answer.tokens.count))
+            }
+        }
+    }
+
+    @Test("a closed connection frees its slot")
+    func disconnect() async throws {
+        try await whileBusy { _ in }
+    }
+
+    @Test("a request that waits goes when its connection closes")
+    func disconnectInQueue() async throws {
+        try await whileBusy { daemon in
+            let waiting = try await daemon.connect()
+            let task = Task { try await InferenceClient(waiting).collect(.endless) }
+            try await daemon.wait(active: 1, queued: 1)
+            await waiting.close()
+            try await daemon.wait(active: 1, queued: 0)
+            _ = await task.result
+        }
+    }
+
+    @Test("Cancel by id ends an answer with what there is, from another connection too")
+    func cancel() async throws {
+        try await withDaemon { daemon in
+            try await daemon.withClient { inference, _ in
+                var answer = GenerateResponse()
+                for try await part in inference.generate(.endless) {
+                    answer.merge(part)
+                    if answer.tokens.count == 3, let id = answer.started?.requestID {
+                        try await daemon.withClient { other, _ in
+                            let cancelled = try await other.cancel(id)
+                            #expect(cancelled)
+                        }
+                    }
+                }
+                #expect(answer.finished?.reason == .cancelled)
+                #expect(answer.finished?.usage?.completionTokens == UInt32(answer.tokens.count))
+                let id = answer.started?.requestID ?? ""
+                let again = try await refusal { _ = try await inference.cancel(id) }
+                #expect(again?.code == .notFound)
+            }
+        }
+    }
+
+    @Test("only the owner and root may cancel, only root, the daemon and controllers may reload")
+    func permissions() {
+        func peer(_ uid: UInt32) -> Peer { Peer(uid: uid, gid: uid, pid: 1) }
+        #expect(Permissions.mayCancel(peer(1000), ownedBy: peer(1000)))
+        #expect(Permissions.mayCancel(peer(0), ownedBy: peer(1000)))
+        #expect(!Permissions.mayCancel(peer(1001), ownedBy: peer(1000)))
+        #expect(!Permissions.mayCancel(peer(1001), ownedBy: peer(0)))
+        #expect(Permissions.mayControl(peer(0), controllers: [], own: 999))
+        #expect(Permissions.mayControl(peer(999), controllers: [], own: 999))
+        #expect(Permissions.mayControl(peer(5), controllers: [5], own: 999))
+        #expect(!Permissions.mayControl(peer(1000), controllers: [5], own: 999))
+    }
+
+    @Test("status shows what is open, with its phase and its user")
+    func status() async throws {
+        try await whileBusy { daemon in
+            try await daemon.withClient { _, control in
+                let status = try await control.status()
+                #expect(status.state == "serving")
+                #expect(status.active == 1)
+                #expect(status.requests.count == 1)
+                let request = try #require(status.requests.first)
+                #expect(request.model == "tiny")
+                #expect(request.method == "Generate")
+                #expect(request.uid == getuid())
+                #expect(["prefill", "decode"].contains(request.phase))
+            }
+        }
+    }
+}

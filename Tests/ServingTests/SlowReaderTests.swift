@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import NIOCore
+import RPC
+import Serving
+import SystemPackage
+import Testing
+
+/// A client that reads only when it is told to.
+private final class RawClient {
+    private let descriptor: SystemPackage.FileDescriptor
+
+    init(path: String) throws {
+        let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        guard raw >= 0 else { throw Errno(rawValue: errno) }
+        descriptor = .init(rawValue: raw)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(raw, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0 else { throw Errno(rawValue: errno) }
+    }
+
+    deinit { try? descriptor.close() }
+
+    func send(_ method: String, _ question: some WireMessage) throws {
+        var request = Request()
+        request.service = ServiceName.inference
+        request.method = method
+        request.payload = question.encoded()
+        var buffer = ByteBuffer()
+        Frame(stream: 1, kind: .request, flags: .remoteClosed, data: request.encoded())
+            .write(to: &buffer)
+        try descriptor.writeAll(buffer.readableBytesView)
+    }
+
+    /// Reads all messages up to the end of the stream, and its status if it failed.
+    func readAll<Answer: WireMessage>() throws -> ([Answer], Status?) {
+        var answers: [Answer] = []
+        var decoder = FrameDecoder()
+        while true {
+            var bytes = [UInt8](repeating: 0, count: 1 << 16)
+            let count = try bytes.withUnsafeMutableBytes { try descriptor.read(into: $0) }
+            guard count > 0 else { throw ClientError.disconnected }
+            decoder.append(ByteBuffer(bytes: bytes[..<count]))
+            while let event = try decoder.next() {
+                guard case .frame(let frame) = event else { continue }
+                if frame.header.kind == .response {
+                    let status = try Response(decoding: frame.data).status
+                    return (answers, status)
+                }
+                if !frame.header.flags.contains(.noData) {
+                    answers.append(try Answer(decoding: frame.data))
+                }
+                if frame.header.flags.contains(.remoteClosed) { return (answers, nil) }
+            }
+        }
+    }
+}
+
+@Suite("A reader who does not read", .timeLimit(.minutes(1)))
+struct SlowReaderTests {
+    /// An answer of several megabytes.
+    private static let long = GenerateRequest("abc", count: 4000, logprobs: 64)
+
+    private static func patience(_ milliseconds: UInt64) -> ServingConfiguration {
+        var configuration = ServingConfiguration.testing
+        configuration.slots = 2
+        configuration.slowReaderTimeout = milliseconds * 1_000_000
+        return configuration
+    }
+
+    @Test("it pauses alone: others are answered meanwhile, and it gets everything once it reads")
+    func paused() async throws {
+        try await withDaemon(["tiny": 1], Self.patience(30_000)) { daemon in
+            let slow = try RawClient(path: daemon.socket)
+            try slow.send("Generate", Self.long)
+            // It stands still when what it has been sent has not grown for a while.
+            var before = -1
+            try await eventually {
+                try await Task.sleep(for: .milliseconds(50))
+                let now = try await daemon.completionTokens()
+                defer { before = now }
+                return now > 0 && now == before
+            }
+            #expect(before < 4000)
+            let other = try await daemon.withClient { inference, _ in
+                try await inference.collect(GenerateRequest("xyz", count: 30))
+            }
+            #expect(other.tokens.count == 30)
+            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            #expect(failure == nil)
+            #expect(parts.reduce(0) { $0 + $1.tokens.count } == 4000)
+            #expect(parts.last?.finished?.reason == .length)
+        }
+    }
+
+    @Test("it is cut after the time limit, its slot is free, and the daemon is at rest")
+    func cut() async throws {
+        try await withDaemon(["tiny": 1], Self.patience(200)) { daemon in
+            let slow = try RawClient(path: daemon.socket)
+            try slow.send("Generate", Self.long)
+            try await daemon.wait(active: 1)
+            try await daemon.wait(active: 0)
+            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            #expect(failure?.code == RPCCode.aborted.rawValue)
+            #expect(failure?.message.contains("read") == true)
+            #expect(parts.reduce(0) { $0 + $1.tokens.count } < 4000)
+            try await atRest(daemon)
+        }
+    }
+
+    @Test("an answer that ends while nobody reads is cut too, and the daemon is at rest")
+    func endUnread() async throws {
+        try await withDaemon(["tiny": 1], Self.patience(300)) { daemon in
+            let slow = try RawClient(path: daemon.socket)
+            try slow.send("Generate", Self.long)
+            try await daemon.wait(active: 1)
+            var id = ""
+            try await eventually {
+                try await Task.sleep(for: .milliseconds(30))
+                id = try await daemon.requests().first?.requestID ?? ""
+                return try await daemon.completionTokens() > 400
+            }
+            // Cancelled while its reader is behind: the end waits to be read.
+            _ = try? await daemon.withClient { inference, _ in try await inference.cancel(id) }
+            try await daemon.wait(active: 0)
+            try await eventually { daemon.service.server.openCalls == 0 }
+            try await atRest(daemon)
+        }
+    }
+
+    @Test("vectors that nobody reads are cut too")
+    func embeddings() async throws {
+        try await withDaemon(["tiny": 1], Self.patience(200)) { daemon in
+            var request = EmbedRequest()
+            request.pooling = .none
+            request.input = (0..<60).map { _ in
+                var input = EmbedInput()
+                input.input = .tokens([UInt32](repeating: 40, count: 400))
+                return input
+            }
+            let slow = try RawClient(path: daemon.socket)
+            try slow.send("Embed", request)
+            try await daemon.wait(active: 1)
+            try await daemon.wait(active: 0)
+            let (parts, failure): ([EmbedResponse], Status?) = try slow.readAll()
+            #expect(failure?.code == RPCCode.aborted.rawValue)
+            #expect(parts.count < 60)
+            try await atRest(daemon)
+        }
+    }
+
+    /// The decode thread sleeps: it takes no turns.
+    private func atRest(_ daemon: Daemon) async throws {
+        try await Task.sleep(for: .milliseconds(50))
+        let before = daemon.service.progress
+        try await Task.sleep(for: .milliseconds(100))
+        #expect(daemon.service.progress - before <= 2)
+    }
+}
+
+extension Daemon {
+    func requests() async throws -> [RequestStatus] {
+        try await withClient { _, control in try await control.status().requests }
+    }
+
+    func completionTokens() async throws -> Int {
+        try await requests().reduce(0) { $0 + Int($1.completionTokens) }
+    }
+}
