@@ -30,7 +30,7 @@ package struct PackJob {
     private let name: String?
     private let replacing: Bool
 
-    /// `name`: what the model calls itself; config.json's or the directory's name if nil.
+    /// `name`: what the model calls itself; config.json's name if nil.
     /// `replacing`: whether a file at `destination` may be replaced.
     package init(
         _ checkpoint: Checkpoint, to destination: FilePath, embedding: Embedding = .keep,

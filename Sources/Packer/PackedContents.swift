@@ -136,14 +136,10 @@ struct PackedContents {
         return facts
     }
 
-    /// A name made of letters, digits, '.', '-' and '_': the wish, the last part of config.json's
-    /// `_name_or_path`, or the directory's name.
+    /// A name made of letters, digits, '.', '-' and '_': the wish, or the last part of config.json's `_name_or_path`. Where the
+    /// checkpoint lies is no part of it: a copy elsewhere packs to the same bytes.
     private static func name(wish: String?, _ checkpoint: Checkpoint) -> String {
-        // "." and ".." have names too.
-        let resolved = realpath(checkpoint.directory.string, nil)
-        defer { free(resolved) }
-        let directory = resolved.map { String(cString: $0) }
-        for candidate in [wish, checkpoint.config.name, directory] {
+        for candidate in [wish, checkpoint.config.name] {
             let last = candidate?.split(separator: "/").last.map(String.init) ?? ""
             let clean = String(
                 last.unicodeScalars.prefix(64).map { scalar in
