@@ -28,11 +28,12 @@ private final class RawClient {
 
     deinit { try? descriptor.close() }
 
-    func send(_ method: String, _ question: some WireMessage) throws {
+    func send(_ method: String, _ question: some WireMessage, timeout: Int64 = 0) throws {
         var request = Request()
         request.service = ServiceName.inference
         request.method = method
         request.payload = question.encoded()
+        request.timeoutNano = timeout
         var buffer = ByteBuffer()
         Frame(stream: 1, kind: .request, flags: .remoteClosed, data: request.encoded())
             .write(to: &buffer)
@@ -125,6 +126,21 @@ struct SlowReaderTests {
         }
     }
 
+    @Test("the daemon is at rest while an answer past its deadline waits to be read")
+    func deadlineUnread() async throws {
+        try await withDaemon(["tiny": 1], Self.patience(30_000)) { daemon in
+            let slow = try RawClient(path: daemon.socket)
+            try slow.send("Generate", Self.long, timeout: 1_500_000_000)
+            try await daemon.wait(active: 1)
+            _ = try await standstill(daemon)
+            try await daemon.wait(active: 0)
+            try await atRest(daemon)
+            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            #expect(failure == nil)
+            #expect(parts.last?.finished?.reason == .deadline)
+        }
+    }
+
     @Test("vectors that nobody reads are cut too")
     func embeddings() async throws {
         try await withDaemon(["tiny": 1], Self.patience(200)) { daemon in
@@ -143,6 +159,29 @@ struct SlowReaderTests {
             #expect(failure?.code == RPCCode.aborted.rawValue)
             #expect(parts.count < 60)
             try await atRest(daemon)
+        }
+    }
+
+    @Test("vectors of unlike sizes all arrive at a reader who begins late")
+    func late() async throws {
+        var configuration = Self.patience(3000)
+        configuration.slots = 1
+        try await withDaemon(["tiny": 1], configuration) { daemon in
+            // 100 kB and 205 kB by turns: the second does not fit behind the first, which is under half the buffer.
+            var request = EmbedRequest()
+            request.pooling = .none
+            request.input = (0..<12).map { number in
+                var input = EmbedInput()
+                input.input = .tokens([UInt32](repeating: 40, count: number % 2 == 0 ? 312 : 640))
+                return input
+            }
+            let slow = try RawClient(path: daemon.socket)
+            try slow.send("Embed", request)
+            try await daemon.wait(active: 1)
+            try await Task.sleep(for: .milliseconds(300))
+            let (parts, failure): ([EmbedResponse], Status?) = try slow.readAll()
+            #expect(failure == nil)
+            #expect(parts.reduce(0) { $0 + $1.embeddings.count } == 12)
         }
     }
 
