@@ -28,6 +28,7 @@ let package = Package(
         .executable(name: "mmfreectl", targets: ["mmfreectl"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -69,7 +70,8 @@ let package = Package(
         .executableTarget(
             name: "mmfreed",
             dependencies: [
-                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", arguments, log, system,
+                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", arguments, log,
+                system, product("TOMLKit", "TOMLKit"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
             ] + nio, swiftSettings: strict),

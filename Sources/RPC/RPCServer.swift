@@ -15,6 +15,8 @@ package final class RPCServer: Sendable {
         /// Nanoseconds.
         package var defaultTimeout: UInt64 = 300_000_000_000
         package var maximumTimeout: UInt64 = 3_600_000_000_000
+        /// Answers every call with this, when the daemon cannot do its work.
+        package var refusal: RPCError?
 
         package init() {}
 
@@ -42,6 +44,7 @@ package final class RPCServer: Sendable {
         var connections: [ObjectIdentifier: any Channel] = [:]
         var paths: [String] = []
         var calls = 0
+        var begun: UInt64 = 0
         var isDraining = false
         var onActivity: (@Sendable (Int) -> Void)?
     }
@@ -86,6 +89,9 @@ package final class RPCServer: Sendable {
     package func onActivity(_ handler: @escaping @Sendable (Int) -> Void) {
         state.withLock { $0.onActivity = handler }
     }
+
+    /// Calls there have been in all.
+    package var callsBegun: UInt64 { state.withLock { $0.begun } }
 
     /// Calls that are not answered yet.
     package var openCalls: Int { state.withLock { $0.calls } }
@@ -153,6 +159,7 @@ package final class RPCServer: Sendable {
     private func change(calls delta: Int) {
         let (open, handler) = state.withLock { state in
             state.calls += delta
+            if delta > 0 { state.begun += 1 }
             return (state.calls, state.onActivity)
         }
         handler?(open)

@@ -92,6 +92,7 @@ final class ServerConnection: ChannelInboundHandler {
         let output = output(stream, context)
         do {
             if isOneTooMany { throw server.tooManyConnections }
+            if let refusal = server.configuration.refusal { throw refusal }
             if server.isDraining {
                 throw RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
                     .retrying(after: 1_000_000_000)

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Logging
+import RPC
+import Serving
+import TOMLKit
+
+/// What is set, and where: flags over the environment over the files over the defaults.
+struct Settings: Sendable {
+    struct Value: Sendable, Equatable {
+        var text: String
+        /// "default", "MMFREED_SLOTS", "/etc/mmfreed/mmfreed.conf:3", "--slots".
+        var source: String
+    }
+
+    private(set) var values: [String: Value] = [:]
+
+    /// Something that cannot be used, and where it stands.
+    struct Problem: Error, Equatable, CustomStringConvertible {
+        let source: String
+        let what: String
+        var description: String { "\(source): \(what)" }
+    }
+
+    init() {
+        for setting in Setting.all {
+            values[setting.name] = Value(text: setting.standard, source: "default")
+        }
+    }
+
+    mutating func set(_ name: String, _ text: String, from source: String) throws(Problem) {
+        guard let setting = Setting.named(name) else {
+            let hint = Setting.nearest(to: name).map { "; did you mean '\($0)'?" } ?? ""
+            throw Problem(source: source, what: "there is no setting '\(name)'\(hint)")
+        }
+        guard setting.accepts(text) else {
+            throw Problem(
+                source: source, what: "\(name) is '\(text)'; it must be \(setting.allowed)")
+        }
+        values[name] = Value(text: text, source: source)
+    }
+
+    mutating func read(environment: [String: String]) throws(Problem) {
+        for setting in Setting.all {
+            guard let text = environment[setting.variable], !text.isEmpty else { continue }
+            try set(setting.name, text, from: setting.variable)
+        }
+    }
+
+    // MARK: Files
+
+    /// The files to read, in order: the main one, then drop-ins by name; a drop-in in /etc hides its namesake in /usr/lib.
+    static func files(main: String, directories: [String]) -> [String] {
+        var dropIns: [String: String] = [:]
+        for directory in directories {
+            for name in names(in: directory) where name.hasSuffix(".conf") {
+                dropIns[name] = directory + "/" + name
+            }
+        }
+        let main = access(main, F_OK) == 0 ? [main] : []
+        return main + dropIns.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    private static func names(in directory: String) -> [String] {
+        guard let handle = opendir(directory) else { return [] }
+        defer { closedir(handle) }
+        var names: [String] = []
+        while let entry = readdir(handle) {
+            names.append(
+                withUnsafeBytes(of: entry.pointee.d_name) {
+                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                })
+        }
+        return names
+    }
+
+    mutating func read(file path: String) throws(Problem) {
+        guard let text = Self.contents(of: path) else {
+            throw Problem(source: path, what: "cannot be read: \(String(cString: strerror(errno)))")
+        }
+        try read(text, path: path)
+    }
+
+    mutating func read(_ text: String, path: String) throws(Problem) {
+        let table: TOMLTable
+        do { table = try TOMLTable(string: text) } catch {
+            guard let error = error as? TOMLParseError else {
+                throw Problem(source: path, what: "\(error)")
+            }
+            throw Problem(source: "\(path):\(error.source.begin.line)", what: error.description)
+        }
+        for key in table.keys.sorted() {
+            let source = Self.line(of: key, in: text).map { "\(path):\($0)" } ?? path
+            guard let value = table[key] else { continue }
+            try set(key, try Self.text(value, key, source), from: source)
+        }
+    }
+
+    private static func text(
+        _ value: any TOMLValueConvertible, _ key: String, _ source: String
+    ) throws(Problem) -> String {
+        if let string = value.string { return string }
+        if let whole = value.int { return "\(whole)" }
+        if let number = value.double { return "\(number)" }
+        if let flag = value.bool { return flag ? "yes" : "no" }
+        if let array = value.array {
+            let parts = array.compactMap(\.string)
+            if parts.count == array.count { return parts.joined(separator: ":") }
+        }
+        throw Problem(
+            source: source, what: "\(key) must be text, a number, true, false or a list of texts")
+    }
+
+    /// The line a key stands on; the library tells lines only of what it cannot parse.
+    private static func line(of key: String, in text: String) -> Int? {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        return lines.firstIndex { line in
+            let line = line.drop { $0 == " " || $0 == "\t" || $0 == "\"" || $0 == "'" || $0 == "[" }
+            guard line.hasPrefix(key) else { return false }
+            let next = line.dropFirst(key.count).first
+            return next == nil || next.map { " \t=\"'].".contains($0) } == true
+        }.map { $0 + 1 }
+    }
+
+    private static func contents(of path: String) -> String? {
+        guard let file = fopen(path, "re") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while bytes.count < 1 << 20 {
+            let count = fread(&chunk, 1, chunk.count, file)
+            if count == 0 { break }
+            bytes += chunk[..<count]
+        }
+        return String(validating: bytes, as: UTF8.self)
+    }
+
+    // MARK: Values
+
+    func text(_ name: String) -> String { values[name]?.text ?? "" }
+    func list(_ name: String) -> [String] { text(name).split(separator: ":").map(String.init) }
+    func whole(_ name: String) -> Int { Int(text(name)) ?? 0 }
+    func flag(_ name: String) -> Bool { Setting.flag(text(name)) ?? false }
+    func nanoseconds(_ name: String) -> UInt64 { UInt64((Double(text(name)) ?? 0) * 1e9) }
+    func duration(_ name: String) -> Duration { .nanoseconds(Int64(nanoseconds(name))) }
+    var mode: UInt16 { UInt16(text("socket_mode"), radix: 8) ?? 0o660 }
+    var logLevel: Logger.Level { Logger.Level(rawValue: text("log_level")) ?? .info }
+
+    var serving: ServingConfiguration {
+        var configuration = ServingConfiguration()
+        configuration.slots = whole("slots")
+        configuration.queue = whole("queue")
+        configuration.queuePerUser = whole("queue_per_user")
+        configuration.maxPromptTokens = whole("max_prompt_tokens")
+        configuration.defaultTokens = whole("default_tokens")
+        configuration.maxTokens = whole("max_tokens")
+        configuration.prefillChunk = whole("prefill_chunk")
+        configuration.sharedPrefillChunk = min(
+            configuration.sharedPrefillChunk, whole("prefill_chunk"))
+        configuration.slowReaderTimeout = nanoseconds("slow_reader_timeout")
+        configuration.defaultModel = text("default_model").isEmpty ? nil : text("default_model")
+        configuration.threads = whole("threads") == 0 ? nil : whole("threads")
+        configuration.kernels = text("kernels").isEmpty ? nil : text("kernels")
+        configuration.prefault = flag("prefault")
+        configuration.lockMemory = flag("lock_memory")
+        configuration.logsText = flag("log_text")
+        return configuration
+    }
+
+    var transport: RPCServer.Configuration {
+        var configuration = RPCServer.Configuration()
+        configuration.connections = whole("max_connections")
+        configuration.defaultTimeout = nanoseconds("default_timeout")
+        configuration.maximumTimeout = nanoseconds("max_timeout")
+        return configuration
+    }
+
+    /// Every setting, its value and where it comes from, as a file the daemon could read.
+    var listing: String {
+        Setting.all.map { setting in
+            let value = values[setting.name] ?? Value(text: "", source: "")
+            let quoted =
+                switch setting.kind {
+                case .whole, .seconds: value.text
+                case .flag: flag(setting.name) ? "true" : "false"
+                default: "\"\(value.text)\""
+                }
+            return "\(setting.name) = \(quoted)  # \(value.source)"
+        }.joined(separator: "\n")
+    }
+}
