@@ -130,7 +130,7 @@ struct SlowReaderTests {
     func deadlineUnread() async throws {
         try await withDaemon(["tiny": 1], Self.patience(30_000)) { daemon in
             let slow = try RawClient(path: daemon.socket)
-            try slow.send("Generate", Self.long, timeout: 1_500_000_000)
+            try slow.send("Generate", Self.long, timeout: 5_000_000_000)
             try await daemon.wait(active: 1)
             _ = try await standstill(daemon)
             try await daemon.wait(active: 0)
