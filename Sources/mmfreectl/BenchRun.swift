@@ -26,6 +26,11 @@ final class BenchRun {
     private var prompts: [Int: [Sample]] = [:]
     private var reads: [Double] = []
     private var peaks: [Double] = []
+    private var cached: [Double] = []
+    /// A matrix, and one row of activations, to run the kernels out of the cache with.
+    private let matrix: PackedMatrix
+    private let row: UnsafeMutablePointer<Int8>
+    private let products: UnsafeMutablePointer<Int32>
 
     /// Prompt rows computed in one go.
     static let chunk = 512
@@ -36,11 +41,23 @@ final class BenchRun {
         workers = WorkerPool(threads: options.threads)
         evaluator = Evaluator(model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
         states = StatePool(slots: 512, shape: model.shape)
+        guard let head = file.packed["output.weight"] else {
+            throw Failure("no output.weight", .data)
+        }
+        matrix = head
+        row = .allocate(capacity: ck_padded_columns(head.columns))
+        row.initialize(repeating: 3, count: ck_padded_columns(head.columns))
+        products = .allocate(capacity: (head.rows + 16) * workers.count)
         let packed = file.packed.values.map(\.info)
         let start = packed.map(\.offset).min() ?? 0
         let end = packed.map { $0.offset + $0.byteCount }.max() ?? 0
         stream = UnsafeRawBufferPointer(
             start: file.map.start + start, count: (end - start) / 64 * 64)
+    }
+
+    deinit {
+        row.deallocate()
+        products.deallocate()
     }
 
     var title: String {
@@ -55,9 +72,11 @@ final class BenchRun {
         let work: UInt64 = 1 << 31
         let peakTime = nanoseconds { self.runPeak(work) }
         let peak = Double(work) * Double(workers.count) / peakTime
+        let cache = runCached()
         if counts {
             reads.append(read)
             peaks.append(peak)
+            cached.append(cache)
         }
         for size in sizes {
             let rows = (0..<size).map { BatchRow(slot: $0, token: UInt32($0 + 3), wants: .logits) }
@@ -117,6 +136,31 @@ final class BenchRun {
     }
     private var peakWork: UInt64 = 0
 
+    /// What the kernel for one row does when its weights lie in the second-level cache. GB/s, all threads together.
+    private func runCached() -> Double {
+        let time = nanoseconds {
+            self.workers.run(Unmanaged.passUnretained(self).toOpaque()) { context, worker in
+                Unmanaged<BenchRun>.fromOpaque(context).takeUnretainedValue().repeatCached(worker)
+            }
+        }
+        return Double(workers.count * cachedTiles * cachedTurns * tileBytes) / time
+    }
+
+    private static let cachedTurns = 64
+    private var cachedTurns: Int { Self.cachedTurns }
+    private var tileBytes: Int { ck_padded_columns(matrix.columns) / 20 * 64 }
+    private var cachedTiles: Int { max(2, min(ck_tiles(matrix.rows), (384 << 10) / tileBytes)) }
+
+    private func repeatCached(_ worker: Int) {
+        let packed = model.file.pointer(to: matrix.info).assumingMemoryBound(to: UInt8.self)
+        var sum = Int32(3 * matrix.columns)
+        for _ in 0..<cachedTurns {
+            kernels.pointee.matmul(
+                packed, matrix.columns, 0, cachedTiles, row, &sum, 1,
+                products + worker * (matrix.rows + 16), matrix.rows + 16)
+        }
+    }
+
     // MARK: Figures
 
     func rows() -> [BenchRow] {
@@ -126,6 +170,7 @@ final class BenchRun {
         var rows = [
             BenchRow("read bandwidth", Double(stream.count) / median(reads), "GB/s", nil, nil),
             BenchRow("int8 peak", median(peaks), "GMAC/s", nil, nil),
+            BenchRow("one-row kernel from cache", median(cached), "GB/s", nil, nil),
         ]
         for size in batches.keys.sorted() {
             let samples = batches[size] ?? []
