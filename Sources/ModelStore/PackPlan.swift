@@ -63,16 +63,8 @@ struct PackPlan {
 
     init(metadata: [(key: String, value: MetadataValue)], tensors: [TensorPlan]) throws(StoreError)
     {
-        var names: Set<String> = []
-        for tensor in tensors {
-            guard !tensor.shape.isEmpty, tensor.shape.count <= 4,
-                tensor.shape.allSatisfy({ $0 > 0 })
-            else { throw .malformed("tensor \(tensor.name) cannot have the shape \(tensor.shape)") }
-            guard names.insert(tensor.name).inserted, tensor.name.utf8.count <= 64 else {
-                throw .malformed(
-                    "the tensor name \(tensor.name) stands twice or is over 64 bytes long")
-            }
-        }
+        try Self.check(metadata)
+        try Self.check(tensors)
         self.metadata = metadata
         self.tensors = tensors
         let blank = [String](repeating: Digest.blank, count: tensors.count)
@@ -96,6 +88,64 @@ struct PackPlan {
         self.offsets = offsets
         fileSize = offset
     }
+
+    /// Refuses what the reader would.
+    private static func check(
+        _ metadata: [(key: String, value: MetadataValue)]
+    ) throws(StoreError) {
+        var keys = ownKeys
+        for (key, _) in metadata {
+            guard key.utf8.count <= Metadata.keyLength, keys.insert(key).inserted else {
+                throw .malformed(
+                    "the key \(key) stands twice or is over \(Metadata.keyLength) bytes long")
+            }
+        }
+        guard keys.count <= Metadata.keyLimit else {
+            throw .malformed(
+                "\(keys.count) metadata keys; at most \(Metadata.keyLimit) are allowed")
+        }
+    }
+
+    private static func check(_ tensors: [TensorPlan]) throws(StoreError) {
+        guard tensors.count <= Header.tensorLimit else {
+            throw .malformed("\(tensors.count) tensors; at most \(Header.tensorLimit) are allowed")
+        }
+        var names: Set<String> = []
+        var total = 0
+        for tensor in tensors {
+            var bytes = tensor.type.size
+            var fits = (1...4).contains(tensor.shape.count)
+            for size in tensor.shape {
+                let (product, overflow) = bytes.multipliedReportingOverflow(by: size)
+                fits = fits && !overflow && (1...Header.dimensionLimit).contains(size)
+                bytes = product
+            }
+            if let packed = tensor.packed {
+                fits = fits && max(packed.rows, packed.columns) <= Int(UInt32.max)
+            }
+            // Half of all there could be leaves room for headers and alignment.
+            fits = fits && bytes <= Int.max / 2 - total
+            guard fits else {
+                throw .malformed("tensor \(tensor.name) cannot have the shape \(tensor.shape)")
+            }
+            total += bytes
+            guard names.insert(tensor.name).inserted,
+                tensor.name.utf8.count <= Header.nameLength
+            else {
+                throw .malformed(
+                    "the tensor name \(tensor.name) stands twice or is over \(Header.nameLength) bytes long"
+                )
+            }
+        }
+    }
+
+    /// The keys that `header` adds.
+    private static let ownKeys: Set<String> = [
+        FormatKeys.packedEncoding, FormatKeys.packedNames, FormatKeys.packedRows,
+        FormatKeys.packedColumns, FormatKeys.packedScales, FormatKeys.packedTypes,
+        FormatKeys.digestAlgorithm, FormatKeys.digestNames, FormatKeys.digestValues,
+        FormatKeys.digestModel,
+    ]
 
     /// The header as it finally stands, the model's own digest in it.
     func header(scales: [Float], digests: [String]) -> [UInt8] {

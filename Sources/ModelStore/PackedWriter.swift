@@ -20,6 +20,7 @@ package struct PackedWriter: ~Copyable {
     private var written = 0
     private var digest = Digest()
     private var buffer: [UInt8] = []
+    private let replacing: Bool
     private var finished = false
 
     /// Writes are gathered to this size, so that the page cache holds the file in large folios.
@@ -29,7 +30,7 @@ package struct PackedWriter: ~Copyable {
     /// - Parameters:
     ///   - metadata: keys and values in the order to write them; the `hgrnbit.packed.*` and `hgrnbit.digest.*` keys are added.
     ///   - tensors: in the order their bytes will come.
-    ///   - replacing: whether `path` may exist already.
+    ///   - replacing: whether `path` may exist, at the beginning or at the end.
     package init(
         path: FilePath, metadata: [(key: String, value: MetadataValue)], tensors: [TensorPlan],
         replacing: Bool = false
@@ -59,10 +60,11 @@ package struct PackedWriter: ~Copyable {
         self.temporary = temporary
         self.descriptor = descriptor
         self.plan = plan
+        self.replacing = replacing
         scales = [Float](repeating: 1, count: tensors.count)
         buffer.reserveCapacity(Self.gather)
         // The header's place is left free and written last.
-        position = plan.dataStart
+        position = plan.offsets.first ?? plan.dataStart
     }
 
     deinit {
@@ -116,7 +118,7 @@ package struct PackedWriter: ~Copyable {
         umask(mask)
         try check(fchmod(descriptor.rawValue, 0o644 & ~mask), "set the mode of")
         try check(fsync(descriptor.rawValue), "make durable")
-        try check(rename(temporary.string, path.string), "rename into place")
+        try install()
         finished = true
         let directory = path.removingLastComponent()
         if let handle = try? FileDescriptor.open(
@@ -125,6 +127,20 @@ package struct PackedWriter: ~Copyable {
             fsync(handle.rawValue)
             try? handle.close()
         }
+    }
+
+    /// Puts the complete file in its place. A destination that came into being meanwhile is not replaced unwished: linking
+    /// refuses it in one step, which renaming does not.
+    private func install() throws(StoreError) {
+        if !replacing {
+            if link(temporary.string, path.string) == 0 {
+                unlink(temporary.string)
+                return
+            }
+            guard errno != EEXIST else { throw .exists(path) }
+            // A file system without hard links: what is left is the check made at the beginning.
+        }
+        try check(rename(temporary.string, path.string), "rename into place")
     }
 
     // MARK: Bytes
