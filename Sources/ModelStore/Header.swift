@@ -8,6 +8,9 @@ struct Header {
     let dataStart: Int
 
     static let tensorLimit = 1 << 17
+    /// Bytes of a tensor's name: ggml's GGML_MAX_NAME less its final NUL.
+    static let nameLength = 63
+    static let dimensionLimit = Int(Int32.max) * 4
 
     init(_ map: MappedFile, _ bytes: UnsafeRawBufferPointer) throws(StoreError) {
         var reader = ByteReader(bytes)
@@ -68,7 +71,7 @@ struct Header {
         var claims: [Claim] = []
         var names: Set<String> = []
         for _ in 0..<count {
-            let name = try reader.string(limit: 64, "a tensor's name")
+            let name = try reader.string(limit: Self.nameLength, "a tensor's name")
             guard names.insert(name).inserted else {
                 throw .malformed("the tensor \(name) stands twice")
             }
@@ -82,7 +85,7 @@ struct Header {
                 let size = try reader.integer(UInt64.self, "the shape of \(name)")
                 let (product, overflow) = elements.multipliedReportingOverflow(
                     by: Int(truncatingIfNeeded: size))
-                guard size > 0, size <= UInt64(Int32.max) * 4, !overflow else {
+                guard size > 0, size <= UInt64(Self.dimensionLimit), !overflow else {
                     throw .malformed("tensor \(name) has an impossible dimension of \(size)")
                 }
                 elements = product
@@ -90,8 +93,9 @@ struct Header {
             }
             let raw = try reader.integer(UInt32.self, "the type of \(name)")
             guard let type = TensorType(rawValue: raw) else {
+                let known = TensorType.othersNames[raw].map { "\($0) (\(raw))" } ?? "\(raw)"
                 throw .malformed(
-                    "tensor \(name) is of GGUF type \(raw); this format uses F32, F16, BF16, I8 and I32"
+                    "tensor \(name) is of GGUF type \(known); this format uses F32, F16, BF16, I8 and I32"
                 )
             }
             let (byteCount, overflow) = elements.multipliedReportingOverflow(by: type.size)
@@ -116,9 +120,10 @@ struct Header {
                 )
             }
             guard claim.offset <= UInt64(room), claim.byteCount <= room - Int(claim.offset) else {
+                let begin = Int(min(claim.offset, UInt64(room)))
                 throw .truncated(
-                    "tensor \(claim.name)", offset: dataStart, needs: UInt64(claim.byteCount),
-                    has: max(0, room - Int(min(claim.offset, UInt64(room)))))
+                    "tensor \(claim.name)", offset: dataStart + begin,
+                    needs: UInt64(claim.byteCount), has: room - begin)
             }
             tensors.append(
                 TensorInfo(

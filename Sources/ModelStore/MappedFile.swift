@@ -15,6 +15,11 @@ package final class MappedFile: Sendable {
     nonisolated(unsafe) private let reservation: UnsafeMutableRawPointer
     private let reserved: Int
 
+    /// MADV_HUGEPAGE; Glibc's module has no name for either.
+    private static let hugePages: CInt = 14
+    /// MADV_POPULATE_READ, since Linux 5.14.
+    private static let populateRead: CInt = 22
+
     package convenience init(path: FilePath) throws(StoreError) {
         let descriptor: FileDescriptor
         do { descriptor = try .open(path, .readOnly, options: [.closeOnExec, .nonBlocking]) } catch
@@ -31,7 +36,9 @@ package final class MappedFile: Sendable {
         guard size > 0 else { throw .notRegular(path) }
         // Address and file offset agree modulo 2 MiB, so that large page-cache folios can be mapped by huge entries.
         let huge = Format.streamAlignment
-        let reserved = size + huge
+        let (reserved, overflow) = size.addingReportingOverflow(huge)
+        // A sparse file may claim any size.
+        guard !overflow else { throw .io(.noMemory, doing: "map", path) }
         guard
             let space = mmap(
                 nil, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
@@ -48,7 +55,8 @@ package final class MappedFile: Sendable {
             munmap(space, reserved)
             throw .io(error, doing: "map", path)
         }
-        madvise(base, size, 14 /* MADV_HUGEPAGE: a wish, not a need */)
+        // A wish, not a need.
+        madvise(base, size, Self.hugePages)
         self.path = path
         self.identity = identity
         count = size
@@ -77,7 +85,7 @@ package final class MappedFile: Sendable {
         var done = 0
         while done < count {
             let length = min(window, count - done)
-            if madvise(base + done, length, 22 /* MADV_POPULATE_READ, Linux 5.14 */) != 0 {
+            if madvise(base + done, length, Self.populateRead) != 0 {
                 guard errno == EINVAL else {
                     throw .io(Errno(rawValue: errno), doing: "read", path)
                 }

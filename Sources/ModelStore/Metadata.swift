@@ -63,15 +63,22 @@ package struct Metadata: Sendable {
             type = try valueType(of: key, from: &reader)
             guard type != .array else { throw .malformed("the key \(key) holds arrays of arrays") }
             let claimed = try reader.integer(UInt64.self, "the length of \(key)")
-            // Every element takes at least a byte, so a count cannot exceed what is left.
-            guard claimed <= UInt64(reader.left / (type.size ?? 8)) else {
-                throw .truncated(key, offset: reader.offset, needs: claimed, has: reader.left)
+            // A string takes at least its length's eight bytes.
+            let size = type.size ?? 8
+            guard claimed <= UInt64(reader.left / size) else {
+                let (bytes, overflow) = claimed.multipliedReportingOverflow(by: UInt64(size))
+                throw .truncated(
+                    key, offset: reader.offset, needs: overflow ? .max : bytes, has: reader.left)
             }
             count = Int(claimed)
         }
         let begin = reader.offset
         if let size = type.size {
-            _ = try reader.skip(UInt64(count * size), key)
+            let at = try reader.skip(UInt64(count * size), key)
+            if type == .bool, !isArray, reader.bytes[at] > 1 {
+                throw .malformed(
+                    "the key \(key) holds the bool \(reader.bytes[at]); it must be 0 or 1")
+            }
         } else {
             for _ in 0..<count { _ = try reader.stringBytes(key) }
         }
@@ -153,8 +160,15 @@ package struct Metadata: Sendable {
         try values(key, .float32, as: Float.self)
     }
 
-    package func strings(forKey key: String) throws(StoreError) -> [String] {
+    /// - Parameter limit: how many there may be. In memory a short string is larger than in the file, so that without a
+    ///   limit a hostile file could make more of itself than it is.
+    package func strings(
+        forKey key: String, atMost limit: Int = .max
+    ) throws(StoreError) -> [String] {
         let entry = try entry(key, .string, array: true)
+        guard entry.count <= limit else {
+            throw .malformed("the key \(key) holds \(entry.count) strings; at most \(limit) fit")
+        }
         var strings: [String] = []
         strings.reserveCapacity(entry.count)
         var offset = entry.range.lowerBound

@@ -33,9 +33,9 @@ package final class PackedFile: Sendable {
         var byName: [String: Int] = [:]
         for (index, tensor) in tensors.enumerated() { byName[tensor.name] = index }
         self.byName = byName
-        packed = try PackedFile.packedMatrices(header.metadata) { name in
-            byName[name].map { header.tensors[$0] }
-        }
+        packed = try PackedFile.packedMatrices(
+            header.metadata, tensorCount: header.tensors.count
+        ) { name in byName[name].map { header.tensors[$0] } }
         digests = try PackedFile.digests(header.metadata, of: header.tensors)
         modelDigest = try map.withBytes { bytes throws(StoreError) in
             try PackedFile.checkedModelDigest(header, bytes)
@@ -80,7 +80,7 @@ package final class PackedFile: Sendable {
     // MARK: Checks of what the metadata says of the tensors
 
     private static func packedMatrices(
-        _ metadata: Metadata, _ tensor: (String) -> TensorInfo?
+        _ metadata: Metadata, tensorCount: Int, _ tensor: (String) -> TensorInfo?
     ) throws(StoreError) -> [String: PackedMatrix] {
         let encoding = try metadata.string(forKey: FormatKeys.packedEncoding)
         guard encoding == Format.packedEncoding else {
@@ -88,11 +88,11 @@ package final class PackedFile: Sendable {
                 "\(FormatKeys.packedEncoding) is '\(encoding)'; this program reads '\(Format.packedEncoding)'"
             )
         }
-        let names = try metadata.strings(forKey: FormatKeys.packedNames)
+        let names = try metadata.strings(forKey: FormatKeys.packedNames, atMost: tensorCount)
         let rows = try metadata.uint32s(forKey: FormatKeys.packedRows)
         let columns = try metadata.uint32s(forKey: FormatKeys.packedColumns)
         let scales = try metadata.floats(forKey: FormatKeys.packedScales)
-        let types = try metadata.strings(forKey: FormatKeys.packedTypes)
+        let types = try metadata.strings(forKey: FormatKeys.packedTypes, atMost: tensorCount)
         guard
             [rows.count, columns.count, scales.count, types.count].allSatisfy({ $0 == names.count })
         else {
@@ -133,8 +133,10 @@ package final class PackedFile: Sendable {
                 "\(FormatKeys.digestAlgorithm) is '\(algorithm)'; this program checks '\(Format.digestAlgorithm)'"
             )
         }
-        let names = try metadata.strings(forKey: FormatKeys.digestNames)
-        let values = try metadata.strings(forKey: FormatKeys.digestValues)
+        let names = try metadata.strings(
+            forKey: FormatKeys.digestNames, atMost: tensors.count)
+        let values = try metadata.strings(
+            forKey: FormatKeys.digestValues, atMost: tensors.count)
         guard names == tensors.map(\.name), values.count == names.count else {
             throw .malformed("\(FormatKeys.digestNames) does not name every tensor in order")
         }
