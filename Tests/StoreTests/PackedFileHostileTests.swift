@@ -16,12 +16,9 @@ struct PackedFileHostileTests {
         return bytes
     }()
 
-    /// Where the header ends, near enough: the data are cut off, but for a little.
-    private static let header: Int = 4096
-
     @Test("a file cut anywhere is refused")
     func cut() throws {
-        for length in Array(0..<200) + stride(from: 200, to: Self.whole.count - 1, by: 997) {
+        for length in Array(0..<200) + stride(from: 200, to: Self.whole.count - 1, by: 30_011) {
             #expect(throws: StoreError.self) { try openPacked(Array(Self.whole[..<length])) }
         }
     }
@@ -45,45 +42,6 @@ struct PackedFileHostileTests {
         bytes[4] = 2
         #expect(throws: StoreError.unsupportedVersion("GGUF", found: 2, expected: 3)) {
             try openPacked(bytes)
-        }
-    }
-
-    @Test("random changes to the header end in an error or a sound file", arguments: 0..<8)
-    func mutations(_ seed: Int) throws {
-        var random = SeededGenerator(UInt64(seed))
-        // The header's digest would catch nearly all of them: half are made with it mended.
-        for _ in 0..<1500 {
-            var bytes = Self.whole
-            for _ in 0..<Int.random(in: 1...3, using: &random) {
-                let at = Int.random(in: 0..<min(Self.header, bytes.count), using: &random)
-                switch Int.random(in: 0..<5, using: &random) {
-                case 0: bytes[at] ^= 1 << UInt8.random(in: 0..<8, using: &random)
-                case 1: bytes[at] = [0, 1, 0x7f, 0x80, 0xff].randomElement(using: &random)!
-                case 2:
-                    let value = [
-                        0, 1, UInt64(Int64.max), .max, UInt64(bytes.count), 1 << 32, 1 << 31,
-                        1 << 62,
-                    ].randomElement(using: &random)!
-                    for k in 0..<8 where at + k < bytes.count {
-                        bytes[at + k] = UInt8(truncatingIfNeeded: value >> (8 * UInt64(k)))
-                    }
-                case 3:
-                    let other = Int.random(in: 0..<min(Self.header, bytes.count), using: &random)
-                    let length = min(
-                        Int.random(in: 1...64, using: &random), bytes.count - max(at, other))
-                    for k in 0..<length { bytes[at + k] = Self.whole[other + k] }
-                default: bytes.removeSubrange(at..<min(at + 5, bytes.count))
-                }
-            }
-            do {
-                let file = try openPacked(bytes)
-                for tensor in file.tensors {
-                    #expect(file.bytes(of: tensor).count == tensor.byteCount)
-                }
-                for key in file.metadata.keys { _ = file.metadata.describe(key) }
-            } catch {
-                #expect(error is StoreError)
-            }
         }
     }
 

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ModelStore
+
+/// What can be wrong with a file, one thing at a time.
+enum Refusals {
+    static let containers: [Refusal] = [
+        Refusal("another format", .notGGUF(found: Array("GGML".utf8))) {
+            $0.magic = Array("GGML".utf8)
+        },
+        Refusal("an older GGUF", .unsupportedVersion("GGUF", found: 2, expected: 3)) {
+            $0.version = 2
+        },
+        Refusal(
+            "big-endian GGUF", .unsupportedVersion("GGUF", found: 0x0300_0000, expected: 3)
+        ) {
+            $0.version = 0x0300_0000
+        },
+        Refusal(
+            "a newer packed format",
+            .unsupportedVersion("the packed format", found: 2, expected: 1)
+        ) {
+            $0.set(FormatKeys.formatVersion, .uint32(2))
+        },
+        Refusal("another architecture", .otherArchitecture("llama")) {
+            $0.set(FormatKeys.architecture, .string("llama"))
+        },
+        Refusal(
+            "another alignment", .malformed("general.alignment is 32; it must be 64")
+        ) {
+            $0.set(FormatKeys.alignment, .uint32(32))
+        },
+        Refusal(
+            "tensors beyond counting",
+            .malformed("18446744073709551615 tensors; at most 131072 are allowed")
+        ) {
+            $0.tensorCount = .max
+        },
+        Refusal(
+            "keys beyond counting",
+            .malformed("18446744073709551615 metadata keys; at most 4096 are allowed")
+        ) {
+            $0.keyCount = .max
+        },
+    ]
+
+    static let metadata: [Refusal] = [
+        Refusal("a key twice", .malformed("the key general.architecture stands twice")) {
+            $0.pairs.append($0.pairs[0])
+        },
+        Refusal("a key that is not UTF-8", .malformed("a metadata key at byte 24 is not UTF-8")) {
+            $0.pairs.insert(([0x66, 0xff], .uint32(1)), at: 0)
+        },
+        Refusal(
+            "a key of 257 bytes",
+            .malformed("a metadata key at byte 24 is 257 bytes long; at most 256 are allowed")
+        ) {
+            $0.pairs.insert(([UInt8](repeating: 0x61, count: 257), .uint32(1)), at: 0)
+        },
+        Refusal("an unknown value type", .malformed("the key x is of the unknown type 13")) {
+            $0.set("x", RawValue(type: 13, bytes: []))
+        },
+        Refusal("arrays of arrays", .malformed("the key x holds arrays of arrays")) {
+            $0.set("x", .array([.array([], of: 4)], of: 9))
+        },
+        Refusal(
+            "an array longer than the file",
+            .truncated("x", offset: 1260, needs: .max, has: 1172)
+        ) {
+            $0.set("x", .array([], of: 10, count: 1 << 61))
+        },
+        Refusal(
+            "more strings than the file has room for",
+            .truncated("x", offset: 1260, needs: .max, has: 1172)
+        ) {
+            $0.set("x", .array([], of: 8, count: .max))
+        },
+        Refusal(
+            "a string longer than the file",
+            .truncated("general.architecture", offset: 64, needs: .max, has: 2368)
+        ) {
+            $0.pairs[0].value.bytes.replaceSubrange(0..<8, with: little(UInt64.max))
+        },
+        Refusal(
+            "text that is not UTF-8",
+            .malformed("the key general.architecture holds text that is not UTF-8")
+        ) {
+            $0.set(FormatKeys.architecture, .text([0x68, 0xc0, 0x80]))
+        },
+        Refusal(
+            "another type than the key's",
+            .wrongType(key: "general.architecture", expected: "string", found: "uint32")
+        ) {
+            $0.set(FormatKeys.architecture, .uint32(1))
+        },
+        Refusal(
+            "an array where one value belongs",
+            .wrongType(key: "general.alignment", expected: "uint32", found: "2 × uint32")
+        ) {
+            $0.set(FormatKeys.alignment, .uint32s([64, 64]))
+        },
+        Refusal(
+            "one value where an array belongs",
+            .wrongType(
+                key: "hgrnbit.packed.scales", expected: "an array of float32", found: "float32")
+        ) {
+            $0.set(FormatKeys.packedScales, .float(1))
+        },
+        Refusal(
+            "a bool that is neither true nor false",
+            .malformed("the key hgrnbit.use_lower_bound holds the bool 2; it must be 0 or 1")
+        ) {
+            $0.set(FormatKeys.useLowerBound, .bool(2))
+        },
+    ]
+
+    static let tensors: [Refusal] = [
+        Refusal("a name twice", .malformed("the tensor a.weight stands twice")) {
+            $0.tensors[2].name = $0.tensors[1].name
+        },
+        Refusal("no dimensions", .malformed("tensor a.weight has 0 dimensions; 1 to 4 are allowed"))
+        { $0.tensors[1].dimensionCount = 0 },
+        Refusal(
+            "dimensions beyond counting",
+            .malformed("tensor a.weight has 4294967295 dimensions; 1 to 4 are allowed")
+        ) {
+            $0.tensors[1].dimensionCount = .max
+        },
+        Refusal(
+            "a dimension of zero", .malformed("tensor a.weight has an impossible dimension of 0")
+        ) {
+            $0.tensors[1].dimensions = [256, 0]
+        },
+        Refusal(
+            "a dimension beyond all use",
+            .malformed("tensor a.weight has an impossible dimension of 18446744073709551615")
+        ) {
+            $0.tensors[1].dimensions = [.max]
+        },
+        Refusal(
+            "dimensions whose product overflows",
+            .malformed("tensor a.weight has an impossible dimension of 8589934588")
+        ) {
+            $0.tensors[1].dimensions = [8_589_934_588, 8_589_934_588]
+        },
+        Refusal(
+            "more bytes than an address can say",
+            .malformed("tensor norm.weight is larger than any memory")
+        ) {
+            $0.tensors[0].dimensions = [1 << 32, 1 << 29]
+        },
+        Refusal(
+            "a type of other programs' quantisation",
+            .malformed(
+                "tensor norm.weight is of GGUF type Q4_K (12); this format uses F32, F16, BF16, I8 and I32"
+            )
+        ) { $0.tensors[0].type = 12 },
+        Refusal(
+            "a type nobody knows",
+            .malformed(
+                "tensor norm.weight is of GGUF type 4096; this format uses F32, F16, BF16, I8 and I32"
+            )
+        ) { $0.tensors[0].type = 4096 },
+        Refusal(
+            "data between two alignments",
+            .malformed("tensor a.weight begins at 72, not on a multiple of 64")
+        ) { $0.tensors[1].offset = 72 },
+        Refusal(
+            "data after the end",
+            .truncated("tensor b.weight", offset: 2432, needs: 64, has: 0)
+        ) { $0.tensors[2].offset = .max - 63 },
+        Refusal(
+            "data across the end",
+            .truncated("tensor b.weight", offset: 2368, needs: 128, has: 64)
+        ) {
+            $0.tensors[2].dimensions = [128]
+            $0.tensors[2].offset = 960
+        },
+        Refusal("data over other data", .malformed("tensors a.weight and b.weight overlap")) {
+            $0.tensors[2].offset = 256
+        },
+        Refusal("data over its like", .malformed("tensors norm.weight and b.weight overlap")) {
+            $0.tensors[2].offset = 0
+        },
+        Refusal(
+            "a name of 64 bytes",
+            .malformed("a tensor's name at byte 1235 is 64 bytes long; at most 63 are allowed")
+        ) {
+            $0.tensors[0].name = [UInt8](repeating: 0x61, count: 64)
+        },
+    ]
+
+    static let packed: [Refusal] = [
+        Refusal(
+            "another layout",
+            .malformed("hgrnbit.packed.encoding is 'TQ2_0'; this program reads 'R16K4T5'")
+        ) { $0.set(FormatKeys.packedEncoding, .string("TQ2_0")) },
+        Refusal(
+            "arrays of different lengths",
+            .malformed("the hgrnbit.packed.* arrays differ in length: the file is inconsistent")
+        ) { $0.set(FormatKeys.packedScales, .floats([1])) },
+        Refusal(
+            "more matrices than tensors",
+            .malformed("the key hgrnbit.packed.names holds 4 strings; at most 3 fit")
+        ) { $0.set(FormatKeys.packedNames, .strings(["", "", "", ""])) },
+        Refusal(
+            "a matrix that is no tensor",
+            .malformed("hgrnbit.packed.names names c.weight, which is no tensor of the file")
+        ) { $0.set(FormatKeys.packedNames, .strings(["a.weight", "c.weight"])) },
+        Refusal("a matrix twice", .malformed("hgrnbit.packed.names names a.weight twice")) {
+            $0.set(FormatKeys.packedNames, .strings(["a.weight", "a.weight"]))
+            $0.set(FormatKeys.packedRows, .uint32s([17, 17]))
+            $0.set(FormatKeys.packedColumns, .uint32s([21, 21]))
+        },
+        Refusal(
+            "a matrix of floats",
+            .malformed("tensor norm.weight is 24 bytes of f32, which is not 17 × 21 packed trits")
+        ) { $0.set(FormatKeys.packedNames, .strings(["norm.weight", "b.weight"])) },
+        Refusal(
+            "more columns than bytes",
+            .malformed("tensor a.weight is 256 bytes of i8, which is not 17 × 41 packed trits")
+        ) { $0.set(FormatKeys.packedColumns, .uint32s([41, 20])) },
+        Refusal(
+            "no rows",
+            .malformed("tensor b.weight is 64 bytes of i8, which is not 0 × 20 packed trits")
+        ) { $0.set(FormatKeys.packedRows, .uint32s([17, 0])) },
+        Refusal(
+            "rows and columns beyond all use",
+            .malformed(
+                "tensor a.weight is 256 bytes of i8, which is not 4294967295 × 4294967295 packed trits"
+            )
+        ) {
+            $0.set(FormatKeys.packedRows, .uint32s([.max, 1]))
+            $0.set(FormatKeys.packedColumns, .uint32s([.max, 20]))
+        },
+        Refusal(
+            "a scale of zero", .malformed("tensor b.weight has the scale 0.0; it must be positive")
+        ) { $0.set(FormatKeys.packedScales, .floats([0.5, 0])) },
+        Refusal(
+            "a scale below zero",
+            .malformed("tensor b.weight has the scale -1.0; it must be positive")
+        ) { $0.set(FormatKeys.packedScales, .floats([0.5, -1])) },
+        Refusal(
+            "a scale without end",
+            .malformed("tensor a.weight has the scale inf; it must be positive")
+        ) { $0.set(FormatKeys.packedScales, .floats([.infinity, 1])) },
+        Refusal(
+            "a scale that is no number",
+            .malformed("tensor a.weight has the scale nan; it must be positive")
+        ) { $0.set(FormatKeys.packedScales, .floats([.nan, 1])) },
+    ]
+
+    static let digests: [Refusal] = [
+        Refusal(
+            "another hash",
+            .malformed("hgrnbit.digest.algorithm is 'md5'; this program checks 'sha256'")
+        ) { $0.set(FormatKeys.digestAlgorithm, .string("md5")) },
+        Refusal(
+            "a tensor without a digest",
+            .malformed("hgrnbit.digest.names does not name every tensor in order")
+        ) { $0.set(FormatKeys.digestNames, .strings(["norm.weight", "a.weight"])) },
+        Refusal(
+            "digests in another order",
+            .malformed("hgrnbit.digest.names does not name every tensor in order")
+        ) {
+            $0.set(FormatKeys.digestNames, .strings(["a.weight", "norm.weight", "b.weight"]))
+        },
+        Refusal(
+            "names without digests",
+            .malformed("hgrnbit.digest.names does not name every tensor in order")
+        ) { $0.set(FormatKeys.digestValues, .strings([RawFile.digest])) },
+        Refusal(
+            "a digest too short", .malformed("hgrnbit.digest.model is not a SHA-256 digest")
+        ) { $0.set(FormatKeys.digestModel, .string("00")) },
+    ]
+}

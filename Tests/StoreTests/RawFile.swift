@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import ModelStore
+
+/// A metadata value as raw bytes, so that it may also be a wrong one.
+struct RawValue: Sendable {
+    var type: UInt32
+    var bytes: [UInt8]
+
+    static func uint32(_ value: UInt32) -> RawValue { RawValue(type: 4, bytes: little(value)) }
+    static func float(_ value: Float) -> RawValue {
+        RawValue(type: 6, bytes: little(value.bitPattern))
+    }
+    static func bool(_ byte: UInt8) -> RawValue { RawValue(type: 7, bytes: [byte]) }
+    static func string(_ text: String) -> RawValue { RawValue(type: 8, bytes: counted(text.utf8)) }
+    static func text(_ bytes: [UInt8]) -> RawValue { RawValue(type: 8, bytes: counted(bytes)) }
+
+    /// - Parameter count: what the array claims to hold, if not what it does.
+    static func array(_ values: [RawValue], of type: UInt32, count: UInt64? = nil) -> RawValue {
+        let count = count ?? UInt64(values.count)
+        return RawValue(type: 9, bytes: little(type) + little(count) + values.flatMap(\.bytes))
+    }
+    static func strings(_ texts: [String]) -> RawValue {
+        array(texts.map { .string($0) }, of: 8)
+    }
+    static func uint32s(_ values: [UInt32]) -> RawValue {
+        array(values.map { .uint32($0) }, of: 4)
+    }
+    static func floats(_ values: [Float]) -> RawValue { array(values.map { .float($0) }, of: 6) }
+}
+
+/// A tensor's table entry.
+struct RawTensor: Sendable {
+    var name: [UInt8]
+    /// As GGUF stores them: innermost first.
+    var dimensions: [UInt64]
+    var dimensionCount: UInt32?
+    var type: UInt32
+    var offset: UInt64
+
+    init(_ name: String, _ dimensions: [UInt64], type: UInt32, offset: UInt64) {
+        self.name = Array(name.utf8)
+        self.dimensions = dimensions
+        self.type = type
+        self.offset = offset
+    }
+}
+
+/// The smallest packed file with something of everything, to be spoilt one thing at a time. As it stands it opens.
+struct RawFile: Sendable {
+    var magic: [UInt8] = Array("GGUF".utf8)
+    var version: UInt32 = 3
+    /// What the header claims, if not what there is.
+    var tensorCount: UInt64?
+    var keyCount: UInt64?
+    var pairs: [(key: [UInt8], value: RawValue)] = []
+    var tensors: [RawTensor] = []
+    /// Bytes after the header and its padding.
+    var data = [UInt8](repeating: 0, count: 1024)
+
+    init() {
+        set(FormatKeys.architecture, .string("hgrnbit"))
+        set(FormatKeys.alignment, .uint32(64))
+        set(FormatKeys.formatVersion, .uint32(1))
+        set(FormatKeys.rmsEpsilon, .float(1e-6))
+        set(FormatKeys.useLowerBound, .bool(1))
+        set(FormatKeys.tokens, .strings(["<unk>", "▁a", ""]))
+        set(FormatKeys.tokenTypes, .array([.uint32(2), .uint32(1), .uint32(1)], of: 5))
+        set(FormatKeys.packedEncoding, .string("R16K4T5"))
+        set(FormatKeys.packedNames, .strings(["a.weight", "b.weight"]))
+        set(FormatKeys.packedRows, .uint32s([17, 1]))
+        set(FormatKeys.packedColumns, .uint32s([21, 20]))
+        set(FormatKeys.packedScales, .floats([0.5, 0.25]))
+        set(FormatKeys.packedTypes, .strings(["BF16", "F32"]))
+        set(FormatKeys.digestAlgorithm, .string("sha256"))
+        set(FormatKeys.digestNames, .strings(["norm.weight", "a.weight", "b.weight"]))
+        set(FormatKeys.digestValues, .strings([Self.digest, Self.digest, Self.digest]))
+        // Told apart from the others, so that it can be found and put right.
+        set(FormatKeys.digestModel, .string(String(repeating: "1", count: 64)))
+        tensors = [
+            RawTensor("norm.weight", [3, 2], type: 0, offset: 0),
+            RawTensor("a.weight", [256], type: 24, offset: 64),
+            RawTensor("b.weight", [64], type: 24, offset: 320),
+        ]
+    }
+
+    static let digest = String(repeating: "0", count: 64)
+
+    /// Puts a value in the place of the key's present one, or at the end.
+    mutating func set(_ key: String, _ value: RawValue) {
+        if let index = pairs.firstIndex(where: { $0.key == Array(key.utf8) }) {
+            pairs[index].value = value
+        } else {
+            pairs.append((Array(key.utf8), value))
+        }
+    }
+
+    mutating func remove(_ key: String) { pairs.removeAll { $0.key == Array(key.utf8) } }
+
+    /// The file up to its data, without padding.
+    var header: [UInt8] {
+        var bytes = magic + little(version)
+        bytes += little(tensorCount ?? UInt64(tensors.count))
+        bytes += little(keyCount ?? UInt64(pairs.count))
+        for (key, value) in pairs { bytes += counted(key) + little(value.type) + value.bytes }
+        for tensor in tensors {
+            bytes += counted(tensor.name)
+            bytes += little(tensor.dimensionCount ?? UInt32(tensor.dimensions.count))
+            for size in tensor.dimensions { bytes += little(size) }
+            bytes += little(tensor.type) + little(tensor.offset)
+        }
+        return bytes
+    }
+
+    /// The whole file, its own digest not yet put right.
+    var bytes: [UInt8] {
+        let header = header
+        return header + [UInt8](repeating: 0, count: (64 - header.count % 64) % 64) + data
+    }
+}
+
+func little<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
+    withUnsafeBytes(of: value.littleEndian) { Array($0) }
+}
+
+func counted(_ bytes: some Collection<UInt8>) -> [UInt8] { little(UInt64(bytes.count)) + bytes }
+
+/// Opens bytes as a packed file. When the header's digest is all that is wrong it is put right first, as whoever forges a
+/// file would do: the reader itself tells which it should be.
+func openSealed(_ bytes: [UInt8]) throws -> PackedFile {
+    do {
+        return try openPacked(bytes)
+    } catch StoreError.damaged("the header", let expected, let found) {
+        return try openPacked(replacing(Array(expected.utf8), with: Array(found.utf8), in: bytes))
+    }
+}
+
+/// Replaces the first place of `old`, which is as long as `new`.
+private func replacing(_ old: [UInt8], with new: [UInt8], in bytes: [UInt8]) -> [UInt8] {
+    var bytes = bytes
+    bytes.withUnsafeMutableBytes { buffer in
+        let start = buffer.baseAddress!
+        var at = 0
+        while at + old.count <= buffer.count,
+            let next = memchr(start + at, Int32(old[0]), buffer.count - old.count + 1 - at)
+        {
+            at = start.distance(to: next)
+            if memcmp(next, old, old.count) == 0 {
+                memcpy(next, new, new.count)
+                return
+            }
+            at += 1
+        }
+    }
+    return bytes
+}
