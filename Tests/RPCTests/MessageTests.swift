@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+@testable import RPC
+
+@Suite("Messages")
+struct MessageTests {
+    private func generate(_ random: inout Seeded) -> GenerateRequest {
+        var request = GenerateRequest()
+        func text(_ random: inout Seeded) -> String {
+            String(
+                (0..<Int.random(in: 0...9, using: &random)).map { _ in
+                    "aé▁\0🙂\n".randomElement(using: &random)!
+                })
+        }
+        request.model = ["", "demo"].randomElement(using: &random)!
+        request.prompt = [
+            nil, .text(text(&random)),
+            .tokens(
+                (0..<Int.random(in: 0...5, using: &random)).map { _ in
+                    UInt32.random(in: 0 ... .max, using: &random)
+                }),
+        ].randomElement(using: &random)!
+        request.maxTokens = .random(in: 0...9, using: &random)
+        request.stop = (0..<Int.random(in: 0...3, using: &random)).map { _ in text(&random) }
+        request.echo = .random(using: &random)
+        request.logprobs = Bool.random(using: &random) ? nil : .random(in: 0...5, using: &random)
+        if Bool.random(using: &random) {
+            var sampling = Sampling()
+            sampling.temperature =
+                Bool.random(using: &random) ? nil : .random(in: -1...2, using: &random)
+            sampling.topK = Bool.random(using: &random) ? nil : 0
+            sampling.seed = Bool.random(using: &random) ? nil : .max
+            for _ in 0..<Int.random(in: 0...3, using: &random) {
+                var bias = LogitBias()
+                bias.token = 5
+                bias.bias = -.infinity
+                sampling.logitBias.append(bias)
+            }
+            request.sampling = sampling
+        }
+        return request
+    }
+
+    @Test("what is encoded is decoded, absent and zero told apart")
+    func roundTrip() throws {
+        var random = Seeded(3)
+        for _ in 0..<2000 {
+            let request = generate(&random)
+            #expect(try GenerateRequest(decoding: request.encoded()) == request)
+        }
+        var response = GenerateResponse()
+        response.started = Started()
+        response.text = "x\0y"
+        response.tokens = [0, .max]
+        response.logprobs = [TokenLogprobs()]
+        var finished = Finished()
+        finished.reason = .deadline
+        finished.usage = Usage()
+        response.finished = finished
+        #expect(try GenerateResponse(decoding: response.encoded()) == response)
+        var embed = EmbedResponse()
+        var vector = Embedding()
+        vector.values = [1.5, -0.0, .infinity]
+        vector.dimensions = 3
+        embed.embeddings = [vector, Embedding()]
+        #expect(try EmbedResponse(decoding: embed.encoded()) == embed)
+        #expect(try StatusResponse(decoding: []) == StatusResponse())
+    }
+
+    @Test("the bytes are protobuf's own")
+    func bytes() throws {
+        var request = TokenizeRequest()
+        request.model = "m"
+        request.text = "hé"
+        request.addBOS = true
+        // Field 1, string; field 2, bytes; field 3, varint.
+        #expect(request.encoded() == [0x0a, 1, 0x6d, 0x12, 3, 0x68, 0xc3, 0xa9, 0x18, 1])
+    }
+
+    @Test("text that is not UTF-8 and values no enum has are refused by their fields")
+    func wrong() {
+        #expect(throws: WireError.notUTF8("text")) {
+            try TokenizeRequest(decoding: [0x12, 2, 0xc3, 0x28])
+        }
+        #expect(throws: WireError.notUTF8("model")) {
+            try TokenizeRequest(decoding: [0x0a, 1, 0xff])
+        }
+        #expect(throws: WireError.unknownEnum("pooling", 9)) {
+            try EmbedRequest(decoding: [0x18, 9])
+        }
+        #expect(throws: WireError.malformed("TokenizeRequest")) {
+            try TokenizeRequest(decoding: [0x0a, 5, 1])
+        }
+    }
+
+    @Test("a message that would take more memory than its budget is refused")
+    func budget() throws {
+        // Empty submessages: two bytes each on the wire, far more in memory.
+        let bytes = [UInt8](repeating: 0, count: 200_000).enumerated().map {
+            UInt8($0.offset % 2 == 0 ? 0x12 : 0)
+        }
+        #expect(throws: WireError.malformed("EmbedRequest")) {
+            try EmbedRequest(decoding: bytes, budget: 1 << 20)
+        }
+        _ = try EmbedRequest(decoding: bytes)
+    }
+
+    @Test("30,000 changed messages are decoded or refused, never worse")
+    func mutations() {
+        var random = Seeded(4)
+        for _ in 0..<30_000 {
+            var bytes = generate(&random).encoded()
+            guard !bytes.isEmpty else { continue }
+            for _ in 0..<Int.random(in: 1...3, using: &random) {
+                let at = bytes.indices.randomElement(using: &random)!
+                switch Int.random(in: 0..<3, using: &random) {
+                case 0: bytes[at] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+                case 1: bytes[at] = 0xff
+                default: bytes.insert(.random(in: 0...255, using: &random), at: at)
+                }
+            }
+            // What it throws is typed: the point is that it returns.
+            _ = try? GenerateRequest(decoding: bytes)
+        }
+    }
+
+    @Test("an error's details survive the wire")
+    func details() throws {
+        var error = RPCError.invalid("top_p", "2 is too much").retrying(after: 1_500_000_001)
+        error.quota = .init(field: "uid:5", description: "full")
+        #expect(RPCError(try Status(decoding: error.status.encoded())) == error)
+        #expect(RPCCode.deadlineExceeded.name == "DEADLINE_EXCEEDED")
+        #expect(RPCCode.ok.name == "OK")
+    }
+}
