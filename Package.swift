@@ -70,7 +70,8 @@ let package = Package(
         .executableTarget(
             name: "mmfreed",
             dependencies: [
-                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", arguments, log,
+                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", arguments,
+                log,
                 system, product("TOMLKit", "TOMLKit"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
@@ -78,7 +79,8 @@ let package = Package(
         .executableTarget(
             name: "mmfreectl",
             dependencies: [
-                "RPC", "Packer", "Reference", "ModelStore", "Engine", "CKernels", "CLinux", arguments,
+                "RPC", "Packer", "Reference", "ModelStore", "Engine", "CKernels", "CLinux",
+                arguments,
                 system, log,
             ] + nio,
             swiftSettings: strict),
@@ -99,7 +101,8 @@ let package = Package(
             dependencies: ["Serving", "RPC", "Engine", "ModelStore", "Packer", log, system] + nio,
             swiftSettings: strict),
         .testTarget(
-            name: "ControlTests", dependencies: ["mmfreectl", "RPC", "ModelStore", arguments, system],
+            name: "ControlTests",
+            dependencies: ["mmfreectl", "RPC", "ModelStore", arguments, system],
             swiftSettings: strict),
         .testTarget(
             name: "DaemonTests", dependencies: ["mmfreed", "SystemdSupport", log, system],

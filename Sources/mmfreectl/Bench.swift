@@ -96,7 +96,10 @@ struct Bench: ParsableCommand {
             }
             try Data(text.utf8).write(to: URL(fileURLWithPath: csv), options: .atomic)
         }
-        if json { return try rows.forEach { Terminal.print(try Terminal.json($0)) } }
+        if json {
+            for row in rows { Terminal.print(try Terminal.json(row)) }
+            return
+        }
         Terminal.print(run.title)
         var table = Table(["", "", "", "", ""], numeric: [1, 3])
         table.rows = []

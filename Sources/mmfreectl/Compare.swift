@@ -46,8 +46,8 @@ struct Compare: ParsableCommand {
 
     private struct Row: Encodable {
         let checkpoint, packed: Side
-        let max_logit_difference, max_logit: Double
-        let same_greedy_tokens: Bool
+        let maxLogitDifference, maxLogit: Double
+        let sameGreedyTokens: Bool
     }
 
     func run() throws {
@@ -68,9 +68,9 @@ struct Compare: ParsableCommand {
         }
         let difference = zip(a, b).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
         let row = Row(
-            checkpoint: original, packed: packed, max_logit_difference: Double(difference),
-            max_logit: Double(b.reduce(0) { max($0, abs($1)) }),
-            same_greedy_tokens: original.greedy == packed.greedy)
+            checkpoint: original, packed: packed, maxLogitDifference: Double(difference),
+            maxLogit: Double(b.reduce(0) { max($0, abs($1)) }),
+            sameGreedyTokens: original.greedy == packed.greedy)
         Terminal.print(json ? try Terminal.json(row) : table(row))
     }
 
@@ -104,8 +104,8 @@ struct Compare: ParsableCommand {
         return table.text
             + String(
                 format: "\nlargest logit difference %.2g, where the largest logit is %.3g; ",
-                row.max_logit_difference, row.max_logit)
-            + (row.same_greedy_tokens
+                row.maxLogitDifference, row.maxLogit)
+            + (row.sameGreedyTokens
                 ? "the same \(a.greedy.count) greedy tokens" : "the greedy tokens differ")
     }
 
@@ -132,7 +132,9 @@ struct Compare: ParsableCommand {
         guard process.terminationStatus == 0 else {
             throw ExitCode(process.terminationReason == .exit ? process.terminationStatus : 130)
         }
-        return try JSONDecoder().decode(Side.self, from: data)
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(Side.self, from: data)
     }
 
     private func logits(_ side: String, _ folder: URL) throws -> [Float] {

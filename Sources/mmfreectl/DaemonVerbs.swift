@@ -12,23 +12,26 @@ struct Models: AsyncParsableCommand {
 
     private struct Row: Encodable {
         let name, digest, state, error, embedding: String
-        let bytes, ternary_weights: UInt64
+        let bytes, ternaryWeights: UInt64
         let vocabulary, hidden, layers, intermediate: UInt32
-        let has_tokenizer, is_default: Bool
+        let hasTokenizer, isDefault: Bool
 
         init(_ model: ModelInfo) {
             (name, digest, state, error) = (model.name, model.digest, model.state, model.error)
             (embedding, bytes) = (model.embeddingEncoding, model.fileBytes)
-            ternary_weights = model.ternaryWeights
+            ternaryWeights = model.ternaryWeights
             (vocabulary, hidden) = (model.vocabulary, model.hidden)
             (layers, intermediate) = (model.layers, model.intermediate)
-            (has_tokenizer, is_default) = (model.hasTokenizer, model.isDefault)
+            (hasTokenizer, isDefault) = (model.hasTokenizer, model.isDefault)
         }
     }
 
     func run() async throws {
         let models = try await connection.control().models()
-        if json { return try models.forEach { Terminal.print(try Terminal.json(Row($0))) } }
+        if json {
+            for model in models { Terminal.print(try Terminal.json(Row(model))) }
+            return
+        }
         guard !models.isEmpty else {
             return Terminal.note(
                 "no models: put packed models (NAME.gguf) into the daemon's directory and run `mmfreectl reload`"
@@ -58,17 +61,17 @@ struct StatusCommand: AsyncParsableCommand {
 
     private struct Row: Encodable {
         struct Request: Encodable {
-            let request_id, method, model, phase: String
+            let requestId, method, model, phase: String
             let uid: UInt32
             let pid: Int32
-            let prompt_tokens, completion_tokens: UInt32
-            let age_ms: Double
+            let promptTokens, completionTokens: UInt32
+            let ageMs: Double
         }
         let version, state, kernels: String
-        let uptime_s: Double
+        let uptimeS: Double
         let threads, slots, active, queued, models: UInt32
-        let finished_requests, refused_requests, prompt_tokens, completion_tokens,
-            resident_bytes: UInt64
+        let finishedRequests, refusedRequests, promptTokens, completionTokens,
+            residentBytes: UInt64
         let requests: [Request]
     }
 
@@ -77,24 +80,24 @@ struct StatusCommand: AsyncParsableCommand {
         let (status, info) = (try await client.status(), try await client.info())
         let row = Row(
             version: status.version, state: status.state, kernels: info.kernels,
-            uptime_s: Double(status.uptime) / 1e9, threads: info.threads, slots: status.slots,
+            uptimeS: Double(status.uptime) / 1e9, threads: info.threads, slots: status.slots,
             active: status.active, queued: status.queued, models: status.models,
-            finished_requests: status.finishedRequests, refused_requests: status.refusedRequests,
-            prompt_tokens: status.promptTokens, completion_tokens: status.completionTokens,
-            resident_bytes: status.residentBytes,
+            finishedRequests: status.finishedRequests, refusedRequests: status.refusedRequests,
+            promptTokens: status.promptTokens, completionTokens: status.completionTokens,
+            residentBytes: status.residentBytes,
             requests: status.requests.map {
                 .init(
-                    request_id: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,
-                    uid: $0.uid, pid: $0.pid, prompt_tokens: $0.promptTokens,
-                    completion_tokens: $0.completionTokens, age_ms: Double($0.age) / 1e6)
+                    requestId: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,
+                    uid: $0.uid, pid: $0.pid, promptTokens: $0.promptTokens,
+                    completionTokens: $0.completionTokens, ageMs: Double($0.age) / 1e6)
             })
         if json { return Terminal.print(try Terminal.json(row)) }
         Terminal.print(
             """
-            mmfreed \(row.version), \(row.state) for \(Int(row.uptime_s)) s, \(row.threads) threads, \(row.kernels) kernels
+            mmfreed \(row.version), \(row.state) for \(Int(row.uptimeS)) s, \(row.threads) threads, \(row.kernels) kernels
             \(row.active) of \(row.slots) slots in use, \(row.queued) requests waiting, \(row.models) models
-            \(row.finished_requests) requests finished, \(row.refused_requests) refused; \(row.prompt_tokens) prompt tokens, \(row.completion_tokens) written
-            \(Terminal.bytes(row.resident_bytes)) resident, model pages included
+            \(row.finishedRequests) requests finished, \(row.refusedRequests) refused; \(row.promptTokens) prompt tokens, \(row.completionTokens) written
+            \(Terminal.bytes(row.residentBytes)) resident, model pages included
             """)
         guard !row.requests.isEmpty else { return }
         var table = Table(
@@ -102,10 +105,10 @@ struct StatusCommand: AsyncParsableCommand {
             numeric: [3, 4, 6, 7, 8])
         for request in row.requests {
             table.add([
-                request.request_id, request.method, request.model, "\(request.uid)",
+                request.requestId, request.method, request.model, "\(request.uid)",
                 "\(request.pid)",
-                request.phase, "\(request.prompt_tokens)", "\(request.completion_tokens)",
-                String(format: "%.1f s", request.age_ms / 1e3),
+                request.phase, "\(request.promptTokens)", "\(request.completionTokens)",
+                String(format: "%.1f s", request.ageMs / 1e3),
             ])
         }
         Terminal.print("\n" + table.text)

@@ -68,14 +68,14 @@ struct Embed: AsyncParsableCommand {
 
     private struct Row: Encodable {
         let index: Int
-        let dimensions, prompt_tokens: UInt32
+        let dimensions, promptTokens: UInt32
         let values: [Float]
     }
 
     private func write(_ vector: Embedding, _ index: Int) throws {
         if json {
             let row = Row(
-                index: index, dimensions: vector.dimensions, prompt_tokens: vector.promptTokens,
+                index: index, dimensions: vector.dimensions, promptTokens: vector.promptTokens,
                 values: vector.values)
             return Terminal.print(try Terminal.json(row))
         }

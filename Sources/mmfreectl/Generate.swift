@@ -169,13 +169,13 @@ struct SamplingArguments: ParsableArguments {
 // MARK: JSON
 
 private struct StartedRow: Encodable {
-    let request_id, model, model_digest: String
+    let requestId, model, modelDigest: String
     let seed: UInt64
-    let prompt_tokens, queue_position: UInt32
+    let promptTokens, queuePosition: UInt32
 
     init(_ started: Started) {
-        (request_id, model, model_digest) = (started.requestID, started.model, started.modelDigest)
-        (seed, prompt_tokens, queue_position) = (
+        (requestId, model, modelDigest) = (started.requestID, started.model, started.modelDigest)
+        (seed, promptTokens, queuePosition) = (
             started.seed, started.promptTokens, started.queuePosition
         )
     }
@@ -211,15 +211,15 @@ private struct PieceRow: Encodable {
 
 private struct FinishedRow: Encodable {
     let reason: String
-    let prompt_tokens, completion_tokens: UInt32
-    let queue_ms, prefill_ms, decode_ms: Double
+    let promptTokens, completionTokens: UInt32
+    let queueMs, prefillMs, decodeMs: Double
 
     init(_ finished: Finished) {
         reason = "\(finished.reason)"
-        prompt_tokens = finished.usage?.promptTokens ?? 0
-        completion_tokens = finished.usage?.completionTokens ?? 0
-        queue_ms = Double(finished.timings?.queue ?? 0) / 1e6
-        prefill_ms = Double(finished.timings?.prefill ?? 0) / 1e6
-        decode_ms = Double(finished.timings?.decode ?? 0) / 1e6
+        promptTokens = finished.usage?.promptTokens ?? 0
+        completionTokens = finished.usage?.completionTokens ?? 0
+        queueMs = Double(finished.timings?.queue ?? 0) / 1e6
+        prefillMs = Double(finished.timings?.prefill ?? 0) / 1e6
+        decodeMs = Double(finished.timings?.decode ?? 0) / 1e6
     }
 }

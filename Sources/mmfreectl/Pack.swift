@@ -33,9 +33,9 @@ struct Pack: ParsableCommand {
         let source = try Checkpoint(directory: FilePath(checkpoint))
         let report = try PackJob(
             source, to: FilePath(output), embedding: embedding, name: name, replacing: force
-        ).run(isCancelled: { Interruption.isWanted }) {
-            progress.show($0.done, of: $0.total, $0.tensor)
-        }
+        ).run(
+            isCancelled: { Interruption.isWanted },
+            progress: { progress.show($0.done, of: $0.total, $0.tensor) })
         progress.clear()
         show(report)
     }
@@ -93,9 +93,9 @@ struct Unpack: ParsableCommand {
         Interruption.watch()
         let progress = ProgressLine()
         let packed = try open(file)
-        try UnpackJob(packed, to: FilePath(output)).run(isCancelled: { Interruption.isWanted }) {
-            progress.show($0.done, of: $0.total, $0.tensor)
-        }
+        try UnpackJob(packed, to: FilePath(output)).run(
+            isCancelled: { Interruption.isWanted },
+            progress: { progress.show($0.done, of: $0.total, $0.tensor) })
         progress.clear()
         Terminal.print("wrote \(output)")
     }
