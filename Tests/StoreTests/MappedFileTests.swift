@@ -102,6 +102,20 @@ struct MappedFileTests {
         }
     }
 
+    @Test("what huge pages map is counted in whole ones, for this mapping alone")
+    func hugePages() throws {
+        try withDirectory { directory in
+            let (path, small) = (directory.appending("f"), directory.appending("g"))
+            try write([UInt8](repeating: 9, count: 5 << 20), to: path)
+            try write([9], to: small)
+            let (file, other) = (try MappedFile(path: path), try MappedFile(path: small))
+            try file.prefault()
+            // Whether there are any is the file system's affair.
+            #expect([0, 2 << 20, 4 << 20].contains(file.hugePageBytes))
+            #expect(other.hugePageBytes == 0)
+        }
+    }
+
     @Test("two mappings of a file are one copy in memory")
     func shared() throws {
         try withDirectory { directory in
