@@ -68,11 +68,9 @@ package final class RPCServer: Sendable {
                 state.withLock { $0.listeners.append(channel) }
             case .path(let path, let mode):
                 try SocketPath.makeRoom(path)
-                // Nobody may connect before the mode is right.
-                let before = umask(0o777)
-                defer { umask(before) }
-                let channel = try await bootstrap.bind(unixDomainSocketPath: path).get()
-                chmod(path, mode_t(mode))
+                let channel = try await bootstrap.withBoundSocket(
+                    SocketPath.bind(path, mode: mode)
+                ).get()
                 state.withLock {
                     $0.listeners.append(channel)
                     $0.paths.append(path)
@@ -197,15 +195,36 @@ enum SocketPath {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         guard descriptor >= 0 else { return }
         defer { Glibc.close(descriptor) }
+        let connected = withAddress(path) { connect(descriptor, $0, $1) }
+        guard connected != 0 else { throw .inUse(path) }
+        unlink(path)
+    }
+
+    /// Makes a socket at a path. Nobody may connect before its permissions are right: until then it has none.
+    static func bind(_ path: String, mode: UInt16) throws(ListenError) -> Int32 {
+        let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+        let descriptor = socket(AF_UNIX, kind, 0)
+        guard descriptor >= 0 else { throw .failed(path, String(cString: strerror(errno))) }
+        // On Linux a socket's name takes its permissions from the socket itself.
+        guard fchmod(descriptor, 0) == 0,
+            withAddress(path, { Glibc.bind(descriptor, $0, $1) }) == 0,
+            chmod(path, mode_t(mode)) == 0
+        else {
+            let reason = String(cString: strerror(errno))
+            Glibc.close(descriptor)
+            throw .failed(path, reason)
+        }
+        return descriptor
+    }
+
+    private static func withAddress<R>(
+        _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
+    ) -> R {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let connected = withUnsafeBytes(of: &address) {
-            connect(
-                descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self),
-                socklen_t($0.count))
+        return withUnsafeBytes(of: &address) {
+            body($0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
         }
-        guard connected != 0 else { throw .inUse(path) }
-        unlink(path)
     }
 }
