@@ -28,7 +28,6 @@ let package = Package(
         .executable(name: "mmfreectl", targets: ["mmfreectl"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -43,6 +42,8 @@ let package = Package(
         .systemLibrary(
             name: "CProtobufC", pkgConfig: "libprotobuf-c",
             providers: [.apt(["libprotobuf-c-dev"])]),
+        .systemLibrary(
+            name: "CConfig", pkgConfig: "libconfig", providers: [.apt(["libconfig-dev"])]),
         .target(name: "CLinux"),
         // Optimised in debug builds too: vector code at -O0 would make every test crawl.
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
@@ -70,9 +71,9 @@ let package = Package(
         .executableTarget(
             name: "mmfreed",
             dependencies: [
-                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", arguments,
+                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", "CConfig", arguments,
                 log,
-                system, product("TOMLKit", "TOMLKit"),
+                system,
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
             ] + nio, swiftSettings: strict),
@@ -105,8 +106,8 @@ let package = Package(
             dependencies: ["mmfreectl", "RPC", "ModelStore", arguments, system],
             swiftSettings: strict),
         .testTarget(
-            name: "DaemonTests", dependencies: ["mmfreed", "SystemdSupport", log, system],
-            swiftSettings: strict),
+            name: "DaemonTests",
+            dependencies: ["mmfreed", "SystemdSupport", "Serving", "RPC", log], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11

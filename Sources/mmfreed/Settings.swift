@@ -4,7 +4,6 @@ import Glibc
 import Logging
 import RPC
 import Serving
-import TOMLKit
 
 /// What is set, and where: flags over the environment over the files over the defaults.
 struct Settings: Sendable {
@@ -83,44 +82,16 @@ struct Settings: Sendable {
     }
 
     mutating func read(_ text: String, path: String) throws(Problem) {
-        let table: TOMLTable
-        do { table = try TOMLTable(string: text) } catch {
-            guard let error = error as? TOMLParseError else {
-                throw Problem(source: path, what: "\(error)")
+        for entry in try SettingsFile(text, path: path).entries {
+            let source = "\(path):\(entry.line)"
+            guard let value = entry.text else {
+                throw Problem(
+                    source: source,
+                    what:
+                        "\(entry.name) must be a text, a number, true, false or a list of texts")
             }
-            throw Problem(source: "\(path):\(error.source.begin.line)", what: error.description)
+            try set(entry.name, value, from: source)
         }
-        for key in table.keys.sorted() {
-            let source = Self.line(of: key, in: text).map { "\(path):\($0)" } ?? path
-            guard let value = table[key] else { continue }
-            try set(key, try Self.text(value, key, source), from: source)
-        }
-    }
-
-    private static func text(
-        _ value: any TOMLValueConvertible, _ key: String, _ source: String
-    ) throws(Problem) -> String {
-        if let string = value.string { return string }
-        if let whole = value.int { return "\(whole)" }
-        if let number = value.double { return "\(number)" }
-        if let flag = value.bool { return flag ? "yes" : "no" }
-        if let array = value.array {
-            let parts = array.compactMap(\.string)
-            if parts.count == array.count { return parts.joined(separator: ":") }
-        }
-        throw Problem(
-            source: source, what: "\(key) must be text, a number, true, false or a list of texts")
-    }
-
-    /// The line a key stands on; the library tells lines only of what it cannot parse.
-    private static func line(of key: String, in text: String) -> Int? {
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        return lines.firstIndex { line in
-            let line = line.drop { $0 == " " || $0 == "\t" || $0 == "\"" || $0 == "'" || $0 == "[" }
-            guard line.hasPrefix(key) else { return false }
-            let next = line.dropFirst(key.count).first
-            return next == nil || next.map { " \t=\"'].".contains($0) } == true
-        }.map { $0 + 1 }
     }
 
     private static func contents(of path: String) -> String? {
