@@ -107,7 +107,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["mmfreed", "SystemdSupport", "Serving", "RPC", log], swiftSettings: strict),
+            dependencies: ["mmfreed", "SystemdSupport", "Serving", "RPC", log, system],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11
