@@ -73,7 +73,7 @@ struct TookTooLong: Error {}
 
 /// Waits for something that must come soon.
 func eventually(_ condition: () async throws -> Bool) async throws {
-    for _ in 0..<1000 {
+    for _ in 0..<6000 {
         if try await condition() { return }
         try await Task.sleep(for: .milliseconds(5))
     }

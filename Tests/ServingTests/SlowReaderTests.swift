@@ -110,7 +110,7 @@ struct SlowReaderTests {
 
     @Test("an answer that ends while nobody reads is cut too, and the daemon is at rest")
     func endUnread() async throws {
-        try await withDaemon(["tiny": 1], Self.patience(2000)) { daemon in
+        try await withDaemon(["tiny": 1], Self.patience(8000)) { daemon in
             let slow = try RawClient(path: daemon.socket)
             try slow.send("Generate", Self.long)
             try await daemon.wait(active: 1)
@@ -130,7 +130,7 @@ struct SlowReaderTests {
     func deadlineUnread() async throws {
         try await withDaemon(["tiny": 1], Self.patience(30_000)) { daemon in
             let slow = try RawClient(path: daemon.socket)
-            try slow.send("Generate", Self.long, timeout: 5_000_000_000)
+            try slow.send("Generate", Self.long, timeout: 10_000_000_000)
             try await daemon.wait(active: 1)
             _ = try await standstill(daemon)
             try await daemon.wait(active: 0)
@@ -164,7 +164,7 @@ struct SlowReaderTests {
 
     @Test("vectors of unlike sizes all arrive at a reader who begins late")
     func late() async throws {
-        var configuration = Self.patience(3000)
+        var configuration = Self.patience(20_000)
         configuration.slots = 1
         try await withDaemon(["tiny": 1], configuration) { daemon in
             // 100 kB and 205 kB by turns: the second does not fit behind the first, which is under half the buffer.
