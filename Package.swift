@@ -71,7 +71,8 @@ let package = Package(
         .executableTarget(
             name: "mmfreed",
             dependencies: [
-                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", "CConfig", arguments,
+                "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", "CConfig",
+                arguments,
                 log,
                 system,
                 product("ServiceLifecycle", "swift-service-lifecycle"),
