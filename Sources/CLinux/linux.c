@@ -21,21 +21,6 @@ int cl_allowed_processors(void) {
     return CPU_COUNT(&mask);
 }
 
-int cl_pin_thread(int index) {
-    cpu_set_t mask;
-    if (sched_getaffinity(0, sizeof mask, &mask) != 0) return -errno;
-    int count = CPU_COUNT(&mask);
-    if (count == 0 || index < 0) return -EINVAL;
-    index %= count;
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &mask) || index-- > 0) continue;
-        CPU_ZERO(&mask);
-        CPU_SET(cpu, &mask);
-        return sched_setaffinity(0, sizeof mask, &mask) == 0 ? 0 : -errno;
-    }
-    return -EINVAL;
-}
-
 void cl_name_thread(const char *name) {
     char kept[16];
     strncpy(kept, name, sizeof kept - 1);

@@ -21,8 +21,6 @@ uint64_t cl_monotonic_nanoseconds(void);
 
 /// How many processors this process may run on (the affinity mask).
 int cl_allowed_processors(void);
-/// Ties the calling thread to the index-th processor of its affinity mask (modulo their number).
-int cl_pin_thread(int index);
 /// Names the calling thread; 15 bytes are kept.
 void cl_name_thread(const char *name);
 
