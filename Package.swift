@@ -33,7 +33,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
         // What the system gives us.
@@ -72,12 +71,8 @@ let package = Package(
             name: "mmfreed",
             dependencies: [
                 "Serving", "RPC", "Engine", "ModelStore", "SystemdSupport", "CLinux", "CConfig",
-                arguments,
-                log,
-                system,
-                product("ServiceLifecycle", "swift-service-lifecycle"),
-                product("UnixSignals", "swift-service-lifecycle"),
-            ] + nio, swiftSettings: strict),
+                arguments, log, system,
+            ], swiftSettings: strict),
         .executableTarget(
             name: "mmfreectl",
             dependencies: [
@@ -94,7 +89,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EngineTests",
-            dependencies: ["Engine", "Packer", "Reference", "ModelStore", "CKernels", system],
+            dependencies: [
+                "Engine", "Packer", "Reference", "ModelStore", "CKernels", "CLinux", system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "RPCTests", dependencies: ["RPC", "CLinux", log] + nio, swiftSettings: strict),

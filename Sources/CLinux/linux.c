@@ -15,10 +15,23 @@ uint64_t cl_monotonic_nanoseconds(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-int cl_allowed_processors(void) {
+int cl_allowed_processors(int *ret_numbers, int capacity) {
     cpu_set_t mask;
     if (sched_getaffinity(0, sizeof mask, &mask) != 0) return -errno;
-    return CPU_COUNT(&mask);
+    int found = 0;
+    for (int processor = 0; processor < CPU_SETSIZE; processor++) {
+        if (!CPU_ISSET(processor, &mask)) continue;
+        if (found < capacity) ret_numbers[found] = processor;
+        found++;
+    }
+    return found;
+}
+
+int cl_pin_thread(int processor) {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    CPU_SET(processor, &mask);
+    return sched_setaffinity(0, sizeof mask, &mask) == 0 ? 0 : -errno;
 }
 
 void cl_name_thread(const char *name) {

@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CLinux
+import Glibc
 import SystemPackage
 
 /// How many threads this process may keep busy.
 package enum CPUBudget {
+    /// The numbers of the processors this process was allowed when it first asked.
+    static let processors: [Int32] = {
+        var numbers = [Int32](repeating: 0, count: 1024)
+        let found = Int(cl_allowed_processors(&numbers, Int32(numbers.count)))
+        return found > 0 ? Array(numbers.prefix(found)) : [0]
+    }()
+
     /// The processors in the affinity mask, lowered to the cgroup's CPU quota (rounded up) where there is one.
     package static func threads() -> Int {
-        let allowed = max(1, Int(cl_allowed_processors()))
-        return max(1, min(allowed, cgroupQuota() ?? allowed))
+        max(1, min(processors.count, cgroupQuota() ?? processors.count))
+    }
+
+    /// Keeps the calling thread on the processor of worker `worker`.
+    ///
+    /// - Returns: why that is refused, or `nil`.
+    @discardableResult
+    static func pin(worker: Int) -> String? {
+        let error = cl_pin_thread(processors[worker % processors.count])
+        return error < 0 ? String(cString: strerror(-error)) : nil
     }
 
     /// The CPU quota of the own cgroup (version 2, `cpu.max`: "max 100000" or "150000 100000"), in whole processors.

@@ -23,12 +23,23 @@ package final class WorkerPool: Sendable {
     package let count: Int
     private let shared: Shared
 
-    /// - Parameter threads: how many workers; `nil` asks the affinity mask and the cgroup.
-    package init(threads: Int? = nil) {
+    private let isPinned: Bool
+
+    /// - Parameters:
+    ///   - threads: how many workers; `nil` asks the affinity mask and the cgroup.
+    ///   - pinned: whether each keeps to a processor of its own; no effect where the system refuses that.
+    package init(threads: Int? = nil, pinned: Bool = false) {
         count = max(1, threads ?? CPUBudget.threads())
+        isPinned = pinned
         shared = Shared(workers: count)
-        for number in 1..<max(1, count) { shared.start(worker: number) }
+        for number in 1..<max(1, count) { shared.start(worker: number, pinned: pinned) }
     }
+
+    /// Keeps the calling thread, worker 0, to its processor if the pool is pinned.
+    ///
+    /// - Returns: why the system refuses that, and so for the other workers; `nil` if all is well.
+    @discardableResult
+    package func pinCaller() -> String? { isPinned ? CPUBudget.pin(worker: 0) : nil }
 
     deinit { shared.stop(workers: count - 1) }
 
@@ -165,8 +176,9 @@ private final class Shared: @unchecked Sendable {
 
     // MARK: The workers
 
-    func start(worker: Int) {
+    func start(worker: Int, pinned: Bool) {
         startThread(name: "mmf-worker-\(worker)") { [self] in
+            if pinned { CPUBudget.pin(worker: worker) }
             var seen: UInt64 = 0
             while true {
                 seen = next(after: seen, worker)

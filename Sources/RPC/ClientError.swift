@@ -8,6 +8,8 @@ package enum ClientError: Error, Equatable, CustomStringConvertible {
     case refused(String)
     /// The socket's permissions keep this user out.
     case notAllowed(String)
+    /// Too many others wait to be let in.
+    case queueFull(String)
     case cannotConnect(String, String)
     /// The connection broke before the answer was complete.
     case disconnected
@@ -22,6 +24,7 @@ package enum ClientError: Error, Equatable, CustomStringConvertible {
         case .noSocket(let path): "no daemon is listening on \(path)"
         case .refused(let path): "the daemon that made \(path) is gone"
         case .notAllowed(let path): "permission denied on \(path)"
+        case .queueFull(let path): "too many clients are waiting to connect to \(path)"
         case .cannotConnect(let path, let why): "cannot connect to \(path): \(why)"
         case .disconnected: "the daemon closed the connection before it had answered"
         case .timeout: "the daemon did not answer in time"

@@ -14,8 +14,18 @@ package final class RPCClient: Sendable {
         self.connection = connection
     }
 
-    /// Connects to the socket at `path`.
+    /// Connects to the socket at `path`. While the daemon's queue of connections is full, tries again for ten seconds.
     package static func connect(path: String) async throws(ClientError) -> RPCClient {
+        let limit = ContinuousClock.now + .seconds(10)
+        while true {
+            do throws(ClientError) { return try await connectOnce(path: path) } catch {
+                guard case .queueFull = error, ContinuousClock.now < limit else { throw error }
+                do { try await Task.sleep(for: .milliseconds(20)) } catch { throw .timeout }
+            }
+        }
+    }
+
+    private static func connectOnce(path: String) async throws(ClientError) -> RPCClient {
         do {
             return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connectTimeout(.seconds(10))
@@ -36,6 +46,7 @@ package final class RPCClient: Sendable {
         case ENOENT, ENOTDIR: .noSocket(path)
         case ECONNREFUSED: .refused(path)
         case EACCES, EPERM: .notAllowed(path)
+        case EAGAIN: .queueFull(path)
         default: .cannotConnect(path, "\(error)")
         }
     }

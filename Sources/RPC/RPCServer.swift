@@ -38,6 +38,11 @@ package final class RPCServer: Sendable {
     let services: Services
     let logger: Logger
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    /// Where handlers run: opening a model or reading a long prompt must not hold up other connections.
+    private let handlers = NIOThreadPool(numberOfThreads: RPCServer.handlerThreads)
+    static let handlerThreads = 4
+    /// Connections that may wait to be accepted: as many as in mmfreed.socket.
+    private static let backlog: Int32 = 512
 
     private struct State {
         var listeners: [any Channel] = []
@@ -56,26 +61,24 @@ package final class RPCServer: Sendable {
         self.logger = logger
     }
 
-    /// Begins to accept connections.
-    package func listen(on address: Address) async throws(ListenError) {
+    /// Begins to accept connections. Not to be called on an event loop, as neither is `close`.
+    package func listen(on address: Address) throws(ListenError) {
+        handlers.start()
         let bootstrap = ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 512)
             .childChannelInitializer { [self] channel in accept(channel) }
         do {
+            let descriptor: Int32
             switch address {
-            case .descriptor(let descriptor):
-                let channel = try await bootstrap.withBoundSocket(descriptor).get()
-                state.withLock { $0.listeners.append(channel) }
+            case .descriptor(let inherited): descriptor = inherited
             case .path(let path, let mode):
                 try SocketPath.makeRoom(path)
-                let channel = try await bootstrap.withBoundSocket(
-                    SocketPath.bind(path, mode: mode)
-                ).get()
-                state.withLock {
-                    $0.listeners.append(channel)
-                    $0.paths.append(path)
-                }
+                descriptor = try SocketPath.bind(path, mode: mode)
+                state.withLock { $0.paths.append(path) }
             }
+            let channel = try bootstrap.withBoundSocket(descriptor).wait()
+            state.withLock { $0.listeners.append(channel) }
+            // NIO has just listened with a shorter queue, whatever was asked for. The second call only sets its length.
+            Glibc.listen(descriptor, Self.backlog)
         } catch let error as ListenError {
             throw error
         } catch {
@@ -111,11 +114,17 @@ package final class RPCServer: Sendable {
     }
 
     /// Closes everything at once.
-    package func close() async {
+    package func close() {
         beginDrain()
         let connections = state.withLock { Array($0.connections.values) }
-        for connection in connections { try? await connection.close() }
-        try? await group.shutdownGracefully()
+        for connection in connections { try? connection.close().wait() }
+        try? handlers.syncShutdownGracefully()
+        try? group.syncShutdownGracefully()
+    }
+
+    /// Runs `body` where it may block; with `false` when the server is closed.
+    func handle(_ body: @escaping @Sendable (Bool) -> Void) {
+        handlers.submit { body($0 == .active) }
     }
 
     // MARK: Connections
@@ -149,6 +158,11 @@ package final class RPCServer: Sendable {
             "\(configuration.connections) connections are open, which is the limit",
             reason: "TOO_MANY_CONNECTIONS"
         ).retrying(after: 1_000_000_000)
+    }
+
+    static var draining: RPCError {
+        RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
+            .retrying(after: 1_000_000_000)
     }
 
     func callBegan() { change(calls: 1) }

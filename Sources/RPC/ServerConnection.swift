@@ -90,17 +90,17 @@ final class ServerConnection: ChannelInboundHandler {
         calls[stream] = call
         server.callBegan()
         let output = output(stream, context)
-        do {
+        do throws(RPCError) {
             if isOneTooMany { throw server.tooManyConnections }
             if let refusal = server.configuration.refusal { throw refusal }
-            if server.isDraining {
-                throw RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
-                    .retrying(after: 1_000_000_000)
+            if server.isDraining { throw RPCServer.draining }
+            let handler = try server.services.find(request.service, request.method)
+            server.handle { isOpen in
+                guard isOpen else { return output.respond(RPCServer.draining) }
+                handler(request.payload, call, mode, output)
             }
-            try server.services.find(request.service, request.method)(
-                request.payload, call, mode, output)
         } catch {
-            output.respond(error as? RPCError ?? RPCError(.internal, "\(error)", reason: "BUG"))
+            output.respond(error)
         }
     }
 

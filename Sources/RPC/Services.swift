@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The methods a server answers, by service and name.
+/// The methods a server answers, by service and name. Handlers run on threads that may block (`RPCServer.handlerThreads` of
+/// them), never on a connection's loop.
 package struct Services: Sendable {
     typealias Handler = @Sendable ([UInt8], Call, ServerStreams.Mode, StreamOutput) -> Void
     private var handlers: [String: [String: Handler]] = [:]
@@ -10,28 +11,23 @@ package struct Services: Sendable {
     /// A method with one answer. A thrown `RPCError` is sent as it is; anything else is INTERNAL.
     package mutating func unary<Question: WireMessage, Answer: WireMessage>(
         _ service: String, _ method: String,
-        _ handler: @escaping @Sendable (Question, Call) async throws -> Answer
+        _ handler: @escaping @Sendable (Question, Call) throws -> Answer
     ) {
         handlers[service, default: [:]][method] = { payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
-            Task {
-                do {
-                    let answer = try await handler(question, call).encoded()
-                    switch mode {
-                    case .unary: output.respond(answer)
-                    case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
-                    }
-                } catch let error as RPCError {
-                    output.respond(error)
-                } catch {
-                    output.respond(RPCError(.internal, "\(error)", reason: "BUG"))
+            do {
+                let answer = try handler(question, call).encoded()
+                switch mode {
+                case .unary: output.respond(answer)
+                case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
                 }
+            } catch {
+                output.respond(error as? RPCError ?? RPCError(.internal, "\(error)", reason: "BUG"))
             }
         }
     }
 
-    /// A method that answers in parts, from any thread, through its sink. The handler is called on the connection's loop and
-    /// must not block. What it throws ends the call.
+    /// A method that answers in parts, from any thread, through its sink. What the handler throws ends the call.
     package mutating func stream<Question: WireMessage, Answer: MergeableMessage>(
         _ service: String, _ method: String,
         _ handler: @escaping @Sendable (Question, Call, ReplySink<Answer>) throws -> Void

@@ -18,15 +18,10 @@ struct InferenceService: Sendable {
     func register(in services: inout Services) {
         let name = ServiceName.inference
         services.stream(name, "Generate") { (request: GenerateRequest, call, sink) in
-            Task {
-                attempt(call, sink.fail) { () throws(RPCError) in try generate(request, call, sink)
-                }
-            }
+            attempt(call, sink.fail) { () throws(RPCError) in try generate(request, call, sink) }
         }
         services.stream(name, "Embed") { (request: EmbedRequest, call, sink) in
-            Task {
-                attempt(call, sink.fail) { () throws(RPCError) in try embed(request, call, sink) }
-            }
+            attempt(call, sink.fail) { () throws(RPCError) in try embed(request, call, sink) }
         }
         services.unary(name, "Tokenize") { request, _ in try tokenize(request) }
         services.unary(name, "Detokenize") { request, _ in try detokenize(request) }

@@ -61,6 +61,9 @@ final class Scheduler: @unchecked Sendable {
     var hasStopped: Bool { stopped.load(ordering: .acquiring) }
 
     private func run() {
+        if let problem = workers.pinCaller() {
+            logger.warning("pin_threads: the system refuses it: \(problem), ignoring")
+        }
         while !isStopping {
             for message in mailbox.drain(until: patience()) { take(message) }
             turns.wrappingAdd(1, ordering: .relaxed)

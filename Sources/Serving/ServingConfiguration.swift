@@ -22,6 +22,8 @@ package struct ServingConfiguration: Sendable {
     package var defaultModel: String?
     /// Worker threads; `nil` asks the affinity mask and the cgroup.
     package var threads: Int?
+    /// Keep each worker thread to a processor of its own.
+    package var pinsThreads = false
     /// The kernel table's name; `nil` takes the fastest.
     package var kernels: String?
     /// Read a model's file into memory when it is first used.

@@ -2,6 +2,7 @@
 
 import CLinux
 package import Engine
+import Glibc
 package import Logging
 package import ModelStore
 package import RPC
@@ -26,7 +27,8 @@ package final class ServingService: Sendable {
         let kernels =
             configuration.kernels == nil
             ? try Kernels.fromEnvironment() : try Kernels.select(configuration.kernels)
-        let workers = WorkerPool(threads: configuration.threads)
+        let workers = WorkerPool(
+            threads: configuration.threads, pinned: configuration.pinsThreads)
         let roster = ModelRoster(directory, configuration, logger)
         let ledger = Ledger(configuration)
         let draining = DrainFlag()
@@ -78,23 +80,31 @@ package final class ServingService: Sendable {
     }
 
     /// Takes no more requests, lets those under way finish, and cuts what is left after `limit`.
-    package func drain(limit: Duration) async {
+    ///
+    /// - Parameter pause: lets some milliseconds pass; `false` to cut everything short now.
+    package func drain(limit: Duration, pause: () -> Bool = ServingService.sleepBriefly) {
         draining.value = true
         server.beginDrain()
-        await calls(endBefore: ContinuousClock.now + limit)
+        calls(endBefore: ContinuousClock.now + limit, pause)
         if server.openCalls > 0 {
             scheduler.post(.cancelAll)
             // What is cut short still has its end to write.
-            await calls(endBefore: ContinuousClock.now + .seconds(2))
+            calls(endBefore: ContinuousClock.now + .seconds(2)) {
+                _ = pause()
+                return true
+            }
         }
         scheduler.post(.stop)
-        await server.close()
+        server.close()
     }
 
-    private func calls(endBefore limit: ContinuousClock.Instant) async {
-        while server.openCalls > 0, ContinuousClock.now < limit {
-            try? await Task.sleep(for: .milliseconds(10))
-        }
+    private func calls(endBefore limit: ContinuousClock.Instant, _ pause: () -> Bool) {
+        while server.openCalls > 0, ContinuousClock.now < limit, pause() {}
+    }
+
+    package static func sleepBriefly() -> Bool {
+        usleep(10_000)
+        return true
     }
 }
 

@@ -38,7 +38,7 @@ final class BenchRun {
     init(_ file: PackedFile, _ options: LocalOptions) throws {
         model = try Model(file)
         kernels = try options.table()
-        workers = WorkerPool(threads: options.threads)
+        workers = options.workers()
         evaluator = Evaluator(model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
         states = StatePool(slots: 512, shape: model.shape)
         guard let head = file.packed["output.weight"] else {

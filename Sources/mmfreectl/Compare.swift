@@ -122,6 +122,7 @@ struct Compare: ParsableCommand {
         if let text { arguments += ["--text", text] }
         if let ids { arguments += ["--ids", ids] }
         if let threads = options.threads { arguments += ["--threads", "\(threads)"] }
+        if options.pin { arguments.append("--pin") }
         if let kernels = options.kernels { arguments += ["--kernels", kernels] }
         process.arguments = arguments
         let pipe = Pipe()

@@ -70,7 +70,7 @@ struct Failure: Error {
                 "\(error). Users of the daemon belong to the group mmfree: `sudo adduser $USER mmfree`, then log in again.",
                 .noPermission)
         case .cannotConnect, .disconnected: self.init("\(error)", .unavailable)
-        case .timeout: self.init("\(error)", .temporary)
+        case .queueFull, .timeout: self.init("\(error)", .temporary)
         case .garbled: self.init("\(error)", .software)
         case .rpc(let error):
             var message = error.message

@@ -8,6 +8,7 @@ import Foundation
 /// How to run a packed file without the daemon.
 struct LocalOptions: ParsableArguments {
     @Option(help: "Threads. Default: one for each processor.") var threads: Int?
+    @Flag(help: "Keep each thread to a processor of its own.") var pin = false
     @Option(help: "The kernel table. Default: $MMFREED_KERNELS, or the fastest.") var kernels:
         String?
 
@@ -15,6 +16,15 @@ struct LocalOptions: ParsableArguments {
         if let threads, !(1...1024).contains(threads) {
             throw ValidationError("--threads is 1 to 1024")
         }
+    }
+
+    /// The threads; the calling one is among them.
+    func workers() -> WorkerPool {
+        let workers = WorkerPool(threads: threads, pinned: pin)
+        if let problem = workers.pinCaller() {
+            Terminal.complain("--pin: the system refuses it: \(problem), ignoring")
+        }
+        return workers
     }
 
     func table() throws -> Kernels.Table {
@@ -34,8 +44,7 @@ final class LocalModel {
         model = try Model(try open(file))
         kernels = try options.table()
         evaluator = Evaluator(
-            model: model, workers: WorkerPool(threads: options.threads), maxRows: Self.chunk,
-            kernels: kernels)
+            model: model, workers: options.workers(), maxRows: Self.chunk, kernels: kernels)
         states = StatePool(slots: 1, shape: model.shape)
     }
 

@@ -8,7 +8,7 @@ import RPC
 import SystemdSupport
 
 @main
-struct Mmfreed: AsyncParsableCommand {
+struct Mmfreed: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mmfreed",
         abstract: "Serves packed ternary language models on a Unix socket.",
@@ -27,7 +27,7 @@ struct Mmfreed: AsyncParsableCommand {
     @Flag(help: "Show all settings and where they come from, and end.") var checkConfig = false
     @Flag(help: .hidden) var listSettings = false
 
-    func run() async throws {
+    func run() throws {
         if listSettings { return Self.list() }
         var problem: Settings.Problem?
         var settings = Settings()
@@ -46,8 +46,8 @@ struct Mmfreed: AsyncParsableCommand {
         }
         let daemon = Daemon(
             settings: settings, problem: problem, inherited: try InheritedSocket.takeAll(),
-            reread: { try resolve() })
-        do { try await daemon.run() } catch is BadConfiguration {
+            signals: Signals([SIGTERM, SIGINT, SIGHUP]), reread: { try resolve() })
+        do { try daemon.run() } catch is BadConfiguration {
             throw ExitCode(78)
         } catch let error as ListenError {
             Self.complain("\(error)")

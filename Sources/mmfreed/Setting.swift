@@ -43,6 +43,9 @@ struct Setting: Sendable {
             name: "threads", kind: .whole(0...1024), standard: "0",
             help: "Worker threads; 0 takes one for each processor the daemon may use."),
         .init(
+            name: "pin_threads", kind: .flag, standard: "no",
+            help: "Keep each worker thread to a processor of its own."),
+        .init(
             name: "kernels", kind: .text, standard: "",
             help:
                 "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, neon. All give the same results."

@@ -132,6 +132,7 @@ struct Settings: Sendable {
         configuration.slowReaderTimeout = nanoseconds("slow_reader_timeout")
         configuration.defaultModel = text("default_model").isEmpty ? nil : text("default_model")
         configuration.threads = whole("threads") == 0 ? nil : whole("threads")
+        configuration.pinsThreads = flag("pin_threads")
         configuration.kernels = text("kernels").isEmpty ? nil : text("kernels")
         configuration.prefault = flag("prefault")
         configuration.lockMemory = flag("lock_memory")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Glibc
 import Synchronization
 import Testing
@@ -45,6 +46,38 @@ struct WorkerPoolTests {
             #expect(run(10, on: pool) == [10, 10, 10])
             usleep(20_000)
         }
+    }
+
+    /// The processors each worker may run on, the caller's first.
+    private func processors(of pool: WorkerPool) -> [[Int32]] {
+        final class Found {
+            let lists: UnsafeMutablePointer<[Int32]>
+            init(_ workers: Int) {
+                lists = .allocate(capacity: workers)
+                lists.initialize(repeating: [], count: workers)
+            }
+        }
+        let found = Found(pool.count)
+        defer {
+            found.lists.deinitialize(count: pool.count)
+            found.lists.deallocate()
+        }
+        pool.run(Unmanaged.passUnretained(found).toOpaque()) { context, worker in
+            var numbers = [Int32](repeating: 0, count: 1024)
+            let count = Int(cl_allowed_processors(&numbers, 1024))
+            Unmanaged<Found>.fromOpaque(context).takeUnretainedValue().lists[worker] =
+                Array(numbers.prefix(count))
+        }
+        return (0..<pool.count).map { found.lists[$0] }
+    }
+
+    @Test("pinned workers keep to one processor each, in turn; others go where the caller may go")
+    func pinned() {
+        let free = processors(of: WorkerPool(threads: 4))
+        #expect(free.allSatisfy { $0 == free[0] })
+        let all = free[0]
+        let pinned = processors(of: WorkerPool(threads: 4, pinned: true))
+        #expect(pinned == [all] + (1..<4).map { [all[$0 % all.count]] })
     }
 
     @Test("a pool that is let go ends its threads")

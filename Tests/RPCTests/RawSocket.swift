@@ -71,6 +71,15 @@ enum SocketMaker {
         }
     }
 
+    /// A listening socket that accepts nothing by itself.
+    static func listen(_ path: String, backlog: Int32) throws -> Int32 {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        guard withAddress(path, { bind(descriptor, $0, $1) }) == 0,
+            Glibc.listen(descriptor, backlog) == 0
+        else { throw RawSocket.Broken() }
+        return descriptor
+    }
+
     /// A socket in the file system that nobody listens on.
     static func leaveBehind(_ path: String) throws {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)

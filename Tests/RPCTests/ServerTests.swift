@@ -57,7 +57,7 @@ final class TestServer: Sendable {
         hold = { [self] sink in held.withLock { $0.append(sink) } }
     }
 
-    func start() async throws { try await server.listen(on: .path(path, mode: 0o600)) }
+    func start() throws { try server.listen(on: .path(path, mode: 0o600)) }
 
     /// Waits for something, at most ten seconds.
     static func eventually(_ condition: () -> Bool) async -> Bool {
@@ -86,17 +86,17 @@ struct ServerTests {
     @Test("a call is answered, and the peer is who the kernel says")
     func unary() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         let answer: DetokenizeResponse = try await client.unary("t", "Echo", text("hé"))
         #expect(answer.text == "hé \(getuid())")
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a stream comes in order, and called as unary it comes in one piece")
     func streaming() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         var pieces: [String] = []
         let stream: AsyncThrowingStream<GenerateResponse, any Error> = client.stream(
@@ -105,13 +105,13 @@ struct ServerTests {
         #expect(pieces == (0..<100).map { "\($0) " })
         let whole: GenerateResponse = try await client.unary("t", "Count", count(100))
         #expect(whole.text == pieces.joined())
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("64 calls at once on one connection each get their own answer")
     func concurrent() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         try await withThrowingTaskGroup { group in
             for number in 0..<64 {
@@ -123,13 +123,13 @@ struct ServerTests {
             }
             try await group.waitForAll()
         }
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("errors come with their code and details; unknown services and methods are named")
     func errors() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         func failure(_ service: String, _ method: String) async -> RPCError? {
             do {
@@ -144,7 +144,7 @@ struct ServerTests {
         #expect(failed == RPCError(.aborted, "on purpose", reason: "TEST").retrying(after: 5))
         #expect(await failure("t", "Nothing")?.code == .unimplemented)
         #expect(await failure("nobody", "Echo")?.code == .unimplemented)
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a call's time is what it asks for, the default, or the most there is")
@@ -153,7 +153,7 @@ struct ServerTests {
             $0.defaultTimeout = 2_000_000_000
             $0.maximumTimeout = 9_000_000_000
         }
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         for (asked, given) in [(nil, "2000"), (500_000_000, "500"), (99_000_000_000, "9000")]
             as [(UInt64?, String)]
@@ -162,13 +162,13 @@ struct ServerTests {
                 "t", "Deadline", text(""), timeout: asked)
             #expect(answer.text == given)
         }
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a caller that goes away cancels what it began, once each")
     func disconnect() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         let streams: [AsyncThrowingStream<GenerateResponse, any Error>] = (0..<3).map { _ in
             client.stream("t", "Hold", count(1))
@@ -186,13 +186,13 @@ struct ServerTests {
         for sink in test.held.withLock({ $0 }) { sink.finish() }
         withExtendedLifetime(streams) {}
         #expect(test.server.openCalls == 0)
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a frame that is too large is refused by name and the connection goes on")
     func oversize() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let socket = try RawSocket(test.path)
         let length = FrameHeader.dataLimit + 1
         socket.send([0, 0x40, 0, 1, 0, 0, 0, 1, 1, 0] + [UInt8](repeating: 0, count: length))
@@ -211,13 +211,13 @@ struct ServerTests {
         #expect(
             try DetokenizeResponse(decoding: second.response.payload).text
                 == "still here \(getuid())")
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a reader that does not read holds up nobody else")
     func slowReader() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let socket = try RawSocket(test.path)
         var request = Request()
         request.service = "t"
@@ -241,13 +241,13 @@ struct ServerTests {
         for _ in 0..<sent { _ = try socket.frame() }
         #expect(await TestServer.eventually { ready.withLock { $0 } })
         #expect(sink.send(part) == .accepted)
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a draining server refuses new calls and finishes old ones")
     func drain() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         let client = try await RPCClient.connect(path: test.path)
         let stream: AsyncThrowingStream<GenerateResponse, any Error> = client.stream(
             "t", "Hold", count(1))
@@ -276,47 +276,47 @@ struct ServerTests {
         for try await part in stream { received += part.text }
         #expect(received == "the end")
         #expect(await TestServer.eventually { test.server.openCalls == 0 })
-        await test.server.close()
+        test.server.close()
     }
 
     @Test("a stale socket is replaced; a live one, a file and too long a path are refused")
     func paths() async throws {
         let first = TestServer()
-        try await first.start()
-        await #expect(throws: ListenError.inUse(first.path)) {
-            try await first.server.listen(on: .path(first.path, mode: 0o600))
+        try first.start()
+        #expect(throws: ListenError.inUse(first.path)) {
+            try first.server.listen(on: .path(first.path, mode: 0o600))
         }
         var status = stat()
         stat(first.path, &status)
         #expect(status.st_mode & 0o777 == 0o600)
-        await first.server.close()
+        first.server.close()
         let stale = first.path + ".stale"
         try SocketMaker.leaveBehind(stale)
         await #expect(throws: ClientError.refused(stale)) {
             try await RPCClient.connect(path: stale)
         }
         let second = TestServer()
-        try await second.server.listen(on: .path(stale, mode: 0o600))
-        await second.server.close()
+        try second.server.listen(on: .path(stale, mode: 0o600))
+        second.server.close()
         let file = first.path + ".txt"
         fclose(fopen(file, "w"))
         let third = TestServer()
-        await #expect(throws: ListenError.notASocket(file)) {
-            try await third.server.listen(on: .path(file, mode: 0o600))
+        #expect(throws: ListenError.notASocket(file)) {
+            try third.server.listen(on: .path(file, mode: 0o600))
         }
         #expect(access(file, F_OK) == 0)
         unlink(file)
         let long = "/tmp/" + String(repeating: "x", count: 200)
-        await #expect(throws: ListenError.tooLong(long, limit: 107)) {
-            try await third.server.listen(on: .path(long, mode: 0o600))
+        #expect(throws: ListenError.tooLong(long, limit: 107)) {
+            try third.server.listen(on: .path(long, mode: 0o600))
         }
-        await third.server.close()
+        third.server.close()
     }
 
     @Test("noise on a connection ends that connection alone")
     func noise() async throws {
         let test = TestServer()
-        try await test.start()
+        try test.start()
         var random = Seeded(9)
         for _ in 0..<200 {
             let socket = try RawSocket(test.path)
@@ -328,13 +328,26 @@ struct ServerTests {
         let client = try await RPCClient.connect(path: test.path)
         let answer: DetokenizeResponse = try await client.unary("t", "Echo", text("alive"))
         #expect(answer.text.hasPrefix("alive"))
-        await test.server.close()
+        test.server.close()
+    }
+
+    @Test("a client waits while the queue of connections is full")
+    func fullQueue() async throws {
+        let path = TestServer().path
+        let listener = try SocketMaker.listen(path, backlog: 1)
+        defer { close(listener) }
+        let waiting = [try RawSocket(path), try RawSocket(path)]
+        let client = Task { try await RPCClient.connect(path: path) }
+        try await Task.sleep(for: .milliseconds(100))
+        for _ in 0..<3 { close(accept(listener, nil, nil)) }
+        _ = try await client.value
+        withExtendedLifetime(waiting) {}
     }
 
     @Test("more connections than allowed are told so")
     func connections() async throws {
         let test = TestServer { $0.connections = 1 }
-        try await test.start()
+        try test.start()
         let first = try await RPCClient.connect(path: test.path)
         let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
         let second = try await RPCClient.connect(path: test.path)
@@ -344,6 +357,6 @@ struct ServerTests {
             guard case ClientError.rpc(let error) = error else { return false }
             return error.code == .resourceExhausted && error.reason == "TOO_MANY_CONNECTIONS"
         }
-        await test.server.close()
+        test.server.close()
     }
 }

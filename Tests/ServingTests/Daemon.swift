@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import Logging
 import ModelStore
 import RPC
@@ -30,6 +31,16 @@ struct Daemon: Sendable {
         return try result.get()
     }
 
+    /// Stops the service as the daemon does, on a thread that may block.
+    func drain(limit: Duration) async {
+        await withCheckedContinuation { continuation in
+            startThread(name: "drain") {
+                service.drain(limit: limit)
+                continuation.resume()
+            }
+        }
+    }
+
     /// Waits until so many requests are in slots and in the queue.
     func wait(active: Int, queued: Int = 0) async throws {
         try await eventually { service.load == (active, queued) }
@@ -46,10 +57,10 @@ func withDaemon<R>(
             configuration, transport: .init(), directory: ModelDirectory([directory]),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let daemon = Daemon(service: service, directory: directory)
-        try await service.server.listen(on: .path(daemon.socket, mode: 0o600))
+        try service.server.listen(on: .path(daemon.socket, mode: 0o600))
         let result: Result<R, any Error>
         do { result = .success(try await body(daemon)) } catch { result = .failure(error) }
-        await service.drain(limit: .zero)
+        await daemon.drain(limit: .zero)
         return try result.get()
     }
 }

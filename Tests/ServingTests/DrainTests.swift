@@ -14,7 +14,7 @@ struct DrainTests {
                 try await InferenceClient(first).collect(GenerateRequest("abc", count: 1500))
             }
             try await daemon.wait(active: 1)
-            let drain = Task { await daemon.service.drain(limit: .seconds(30)) }
+            let drain = Task { await daemon.drain(limit: .seconds(30)) }
             try await eventually {
                 let error = try await refusal {
                     _ = try await InferenceClient(second).collect(
@@ -40,7 +40,7 @@ struct DrainTests {
                 try await refusal { _ = try await InferenceClient(client).collect(.endless) }
             }
             try await daemon.wait(active: 1, queued: 1)
-            await daemon.service.drain(limit: .milliseconds(100))
+            await daemon.drain(limit: .milliseconds(100))
             let answer = try await active.value
             #expect(answer.finished?.reason == .cancelled)
             #expect(!answer.tokens.isEmpty)

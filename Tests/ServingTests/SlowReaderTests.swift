@@ -76,6 +76,13 @@ struct SlowReaderTests {
         return configuration
     }
 
+    /// Waits until the one call there was has been answered, or cut.
+    private func over(_ daemon: Daemon) async throws {
+        try await eventually {
+            daemon.service.server.callsBegun == 1 && daemon.service.server.openCalls == 0
+        }
+    }
+
     @Test("it pauses alone: others are answered meanwhile, and it gets everything once it reads")
     func paused() async throws {
         try await withDaemon(["tiny": 1], Self.patience(30_000)) { daemon in
@@ -98,8 +105,7 @@ struct SlowReaderTests {
         try await withDaemon(["tiny": 1], Self.patience(200)) { daemon in
             let slow = try RawClient(path: daemon.socket)
             try slow.send("Generate", Self.long)
-            try await daemon.wait(active: 1)
-            try await daemon.wait(active: 0)
+            try await over(daemon)
             let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
             #expect(failure?.code == RPCCode.aborted.rawValue)
             #expect(failure?.message.contains("read") == true)
@@ -153,8 +159,7 @@ struct SlowReaderTests {
             }
             let slow = try RawClient(path: daemon.socket)
             try slow.send("Embed", request)
-            try await daemon.wait(active: 1)
-            try await daemon.wait(active: 0)
+            try await over(daemon)
             let (parts, failure): ([EmbedResponse], Status?) = try slow.readAll()
             #expect(failure?.code == RPCCode.aborted.rawValue)
             #expect(parts.count < 60)

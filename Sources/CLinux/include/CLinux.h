@@ -19,8 +19,10 @@ static inline void cl_pause(void) {
 /// CLOCK_MONOTONIC in nanoseconds.
 uint64_t cl_monotonic_nanoseconds(void);
 
-/// How many processors this process may run on (the affinity mask).
-int cl_allowed_processors(void);
+/// How many processors the calling thread may run on (the affinity mask); the first `capacity` of their numbers, ascending.
+int cl_allowed_processors(int *_Nullable ret_numbers, int capacity);
+/// Keeps the calling thread on one processor.
+int cl_pin_thread(int processor);
 /// Names the calling thread; 15 bytes are kept.
 void cl_name_thread(const char *name);
 
