@@ -10,6 +10,8 @@ import Synchronization
 /// Answers calls on Unix sockets.
 package final class RPCServer: Sendable {
     package struct Configuration: Sendable {
+        /// Connections that are served. Those beyond are told so; from twice as many on, or where descriptors would run out,
+        /// the next wait to be accepted.
         package var connections = 256
         package var streamsPerConnection = 64
         /// Nanoseconds.
@@ -51,6 +53,7 @@ package final class RPCServer: Sendable {
         var calls = 0
         var begun: UInt64 = 0
         var isDraining = false
+        var isPaused = false
         var onActivity: (@Sendable (Int) -> Void)?
     }
     private let state = Mutex(State())
@@ -138,19 +141,43 @@ package final class RPCServer: Sendable {
             level: .socket, name: .init(rawValue: SO_PEERCRED))
         return credentials.flatMapThrowing { [self] credentials in
             let id = ObjectIdentifier(channel)
-            let count = state.withLock { state in
-                state.connections[id] = channel
-                return state.connections.count
-            }
-            channel.closeFuture.whenComplete { [self] _ in
-                state.withLock { _ = $0.connections.removeValue(forKey: id) }
-            }
+            let count = change(connection: id, to: channel)
+            channel.closeFuture.whenComplete { [self] _ in change(connection: id, to: nil) }
             try channel.pipeline.syncOperations.addHandler(
                 ServerConnection(
                     server: self, peer: Peer(credentials),
                     isOneTooMany: count > configuration.connections))
         }
     }
+
+    /// Keeps the list of connections, and stops accepting while it is full: a server out of descriptors would try for ever.
+    ///
+    /// - Returns: how many there are.
+    @discardableResult
+    private func change(connection id: ObjectIdentifier, to channel: (any Channel)?) -> Int {
+        let (count, changed, listeners) = state.withLock { state in
+            state.connections[id] = channel
+            let isFull = state.connections.count >= mostOpen
+            defer { state.isPaused = isFull }
+            return (
+                state.connections.count, isFull != state.isPaused ? isFull : nil, state.listeners
+            )
+        }
+        if let isFull = changed {
+            for listener in listeners { _ = listener.setOption(.autoRead, value: !isFull) }
+        }
+        return count
+    }
+
+    private var mostOpen: Int {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return max(
+            1, min(2 * configuration.connections, Int(clamping: limit.rlim_cur) - Self.reserve))
+    }
+
+    /// Descriptors for everything but connections, and for those one turn of the loop may accept too many.
+    private static let reserve = 48
 
     var tooManyConnections: RPCError {
         RPCError(

@@ -62,7 +62,9 @@ final class Scheduler: @unchecked Sendable {
 
     private func run() {
         if let problem = workers.pinCaller() {
-            logger.warning("pin_threads: the system refuses it: \(problem), ignoring")
+            logger.warning(
+                "pin_threads: the system refuses it: \(problem), ignoring (a service needs SystemCallFilter=sched_setaffinity)"
+            )
         }
         while !isStopping {
             for message in mailbox.drain(until: patience()) { take(message) }

@@ -44,7 +44,9 @@ struct Setting: Sendable {
             help: "Worker threads; 0 takes one for each processor the daemon may use."),
         .init(
             name: "pin_threads", kind: .flag, standard: "no",
-            help: "Keep each worker thread to a processor of its own."),
+            help:
+                "Keep each worker thread to a processor of its own. The service needs SystemCallFilter=sched_setaffinity for it."
+        ),
         .init(
             name: "kernels", kind: .text, standard: "",
             help:
@@ -88,7 +90,7 @@ struct Setting: Sendable {
             help: "How long an answer waits for a reader that does not read."),
         .init(
             name: "max_connections", kind: .whole(1...65536), standard: "256",
-            help: "Connections open at once."),
+            help: "Connections that are served at once."),
         .init(
             name: "idle_exit", kind: .seconds(0...1e9), standard: "0",
             help:

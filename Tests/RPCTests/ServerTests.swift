@@ -339,9 +339,40 @@ struct ServerTests {
         let waiting = [try RawSocket(path), try RawSocket(path)]
         let client = Task { try await RPCClient.connect(path: path) }
         try await Task.sleep(for: .milliseconds(100))
-        for _ in 0..<3 { close(accept(listener, nil, nil)) }
+        let accepted = (0..<3).map { _ in accept(listener, nil, nil) }
+        defer { for descriptor in accepted { close(descriptor) } }
         _ = try await client.value
         withExtendedLifetime(waiting) {}
+    }
+
+    @Test("from twice as many connections as allowed on, the next waits until one is closed")
+    func waitingConnections() async throws {
+        let test = TestServer { $0.connections = 1 }
+        try test.start()
+        let first = try await RPCClient.connect(path: test.path)
+        let second = try await RPCClient.connect(path: test.path)
+        let error = await #expect(throws: ClientError.self) {
+            let _: DetokenizeResponse = try await second.unary("t", "Echo", text(""))
+        }
+        guard case .rpc(let refusal) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(refusal.reason == "TOO_MANY_CONNECTIONS")
+        let third = try await RPCClient.connect(path: test.path)
+        let isAnswered = Atomic(false)
+        let answer = Task {
+            defer { isAnswered.store(true, ordering: .relaxed) }
+            let _: DetokenizeResponse = try await third.unary("t", "Echo", text("third"))
+        }
+        try await Task.sleep(for: .milliseconds(200))
+        let early = isAnswered.load(ordering: .relaxed)
+        #expect(!early)
+        await first.close()
+        await second.close()
+        // It is let in; whether it is served depends on which of the two had left by then.
+        _ = await answer.result
+        test.server.close()
     }
 
     @Test("more connections than allowed are told so")
