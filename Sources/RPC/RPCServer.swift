@@ -97,7 +97,7 @@ package final class RPCServer: Sendable {
     /// Calls there have been in all.
     package var callsBegun: UInt64 { state.withLock { $0.begun } }
 
-    /// Calls that are not answered yet.
+    /// Calls whose answers are not out yet, to the last byte.
     package var openCalls: Int { state.withLock { $0.calls } }
 
     var isDraining: Bool { state.withLock { $0.isDraining } }

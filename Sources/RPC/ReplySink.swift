@@ -63,7 +63,7 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
             return .accepted
         }
         guard result == .accepted else { return result }
-        output.write(.data, data: data) { [self] in written(data.count) }
+        output.write(.data, data: data).whenComplete { [self] _ in written(data.count) }
         return .accepted
     }
 
@@ -136,25 +136,22 @@ extension EmbedResponse: MergeableMessage {
 struct StreamOutput: Sendable {
     let channel: any Channel
     let stream: UInt32
-    /// Told on the channel's loop when the stream has ended.
-    let ended: @Sendable () -> Void
+    /// Told on the channel's loop that the stream has ended, with its last frame on the way.
+    let ended: @Sendable (EventLoopFuture<Void>) -> Void
 
+    /// - Returns: when the system has the bytes, or never will.
+    @discardableResult
     func write(
-        _ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8],
-        done: (@Sendable () -> Void)? = nil
-    ) {
+        _ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8]
+    ) -> EventLoopFuture<Void> {
         let frame = Frame(stream: stream, kind: kind, flags: flags, data: data)
         var buffer = channel.allocator.buffer(capacity: FrameHeader.size + data.count)
         frame.write(to: &buffer)
-        let written = channel.writeAndFlush(buffer)
-        if let done { written.whenComplete { _ in done() } }
+        return channel.writeAndFlush(buffer)
     }
 
     func end(_ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8]) {
-        channel.eventLoop.execute { [self] in
-            ended()
-            write(kind, flags: flags, data: data)
-        }
+        channel.eventLoop.execute { [self] in ended(write(kind, flags: flags, data: data)) }
     }
 
     /// Ends a unary answer.

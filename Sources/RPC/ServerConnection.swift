@@ -107,13 +107,15 @@ final class ServerConnection: ChannelInboundHandler {
     private func output(_ stream: UInt32, _ context: ChannelHandlerContext) -> StreamOutput {
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
         return StreamOutput(channel: context.channel, stream: stream) {
-            handler.value.ended(stream)
+            handler.value.ended(stream, $0)
         }
     }
 
-    private func ended(_ stream: UInt32) {
+    /// A call is over for the server when its last bytes are out: until then a drain waits for it.
+    private func ended(_ stream: UInt32, _ written: EventLoopFuture<Void>) {
         streams.end(stream)
-        if calls.removeValue(forKey: stream) != nil { server.callEnded() }
+        guard calls.removeValue(forKey: stream) != nil else { return }
+        written.whenComplete { [server] _ in server.callEnded() }
     }
 
     private func close(_ context: ChannelHandlerContext) {

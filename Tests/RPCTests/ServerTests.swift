@@ -81,6 +81,16 @@ private func count(_ tokens: UInt32) -> GenerateRequest {
     return request
 }
 
+/// A request for a method of "t" as a client would frame it.
+private func frame(_ stream: UInt8, _ method: String, _ payload: [UInt8], flags: UInt8) -> [UInt8] {
+    var request = Request()
+    request.service = "t"
+    request.method = method
+    request.payload = payload
+    let data = request.encoded()
+    return [0, 0, 0, UInt8(data.count), 0, 0, 0, stream, 1, flags] + data
+}
+
 @Suite("A server and its clients on a socket")
 struct ServerTests {
     @Test("a call is answered, and the peer is who the kernel says")
@@ -105,6 +115,20 @@ struct ServerTests {
         #expect(pieces == (0..<100).map { "\($0) " })
         let whole: GenerateResponse = try await client.unary("t", "Count", count(100))
         #expect(whole.text == pieces.joined())
+        test.server.close()
+    }
+
+    @Test("a call is open until the last byte of its answer is out, however late it is read")
+    func openUntilWritten() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        // More than a socket holds, less than the server keeps for a reader.
+        socket.send(frame(1, "Count", count(20_000).encoded(), flags: 1))
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(test.server.openCalls == 1)
+        for _ in 0...20_000 { _ = try socket.frame() }
+        #expect(await TestServer.eventually { test.server.openCalls == 0 })
         test.server.close()
     }
 
@@ -196,12 +220,7 @@ struct ServerTests {
         let socket = try RawSocket(test.path)
         let length = FrameHeader.dataLimit + 1
         socket.send([0, 0x40, 0, 1, 0, 0, 0, 1, 1, 0] + [UInt8](repeating: 0, count: length))
-        var request = Request()
-        request.service = "t"
-        request.method = "Echo"
-        request.payload = text("still here").encoded()
-        let data = request.encoded()
-        socket.send([0, 0, 0, UInt8(data.count), 0, 0, 0, 3, 1, 0] + data)
+        socket.send(frame(3, "Echo", text("still here").encoded(), flags: 0))
         let first = try socket.response()
         #expect(first.stream == 1)
         #expect(first.response.status?.code == RPCCode.resourceExhausted.rawValue)
@@ -219,12 +238,7 @@ struct ServerTests {
         let test = TestServer()
         try test.start()
         let socket = try RawSocket(test.path)
-        var request = Request()
-        request.service = "t"
-        request.method = "Hold"
-        request.payload = count(1).encoded()
-        let data = request.encoded()
-        socket.send([0, 0, 0, UInt8(data.count), 0, 0, 0, 1, 1, 1] + data)
+        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
         #expect(await TestServer.eventually { test.held.withLock { $0.count } == 1 })
         let sink = test.held.withLock { $0[0] }
         var part = GenerateResponse()

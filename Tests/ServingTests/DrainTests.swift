@@ -11,7 +11,7 @@ struct DrainTests {
         try await withDaemon { daemon in
             let (first, second) = (try await daemon.connect(), try await daemon.connect())
             let answer = Task {
-                try await InferenceClient(first).collect(GenerateRequest("abc", count: 1500))
+                try await InferenceClient(first).collect(GenerateRequest("abc", count: 20_000))
             }
             try await daemon.wait(active: 1)
             let drain = Task { await daemon.drain(limit: .seconds(30)) }
@@ -25,7 +25,7 @@ struct DrainTests {
                 #expect((error.retryAfter ?? 0) > 0)
                 return true
             }
-            #expect(try await answer.value.tokens.count == 1500)
+            #expect(try await answer.value.tokens.count == 20_000)
             await drain.value
         }
     }
