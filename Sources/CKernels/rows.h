@@ -111,15 +111,10 @@ static void ck_row_gated_norm_quantise(const int32_t *yg, float sg, size_t n, co
     ck_quantise(scratch, n, ck_inverse_rms(ck_join(t), n, CK_INNER_EPSILON), weight, out);
 }
 
-static void ck_row_swiglu_quantise(const int32_t *y, float scale, size_t n, const float *weight,
-                                   const ck_quantised_row *out, float *scratch) {
-    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+static void ck_row_swiglu(const int32_t *gate, const int32_t *up, float scale, size_t n, float *out) {
     CK_SWEEP(n, {
-        const ck_f32 u = ck_silu(ck_load_int(y + k, left) * scale) * (ck_load_int(y + n + k, left) * scale);
-        s[j] = ck_fma(u, u, s[j]);
-        ck_store(scratch + k, left, u);
+        ck_store(out + k, left, ck_silu(ck_load_int(gate + k, left) * scale) * (ck_load_int(up + k, left) * scale));
     });
-    ck_quantise(scratch, n, ck_inverse_rms(ck_join(s), n, CK_INNER_EPSILON), weight, out);
 }
 
 static void ck_row_norm(const float *x, size_t n, const float *weight, float eps, float *out) {
@@ -244,7 +239,7 @@ static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
 #define CK_ROW_OPERATIONS                                                                                      \
     .norm_quantise = ck_row_norm_quantise, .add_scaled = ck_row_add_scaled, .scale = ck_row_scale,             \
     .recurrence = ck_row_recurrence, .gated_norm_quantise = ck_row_gated_norm_quantise,                        \
-    .swiglu_quantise = ck_row_swiglu_quantise, .norm = ck_row_norm, .widen_f16 = ck_row_widen_f16,             \
+    .swiglu = ck_row_swiglu, .norm = ck_row_norm, .widen_f16 = ck_row_widen_f16,                               \
     .widen_bf16 = ck_row_widen_bf16, .argmax = ck_row_argmax, .sum_exp = ck_row_sum_exp,                       \
     .exp_shifted = ck_row_exp_shifted, .select_at_least = ck_row_select_at_least, .read_all = ck_row_read_all
 

@@ -81,7 +81,7 @@ extension Evaluator {
             ask(weights.layers[layer].feedForwardNorm, d)
             ask(weights.layers[layer].gateUpNorm[0], d)
         case .gateUp(let layer):
-            ask(weights.layers[layer].downNorm, shape.intermediate)
+            ask(weights.layers[layer].downNorm[0], shape.intermediate)
         case .down(let layer) where layer + 1 < shape.layers:
             let next = weights.layers[layer + 1]
             ask(next.attentionNorm, d)

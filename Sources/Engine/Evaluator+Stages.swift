@@ -14,48 +14,65 @@ enum RowStage {
     case gate(layer: Int)
     /// Adds the output product to the residual; mlp_norm and the norm inside the gate-and-up product, quantised.
     case feedForwardNorm(layer: Int)
+    /// silu(gate) times up, over a range of channels: for rows that are not worth sharing out.
+    case activate(layer: Int)
+    /// The norm inside the down product of what `activate` made, quantised.
+    case downNorm(layer: Int)
+    /// Both of these, row by row.
     case swiglu(layer: Int)
     /// Adds the last down product to the residual.
     case leave
     /// model.norm and the norm inside the head, for logit rows first ..< end.
     case headNorm(first: Int, end: Int)
+
+    /// Whether channels do not depend on each other, so that even one row can be shared out.
+    var isByChannels: Bool {
+        switch self {
+        case .scan, .activate: true
+        default: false
+        }
+    }
 }
 
 extension Evaluator {
     /// Lays out the rows, or the channels, of a stage for the workers.
     func share(_ stage: RowStage) {
         switch stage {
-        case .scan:
-            let lines = (shape.inner + Self.scanLine - 1) / Self.scanLine
-            shares.reset(lines, chunk: max(1, lines / (workerCount * 4)))
+        case .scan: shareChannels(shape.inner)
+        case .activate: shareChannels(shape.intermediate)
         case .headNorm(let first, let end): shares.reset(end - first, chunk: 1)
         // Whole blocks when there are many rows, so that no two workers write into one block of quantised values.
         default: shares.reset(count, chunk: count > 4 * workerCount * 8 ? 8 : 1)
         }
     }
 
-    /// Channels of the scan come in whole cache lines.
-    private static let scanLine = 16
+    /// Channels are shared out in whole cache lines.
+    private static let channelLine = 16
+
+    private func shareChannels(_ channels: Int) {
+        let lines = (channels + Self.channelLine - 1) / Self.channelLine
+        shares.reset(lines, chunk: max(1, lines / (workerCount * 4)))
+    }
+
+    private func channels(_ lines: Range<Int>, of all: Int) -> Range<Int> {
+        lines.lowerBound * Self.channelLine..<min(lines.upperBound * Self.channelLine, all)
+    }
 
     /// Worker `worker`'s share of a stage.
     func work(_ stage: RowStage, _ worker: Int) {
         while let part = shares.next(worker) {
-            if case .scan(let layer) = stage {
-                scan(
-                    weights.layers[layer],
-                    part.lowerBound
-                        * Self.scanLine..<min(
-                            part.upperBound * Self.scanLine, shape.inner))
-            } else {
-                for row in part { work(stage, row: row, worker) }
+            switch stage {
+            case .scan(let layer): scan(weights.layers[layer], channels(part, of: shape.inner))
+            case .activate(let layer):
+                activate(weights.layers[layer], channels(part, of: shape.intermediate))
+            default: for row in part { work(stage, row: row, worker) }
             }
         }
     }
 
-    /// All of a stage, by the caller alone.
+    /// All of a stage of rows, by the caller alone.
     func workAll(_ stage: RowStage) {
         switch stage {
-        case .scan(let layer): scan(weights.layers[layer], 0..<shape.inner)
         case .headNorm(let first, let end):
             for row in 0..<end - first { work(stage, row: row, 0) }
         default: for row in 0..<count { work(stage, row: row, 0) }
@@ -70,7 +87,7 @@ extension Evaluator {
         case .mixNorm(let layer):
             addProduct(of: weights.layers[layer - 1].down, to: row)
             quantiseMix(row, weights.layers[layer], worker)
-        case .scan: break
+        case .scan, .activate: break
         case .gate(let layer): quantiseGate(row, weights.layers[layer], worker)
         case .feedForwardNorm(let layer):
             let layer = weights.layers[layer]
@@ -79,6 +96,9 @@ extension Evaluator {
                 residual(row), shape.hidden, layer.feedForwardNorm, shape.epsilon,
                 layer.gateUpNorm, 1, target(row, of: count, columns: shape.hidden, worker),
                 scratch.work[worker])
+        case .downNorm(let layer):
+            quantiseDown(
+                row, scratch.activations + row * shape.intermediate, weights.layers[layer], worker)
         case .swiglu(let layer): swiglu(row, weights.layers[layer], worker)
         case .leave: addProduct(of: weights.layers[shape.layers - 1].down, to: row)
         case .headNorm(let first, let end):
@@ -143,11 +163,35 @@ extension Evaluator {
             target(row, of: count, columns: shape.inner, worker), scratch.work[worker])
     }
 
-    private func swiglu(_ row: Int, _ layer: LayerWeights, _ worker: Int) {
-        let y = scratch.products + row * Scratch.padded(layer.gateUp.rows)
-        let scale = layer.gateUp.scale / scratch.quantised[0].inverses[row]
-        kernels.pointee.swiglu_quantise(
-            y, scale, shape.intermediate, layer.downNorm,
+    private func activate(_ layer: LayerWeights, _ channels: Range<Int>) {
+        for row in 0..<count {
+            activate(
+                row, layer, channels,
+                scratch.activations + row * shape.intermediate + channels.lowerBound)
+        }
+    }
+
+    private func activate(
+        _ row: Int, _ layer: LayerWeights, _ channels: Range<Int>,
+        _ out: UnsafeMutablePointer<Float>
+    ) {
+        let gate =
+            scratch.products + row * Scratch.padded(layer.gateUp.rows) + channels.lowerBound
+        kernels.pointee.swiglu(
+            gate, gate + shape.intermediate,
+            layer.gateUp.scale / scratch.quantised[0].inverses[row], channels.count, out)
+    }
+
+    private func quantiseDown(
+        _ row: Int, _ values: UnsafePointer<Float>, _ layer: LayerWeights, _ worker: Int
+    ) {
+        kernels.pointee.norm_quantise(
+            values, shape.intermediate, nil, 0, layer.downNorm, 1,
             target(row, of: count, columns: shape.intermediate, worker), scratch.work[worker])
+    }
+
+    private func swiglu(_ row: Int, _ layer: LayerWeights, _ worker: Int) {
+        activate(row, layer, 0..<shape.intermediate, scratch.work[worker])
+        quantiseDown(row, scratch.work[worker], layer, worker)
     }
 }

@@ -81,7 +81,11 @@ package final class Evaluator {
             perform(layer == 0 ? .enter : .mixNorm(layer: layer), then: .mix(layer: layer))
             perform(.scan(layer: layer), .gate(layer: layer), then: .output(layer: layer))
             perform(.feedForwardNorm(layer: layer), then: .gateUp(layer: layer))
-            perform(.swiglu(layer: layer), then: .down(layer: layer))
+            if isFew {
+                perform(.activate(layer: layer), .downNorm(layer: layer), then: .down(layer: layer))
+            } else {
+                perform(.swiglu(layer: layer), then: .down(layer: layer))
+            }
         }
         perform(.leave)
         finish()
@@ -176,9 +180,7 @@ package final class Evaluator {
         _ first: RowStage, _ second: RowStage? = nil, then product: Product? = nil
     ) {
         step = Step(first: first, second: second, product: product)
-        guard count >= Self.rowsWorthSharing else {
-            return performAlone(first, second, then: product)
-        }
+        if isFew { return performFew(first, second, then: product) }
         share(first)
         region { evaluator($0).workFirst($1) }
         if let second {
@@ -193,8 +195,9 @@ package final class Evaluator {
         }
     }
 
-    /// Rows from which on row work is worth regions of its own.
-    private static let rowsWorthSharing = 3
+    /// Up to this many rows, most row work is the caller's alone.
+    static let fewRows = 2
+    private var isFew: Bool { count <= Self.fewRows }
 
     private func workFirst(_ worker: Int) { work(step.first, worker) }
 
@@ -206,13 +209,18 @@ package final class Evaluator {
         if let product = step.product { work(product, worker) }
     }
 
-    /// The caller does the row work while the others read ahead; then all do the product.
-    private func performAlone(_ first: RowStage, _ second: RowStage?, then product: Product?) {
+    /// All do what can be shared out by channels; the caller does the rest of the row work while the others read ahead; then
+    /// all do the product.
+    private func performFew(_ first: RowStage, _ second: RowStage?, then product: Product?) {
+        if first.isByChannels {
+            share(first)
+            region { evaluator($0).workFirst($1) }
+        }
         if let product {
             share(product)
             workers.prepare { firstByte(of: product, $0) }
         }
-        workAll(first)
+        if !first.isByChannels { workAll(first) }
         if let second { workAll(second) }
         guard product != nil else { return }
         let began = cl_monotonic_nanoseconds()

@@ -83,13 +83,18 @@ struct SamplerCandidates: Sendable {
                 (low, before) = (middle, sum)
             }
         }
-        keys[low..<high].sort()
+        sort(low..<high)
         while low < high {
             before += counting ? 1 : weight(low)
             low += 1
             if before >= target { break }
         }
         return low
+    }
+
+    /// In place: a slice of the array would be a copy of it.
+    private mutating func sort(_ range: Range<Int>) {
+        keys.withUnsafeMutableBufferPointer { $0[range].sort() }
     }
 
     private func weight(_ place: Int) -> Double {
@@ -123,7 +128,7 @@ struct SamplerCandidates: Sendable {
     /// The `limit` most likely ones, most likely first, with their logits relative to the highest.
     mutating func mostLikely(_ limit: Int) -> [(id: UInt32, value: Float)] {
         keepMostLikely(limit)
-        keys[..<kept].sort()
+        sort(0..<kept)
         return keys[..<kept].map {
             let index = Int($0 & 0xFFFF_FFFF)
             return (ids[index], values[index])

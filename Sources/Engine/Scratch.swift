@@ -13,6 +13,8 @@ struct Scratch: ~Copyable {
     let products: UnsafeMutablePointer<Int32>
     /// silu(state): [rows][inner].
     let gates: UnsafeMutablePointer<Float>
+    /// silu(gate) times up, of rows that are not worth sharing out: [few rows][intermediate].
+    let activations: UnsafeMutablePointer<Float>
     /// Per worker: one row of the widest kind.
     let work: [UnsafeMutablePointer<Float>]
     /// Per worker: where up to three quantised rows go.
@@ -49,6 +51,7 @@ struct Scratch: ~Copyable {
                 maxRows * stageWidth,
                 min(maxRows, Scratch.logitRows) * Scratch.padded(shape.vocabulary)))
         gates = take(Float.self, maxRows * shape.inner)
+        activations = take(Float.self, Evaluator.fewRows * shape.intermediate)
         work = (0..<workers).map { _ in take(Float.self, widest) }
         targets = (0..<workers).map { _ in take(ck_quantised_row.self, 3) }
         self.owned = owned

@@ -39,7 +39,7 @@ struct LayerWeights {
     /// [2 · intermediate, hidden]: the gate rows, then the value rows.
     let gateUp: TernaryMatrix
     /// The norm inside the down product: [intermediate].
-    let downNorm: UnsafePointer<Float>
+    let downNorm: UnsafePointer<UnsafePointer<Float>>
     /// [hidden, intermediate].
     let down: TernaryMatrix
 }
@@ -47,7 +47,7 @@ struct LayerWeights {
 /// All weights of a model as pointers into its mapping. Valid while the `PackedFile` lives.
 final class Weights: @unchecked Sendable {
     let embedding: EmbeddingTable
-    let layers: [LayerWeights]
+    let layers: UnsafePointer<LayerWeights>
     /// model.norm.
     let finalNorm: UnsafePointer<Float>
     /// The norm inside the output head.
@@ -57,7 +57,10 @@ final class Weights: @unchecked Sendable {
     /// Short lists of norm pointers, as the kernels take them.
     private let lists: [UnsafeMutablePointer<UnsafePointer<Float>>]
 
-    deinit { for list in lists { list.deallocate() } }
+    deinit {
+        for list in lists { list.deallocate() }
+        layers.deallocate()
+    }
 
     init(_ file: PackedFile, _ shape: ModelShape) throws(ModelError) {
         var binder = Binder(file: file)
@@ -89,14 +92,17 @@ final class Weights: @unchecked Sendable {
                         feedForwardNorm: try binder.floats(b + "ffn_norm", [d]),
                         gateUpNorm: binder.list([try binder.floats(b + "ffn_gate_up_norm", [d])]),
                         gateUp: try binder.matrix(b + "ffn_gate_up", 2 * i, d),
-                        downNorm: try binder.floats(b + "ffn_down_norm", [i]),
+                        downNorm: binder.list([try binder.floats(b + "ffn_down_norm", [i])]),
                         down: try binder.matrix(b + "ffn_down", d, i)))
             }
-            self.layers = layers
             finalNorm = try binder.floats("output_norm", [d])
             headNorm = binder.list([try binder.floats("output_head_norm", [d])])
             head = try binder.matrix("output", shape.vocabulary, d)
             lists = binder.lists
+            // Where the forward pass finds it without copying or counting references.
+            let memory = UnsafeMutablePointer<LayerWeights>.allocate(capacity: layers.count)
+            memory.initialize(from: layers, count: layers.count)
+            self.layers = UnsafePointer(memory)
         } catch {
             for list in binder.lists { list.deallocate() }
             throw error

@@ -86,9 +86,8 @@ typedef struct ck_table {
     void (*gated_norm_quantise)(const int32_t *yg, float sg, size_t n, const float *gate_norm, float eps, const float *gate,
                                 const float *weight, const ck_quantised_row *out, float *scratch);
 
-    /// u = silu(y[0..n) * scale) * (y[n..2n) * scale); then rms(u, weight, 1e-6) quantised into out. scratch: n floats.
-    void (*swiglu_quantise)(const int32_t *y, float scale, size_t n, const float *weight, const ck_quantised_row *out,
-                            float *scratch);
+    /// out[k] = silu(gate[k] * scale) * (up[k] * scale), for n channels (any sub-range may be given).
+    void (*swiglu)(const int32_t *gate, const int32_t *up, float scale, size_t n, float *out);
 
     /// out = rms(x, weight, eps).
     void (*norm)(const float *x, size_t n, const float *weight, float eps, float *out);

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CAllocations
+import Engine
+import Testing
+
+@Suite("A token takes nothing from the heap")
+struct AllocationTests {
+    /// Unoptimised code puts much on the heap that optimised code does not; dev/check runs the tests both ways.
+    #if DEBUG
+        private static let isOptimised = false
+    #else
+        private static let isOptimised = true
+    #endif
+
+    /// What each worker of `pool` has allocated so far.
+    private func counts(_ pool: WorkerPool, into counts: UnsafeMutablePointer<UInt64>) {
+        pool.run(UnsafeMutableRawPointer(counts)) { context, worker in
+            context.assumingMemoryBound(to: UInt64.self)[worker] = ca_allocations()
+        }
+    }
+
+    @Test("the counter counts")
+    func counter() {
+        let before = ca_allocations()
+        let array = [Int](unsafeUninitializedCapacity: 100) { $1 = 100 }
+        withExtendedLifetime(array) {}
+        #expect(ca_allocations() == before + 1)
+    }
+
+    @Test(
+        "neither the forward pass, on any thread, nor the sampler", .enabled(if: isOptimised),
+        arguments: [1, 2, 8])
+    func decode(_ batch: Int) throws {
+        let golden = try Golden("b_bf16")
+        let pool = WorkerPool(threads: 3)
+        let states = StatePool(slots: batch, shape: golden.model.shape)
+        let evaluator = Evaluator(
+            model: golden.model, workers: pool, maxRows: 16,
+            kernels: try Kernels.fromEnvironment())
+        var options = SamplingOptions()
+        options.temperature = 0.8
+        options.topK = 20
+        options.topP = 0.9
+        options.seed = 3
+        var samplers = (0..<batch).map { _ in Sampler(options, prompt: [1]) }
+        var rows = (0..<batch).map { BatchRow(slot: $0, token: UInt32($0 + 3), wants: .logits) }
+        func step() {
+            evaluator.run(rows, states: states)
+            for row in 0..<batch {
+                rows[row].token = evaluator.withLogits(row: row) { samplers[row].sample($0).id }
+            }
+        }
+        for _ in 0..<50 { step() }
+        let before = UnsafeMutablePointer<UInt64>.allocate(capacity: pool.count)
+        let after = UnsafeMutablePointer<UInt64>.allocate(capacity: pool.count)
+        defer {
+            before.deallocate()
+            after.deallocate()
+        }
+        counts(pool, into: before)
+        for _ in 0..<100 { step() }
+        counts(pool, into: after)
+        #expect((0..<pool.count).map { after[$0] - before[$0] } == [0, 0, 0])
+    }
+}
