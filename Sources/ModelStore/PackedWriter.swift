@@ -23,7 +23,7 @@ package struct PackedWriter: ~Copyable {
     private let replacing: Bool
     private var finished = false
 
-    /// Writes are gathered to this size, so that the page cache holds the file in large folios.
+    /// Writes begin and end at multiples of this, so that the page cache holds the file in large folios.
     private static let gather = 4 << 20
     private static let zeros = [UInt8](repeating: 0, count: 64 << 10)
 
@@ -156,24 +156,27 @@ package struct PackedWriter: ~Copyable {
     /// How far into the file the next byte goes.
     private var position: Int
 
+    /// Bytes until the next write is due.
+    private var room: Int { Self.gather - position % Self.gather }
+
     private mutating func pad(to offset: Int) throws(StoreError) {
         while position < offset {
-            let count = min(Self.gather - buffer.count, offset - position, Self.zeros.count)
+            let count = min(room, offset - position, Self.zeros.count)
             buffer.append(contentsOf: Self.zeros.prefix(count))
             position += count
-            if buffer.count == Self.gather { try flush() }
+            if room == Self.gather { try flush() }
         }
     }
 
     private mutating func append(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
         var rest = bytes[...]
         while !rest.isEmpty {
-            let part = rest.prefix(Self.gather - buffer.count)
+            let part = rest.prefix(room)
             // Rebased, it is copied whole and not byte by byte.
             buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
             position += part.count
             rest = rest.dropFirst(part.count)
-            if buffer.count == Self.gather { try flush() }
+            if room == Self.gather { try flush() }
         }
     }
 

@@ -116,6 +116,26 @@ struct MappedFileTests {
         }
     }
 
+    @Test("a packed file gets huge pages as a file written in one piece does")
+    func hugePagesOfPackedFiles() throws {
+        try withDirectory { directory in
+            let (plain, packed) = (directory.appending("f"), directory.appending("g"))
+            let size = 32 << 20
+            try write([UInt8](repeating: 9, count: size), to: plain)
+            let whole = try MappedFile(path: plain)
+            try whole.prefault()
+            // Not every file system has them, and memory in small pieces has none to give.
+            guard whole.hugePageBytes == size else { return }
+            var made = MadeFile(seed: 4)
+            made.tensors.append(TensorPlan(name: "large", type: .i8, shape: [size]))
+            made.contents.append([UInt8](repeating: 9, count: size))
+            try made.write(to: packed, chunk: 1_000_003)
+            let file = try MappedFile(path: packed)
+            try file.prefault()
+            #expect(file.hugePageBytes >= size / 4 * 3)
+        }
+    }
+
     @Test("two mappings of a file are one copy in memory")
     func shared() throws {
         try withDirectory { directory in
