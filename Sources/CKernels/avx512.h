@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products with 512-bit vpdpbusd: an accumulator holds one tile (16 rows) for one row of activations. Included by
-// avx512vbmi.c and avx512vnni.c, which define how a vector of packed bytes comes apart:
+// Products with 512-bit vpdpbusd: an accumulator holds one tile (16 rows) for one row of activations. Included by the
+// avx512*.c files, which define how a vector of packed bytes comes apart:
 //
-//   ck_planes(bytes, plane)   five planes left where they are in the byte, times CK_WEIGHT(p): cheapest to get
-//   ck_digits(bytes, digit)   five planes of digits 0...2: a little more work, but they can share one accumulator
-//
-// A few rows take the planes and an accumulator for each distinct weight, divided out at the end; many rows take the
-// digits, whose extra work hides behind the products.
+//   ck_parts, ck_apart(bytes)   what all planes are made of
+//   ck_plane(p, parts)          plane p where it is in the byte, times CK_WEIGHT(p): cheapest to get
+//   ck_digit(p, parts)          plane p as digits 0...2: a little more work, but digits can share an accumulator
+//   CK_AHEAD                    1: a vector's planes are made while its predecessor is multiplied. On CPUs whose two
+//                               512-bit units do both, work of one kind at a time leaves one of them idle.
+//   CK_STRIPS                   1: with many rows, bytes come apart once, into the first-level cache, and all rows pass
+//                               over them; for CPUs that multiply in the same units. Elsewhere it hides behind the products.
 #pragma once
 #include "weights.h"
 
 enum {
     CK_PAIRS_FROM = 5,  ///< from this many rows on, two tiles share each broadcast
-    CK_FEW = 4,         ///< up to this many rows, planes stay in place
+    CK_FEW = 4,         ///< up to this many rows, planes stay in place, each with an accumulator of its own
 };
 
 CK_INLINE __m512i ck_broadcast(const int8_t *x) {
@@ -35,40 +37,27 @@ CK_INLINE __m512i ck_divide(__m512i sum, int weight) {
     }
 }
 
-CK_INLINE void ck_few(const uint8_t *w, size_t vectors, const int8_t *x, size_t rows, const int32_t *sums, int32_t *y,
-                      size_t stride) {
-    __m512i acc[5][CK_FEW];
-    for (size_t p = 0; p < 5; p++) {
-        for (size_t t = 0; t < rows; t++) acc[p][t] = _mm512_setzero_si512();
-    }
-    for (size_t v = 0; v < vectors; v++, w += 64, x += 20 * rows) {
-        ck_ask_ahead(w);
-        __m512i plane[5];
-        ck_planes(_mm512_loadu_si512(w), plane);
-#pragma clang loop unroll(full)
-        for (size_t p = 0; p < 5; p++) {
-#pragma clang loop unroll(full)
-            for (size_t t = 0; t < rows; t++) {
-                acc[p][t] = _mm512_dpbusd_epi32(acc[p][t], plane[p], ck_broadcast(x + 4 * (p * rows + t)));
-            }
-        }
-    }
-    for (size_t t = 0; t < rows; t++) {
-        __m512i sum = _mm512_set1_epi32(-sums[t]);
-        for (size_t p = 0; p < 5; p++) sum = _mm512_add_epi32(sum, ck_divide(acc[p][t], CK_WEIGHT(p)));
-        _mm512_storeu_si512(y + t * stride, sum);
-    }
+CK_INLINE ck_parts ck_open(const uint8_t *w) { return ck_apart(_mm512_loadu_si512(w)); }
+CK_INLINE __m512i ck_either(size_t p, ck_parts parts, int in_place) {
+    return in_place ? ck_plane(p, parts) : ck_digit(p, parts);
 }
 
-CK_INLINE void ck_many(const uint8_t *w, size_t vectors, size_t tiles, const int8_t *x, size_t rows,
-                       const int32_t *sums, int32_t *y, size_t stride) {
-    __m512i acc[2][CK_BLOCK];
+CK_INLINE void ck_tiles_by_rows(const uint8_t *w, size_t vectors, size_t tiles, const int8_t *x, size_t rows,
+                                const int32_t *sums, int32_t *y, size_t stride) {
+    const int few = rows <= CK_FEW;
+    const size_t sorts = few ? 5 : 1, bytes = vectors * CK_VECTOR_BYTES;
+    __m512i acc[2][CK_BLOCK][5], plane[2][5];
     for (size_t i = 0; i < tiles; i++) {
-        for (size_t t = 0; t < rows; t++) acc[i][t] = _mm512_setzero_si512();
+        for (size_t t = 0; t < rows; t++) {
+            for (size_t a = 0; a < sorts; a++) acc[i][t][a] = _mm512_setzero_si512();
+        }
+        if (CK_AHEAD) {
+            const ck_parts parts = ck_open(w + i * bytes);
+            for (size_t p = 0; p < 5; p++) plane[i][p] = ck_either(p, parts, few);
+        }
     }
-    const size_t bytes = vectors * CK_VECTOR_BYTES;
-    for (size_t v = 0; v < vectors; v++, w += 64, x += 20 * rows) {
-        __m512i digit[2][5];
+    for (size_t v = 0; v < vectors; v++, w += CK_VECTOR_BYTES, x += 20 * rows) {
+        ck_parts parts[2];
         for (size_t i = 0; i < tiles; i++) {
             const uint8_t *from = w + i * bytes;
             // Behind a tile of a pair comes its neighbour; what is wanted next is the same place in the next pair.
@@ -77,35 +66,40 @@ CK_INLINE void ck_many(const uint8_t *w, size_t vectors, size_t tiles, const int
             } else {
                 ck_ask_ahead(from);
             }
-            ck_digits(_mm512_loadu_si512(from), digit[i]);
+            // The last one is its own successor.
+            parts[i] = ck_open(from + (CK_AHEAD && v + 1 < vectors ? CK_VECTOR_BYTES : 0));
         }
 #pragma clang loop unroll(full)
         for (size_t p = 0; p < 5; p++) {
+            if (!CK_AHEAD) {
+                for (size_t i = 0; i < tiles; i++) plane[i][p] = ck_either(p, parts[i], few);
+            }
 #pragma clang loop unroll(full)
             for (size_t t = 0; t < rows; t++) {
                 const __m512i four = ck_broadcast(x + 4 * (p * rows + t));
-                for (size_t i = 0; i < tiles; i++) acc[i][t] = _mm512_dpbusd_epi32(acc[i][t], digit[i][p], four);
+                for (size_t i = 0; i < tiles; i++) {
+                    __m512i *to = &acc[i][t][few ? p : 0];
+                    *to = _mm512_dpbusd_epi32(*to, plane[i][p], four);
+                }
+            }
+            if (CK_AHEAD) {
+                for (size_t i = 0; i < tiles; i++) plane[i][p] = ck_either(p, parts[i], few);
             }
         }
     }
     for (size_t i = 0; i < tiles; i++) {
         for (size_t t = 0; t < rows; t++) {
-            _mm512_storeu_si512(y + t * stride + i * CK_TILE_ROWS,
-                                _mm512_sub_epi32(acc[i][t], _mm512_set1_epi32(sums[t])));
+            __m512i sum = _mm512_set1_epi32(-sums[t]);
+            for (size_t a = 0; a < sorts; a++) {
+                sum = _mm512_add_epi32(sum, ck_divide(acc[i][t][a], few ? CK_WEIGHT(a) : 1));
+            }
+            _mm512_storeu_si512(y + t * stride + i * CK_TILE_ROWS, sum);
         }
     }
 }
 
-CK_INLINE void ck_tiles_by_rows(const uint8_t *w, size_t vectors, size_t tiles, const int8_t *x, size_t rows,
-                                const int32_t *sums, int32_t *y, size_t stride) {
-    if (rows <= CK_FEW) {
-        ck_few(w, vectors, x, rows, sums, y, stride);
-    } else {
-        ck_many(w, vectors, tiles, x, rows, sums, y, stride);
-    }
-}
-
 #include "blocks.h"
+#include "avx512strips.h"
 
 static uint64_t ck_dot_peak(uint64_t multiply_adds) {
     __m512i acc[16], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(2);

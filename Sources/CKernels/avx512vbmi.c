@@ -30,24 +30,30 @@ CK_INLINE __m512i ck_look_up(__m512i v) {
     return _mm512_permutex2var_epi8(_mm512_load_si512(ck_fours), v, _mm512_load_si512(ck_fours + 64));
 }
 
-#define CK_WEIGHT(p) ((p) < 4 ? 1 << 2 * (p) : 81)
-CK_INLINE void ck_planes(__m512i b, __m512i *plane) {
-    const __m512i v = ck_mod(b, 81), four = ck_look_up(v);
-    for (int p = 0; p < 4; p++) plane[p] = _mm512_and_si512(four, _mm512_set1_epi8((char)(3 << 2 * p)));
-    plane[4] = _mm512_sub_epi8(b, v);  // 81 d4
-}
+typedef struct ck_parts {
+    __m512i four, top;
+} ck_parts;
 
-CK_INLINE void ck_digits(__m512i b, __m512i *digit) {
-    const __m512i v = ck_mod(b, 81), four = ck_look_up(v), low = _mm512_set1_epi8(3);
-    digit[0] = _mm512_and_si512(four, low);
-    for (int p = 1; p < 4; p++) digit[p] = _mm512_and_si512(_mm512_srli_epi16(four, (unsigned)(2 * p)), low);
-    digit[4] = _mm512_and_si512(_mm512_sub_epi8(b, v), low);  // 81 & 3 = 1, 162 & 3 = 2
+CK_INLINE ck_parts ck_apart(__m512i b) {
+    const __m512i v = ck_mod(b, 81);
+    return (ck_parts){ck_look_up(v), _mm512_sub_epi8(b, v)};  // 81 d4
 }
+#define CK_WEIGHT(p) ((p) < 4 ? 1 << 2 * (p) : 81)
+CK_INLINE __m512i ck_plane(size_t p, ck_parts parts) {
+    return p < 4 ? _mm512_and_si512(parts.four, _mm512_set1_epi8((char)(3 << 2 * p))) : parts.top;
+}
+CK_INLINE __m512i ck_digit(size_t p, ck_parts parts) {
+    const __m512i low = _mm512_set1_epi8(3);
+    if (p == 4) return _mm512_and_si512(parts.top, low);  // 81 & 3 = 1, 162 & 3 = 2
+    return _mm512_and_si512(p ? _mm512_srli_epi16(parts.four, (unsigned)(2 * p)) : parts.four, low);
+}
+#define CK_AHEAD 0
+#define CK_STRIPS 0
 
 #include "avx512.h"
 
 const ck_table ck_avx512vbmi = {
-    .name = "avx512vbmi", .matmul = ck_matmul, .dot_peak = ck_dot_peak, CK_ROW_OPERATIONS};
+    .name = "avx512vbmi", .matmul = ck_product, .dot_peak = ck_dot_peak, CK_ROW_OPERATIONS};
 
 #pragma clang attribute pop
 #endif

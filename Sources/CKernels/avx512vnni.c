@@ -22,29 +22,33 @@ CK_INLINE __m512i ck_mod(__m512i v, int m) {
 /// Sixteen bytes as a table, indexed by bytes below 16.
 #define CK_TABLE(...) _mm512_broadcast_i32x4(_mm_setr_epi8(__VA_ARGS__))
 
-#define CK_WEIGHT(p) ((p) < 2 ? 1 : (p) == 2 ? 9 : (p) == 3 ? 27 : 81)
-CK_INLINE void ck_planes(__m512i b, __m512i *plane) {
-    const __m512i v4 = ck_mod(b, 81), v3 = ck_mod(v4, 27), v2 = ck_mod(v3, 9);
-    plane[0] = _mm512_shuffle_epi8(CK_TABLE(0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0), v2);
-    plane[1] = _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0), v2);
-    plane[2] = _mm512_sub_epi8(v3, v2);
-    plane[3] = _mm512_sub_epi8(v4, v3);
-    plane[4] = _mm512_sub_epi8(b, v4);
-}
+typedef struct ck_parts {
+    __m512i v2, plane[3];
+} ck_parts;
 
-CK_INLINE void ck_digits(__m512i b, __m512i *digit) {
-    ck_planes(b, digit);
-    const __m512i low = _mm512_set1_epi8(3);
-    digit[2] = _mm512_and_si512(digit[2], low);  // 9 & 3 = 1, 18 & 3 = 2
-    // 27 is 16 + 11 and 54 is 48 + 6.
-    digit[3] = _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0), digit[3]);
-    digit[4] = _mm512_and_si512(digit[4], low);  // 81 & 3 = 1, 162 & 3 = 2
+CK_INLINE ck_parts ck_apart(__m512i b) {
+    const __m512i v4 = ck_mod(b, 81), v3 = ck_mod(v4, 27), v2 = ck_mod(v3, 9);
+    return (ck_parts){v2, {_mm512_sub_epi8(v3, v2), _mm512_sub_epi8(v4, v3), _mm512_sub_epi8(b, v4)}};
 }
+#define CK_WEIGHT(p) ((p) < 2 ? 1 : (p) == 2 ? 9 : (p) == 3 ? 27 : 81)
+CK_INLINE __m512i ck_plane(size_t p, ck_parts parts) {
+    if (p == 0) return _mm512_shuffle_epi8(CK_TABLE(0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0), parts.v2);
+    if (p == 1) return _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0), parts.v2);
+    return parts.plane[p - 2];
+}
+CK_INLINE __m512i ck_digit(size_t p, ck_parts parts) {
+    const __m512i plane = ck_plane(p, parts);
+    // 27 is 16 + 11 and 54 is 48 + 6.
+    if (p == 3) return _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0), plane);
+    return p < 2 ? plane : _mm512_and_si512(plane, _mm512_set1_epi8(3));  // 9 and 81 & 3 = 1, 18 and 162 & 3 = 2
+}
+#define CK_AHEAD 0
+#define CK_STRIPS 1
 
 #include "avx512.h"
 
 const ck_table ck_avx512vnni = {
-    .name = "avx512vnni", .matmul = ck_matmul, .dot_peak = ck_dot_peak, CK_ROW_OPERATIONS};
+    .name = "avx512vnni", .matmul = ck_product, .dot_peak = ck_dot_peak, CK_ROW_OPERATIONS};
 
 #pragma clang attribute pop
 #endif

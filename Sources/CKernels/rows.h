@@ -4,7 +4,7 @@
 // a table includes this under its own target attribute. CKernels.h says what each one computes; docs/kernels.md gives
 // the order of every sum.
 #pragma once
-#include "vector.h"
+#include "weights.h"
 
 #pragma clang assume_nonnull begin
 
@@ -221,7 +221,7 @@ static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
     size_t at = 0;
     for (; at + 256 <= count; at += 256) {
         for (size_t j = 0; j < 4; j++) {
-            __builtin_prefetch(bytes + at + 4096 + 64 * j);
+            ck_ask_ahead(bytes + at + 64 * j);
             ck_u64 v;
             __builtin_memcpy(&v, bytes + at + 64 * j, sizeof v);
             s[j] += v;

@@ -23,7 +23,12 @@ const ck_table *ck_runnable(size_t i) {
     if (avx2) runnable[count++] = &ck_avx2;
     if (avx2 && __builtin_cpu_supports("avxvnni")) runnable[count++] = &ck_avxvnni;
     if (avx512) runnable[count++] = &ck_avx512vnni;
-    if (avx512 && __builtin_cpu_supports("avx512vbmi")) runnable[count++] = &ck_avx512vbmi;
+    const int vbmi = avx512 && __builtin_cpu_supports("avx512vbmi"), gfni = vbmi && __builtin_cpu_supports("gfni");
+    // Which of the two is the faster is a matter of what a look-up in two registers costs: three operations on Intel's.
+    const int intel = __builtin_cpu_is("intel") != 0;
+    if (gfni && !intel) runnable[count++] = &ck_avx512gfni;
+    if (vbmi) runnable[count++] = &ck_avx512vbmi;
+    if (gfni && intel) runnable[count++] = &ck_avx512gfni;
 #elif defined(__aarch64__)
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) runnable[count++] = &ck_neon;
 #endif

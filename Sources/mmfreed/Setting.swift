@@ -50,7 +50,7 @@ struct Setting: Sendable {
         .init(
             name: "kernels", kind: .text, standard: "",
             help:
-                "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, neon. All give the same results."
+                "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512gfni, neon. All give the same results."
         ),
         .init(
             name: "slots", kind: .whole(1...4096), standard: "8",

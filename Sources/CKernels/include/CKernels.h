@@ -56,7 +56,7 @@ typedef struct ck_quantised_row {
 } ck_quantised_row;
 
 typedef struct ck_table {
-    const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon"
+    const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512gfni", "neon"
 
     /// Products for tiles [tile_begin, tile_end) and T rows. packed: first byte of the whole matrix. values, sums: K4T
     /// blocks and per-row sums of T rows. y: [T][stride] int32; rows beyond the matrix (padding up to the tile) are written
