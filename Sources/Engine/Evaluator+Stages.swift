@@ -14,24 +14,14 @@ enum RowStage {
     case gate(layer: Int)
     /// Adds the output product to the residual; mlp_norm and the norm inside the gate-and-up product, quantised.
     case feedForwardNorm(layer: Int)
-    /// silu(gate) times up, over a range of channels: for rows that are not worth sharing out.
-    case activate(layer: Int)
-    /// The norm inside the down product of what `activate` made, quantised.
+    /// The norm inside the down product of silu(gate) times up, quantised.
     case downNorm(layer: Int)
-    /// Both of these, row by row.
+    /// silu(gate) times up, and then the same.
     case swiglu(layer: Int)
     /// Adds the last down product to the residual.
     case leave
     /// model.norm and the norm inside the head, for logit rows first ..< end.
     case headNorm(first: Int, end: Int)
-
-    /// Whether channels do not depend on each other, so that even one row can be shared out.
-    var isByChannels: Bool {
-        switch self {
-        case .scan, .activate: true
-        default: false
-        }
-    }
 }
 
 extension Evaluator {
@@ -39,7 +29,6 @@ extension Evaluator {
     func share(_ stage: RowStage) {
         switch stage {
         case .scan: shareChannels(shape.inner)
-        case .activate: shareChannels(shape.intermediate)
         case .headNorm(let first, let end): shares.reset(end - first, chunk: 1)
         // Whole blocks when there are many rows, so that no two workers write into one block of quantised values.
         default: shares.reset(count, chunk: count > 4 * workerCount * 8 ? 8 : 1)
@@ -62,9 +51,13 @@ extension Evaluator {
     func work(_ stage: RowStage, _ worker: Int) {
         while let part = shares.next(worker) {
             switch stage {
-            case .scan(let layer): scan(weights.layers[layer], channels(part, of: shape.inner))
-            case .activate(let layer):
-                activate(weights.layers[layer], channels(part, of: shape.intermediate))
+            case .scan(let layer):
+                let (channels, width) = (
+                    channels(part, of: shape.inner), Scratch.padded(shape.inner)
+                )
+                scan(
+                    weights.layers[layer], channels, scratch.products + channels.lowerBound,
+                    forget: width, stride: 3 * width)
             default: for row in part { work(stage, row: row, worker) }
             }
         }
@@ -87,7 +80,7 @@ extension Evaluator {
         case .mixNorm(let layer):
             addProduct(of: weights.layers[layer - 1].down, to: row)
             quantiseMix(row, weights.layers[layer], worker)
-        case .scan, .activate: break
+        case .scan: break
         case .gate(let layer): quantiseGate(row, weights.layers[layer], worker)
         case .feedForwardNorm(let layer):
             let layer = weights.layers[layer]
@@ -140,15 +133,19 @@ extension Evaluator {
             targets, scratch.work[worker])
     }
 
-    private func scan(_ layer: LayerWeights, _ channels: Range<Int>) {
+    /// The recurrence over `channels`, row by row. y: the first channel's input product; its forget product is `forget`
+    /// further on, the next row's are `stride` further on.
+    func scan(
+        _ layer: LayerWeights, _ channels: Range<Int>, _ y: UnsafePointer<Int32>, forget: Int,
+        stride: Int
+    ) {
         guard !channels.isEmpty else { return }
-        let width = Scratch.padded(shape.inner)
         let first = channels.lowerBound
         for row in 0..<count {
-            let y = scratch.products + row * 3 * width + first
+            let y = y + row * stride
             kernels.pointee.recurrence(
                 y, layer.input.scale / scratch.quantised[0].inverses[row],
-                y + width, layer.forget.scale / scratch.quantised[1].inverses[row],
+                y + forget, layer.forget.scale / scratch.quantised[1].inverses[row],
                 layer.lowerBound.map { $0 + first }, states[row] + first,
                 scratch.gates + row * shape.inner + first, channels.count)
         }
@@ -163,23 +160,13 @@ extension Evaluator {
             target(row, of: count, columns: shape.inner, worker), scratch.work[worker])
     }
 
-    private func activate(_ layer: LayerWeights, _ channels: Range<Int>) {
-        for row in 0..<count {
-            activate(
-                row, layer, channels,
-                scratch.activations + row * shape.intermediate + channels.lowerBound)
-        }
-    }
-
-    private func activate(
-        _ row: Int, _ layer: LayerWeights, _ channels: Range<Int>,
+    /// silu(gate) times up of `n` channels of one row; the up product is `up` after the gate's.
+    func activate(
+        _ row: Int, _ layer: LayerWeights, _ gate: UnsafePointer<Int32>, up: Int, _ n: Int,
         _ out: UnsafeMutablePointer<Float>
     ) {
-        let gate =
-            scratch.products + row * Scratch.padded(layer.gateUp.rows) + channels.lowerBound
         kernels.pointee.swiglu(
-            gate, gate + shape.intermediate,
-            layer.gateUp.scale / scratch.quantised[0].inverses[row], channels.count, out)
+            gate, gate + up, layer.gateUp.scale / scratch.quantised[0].inverses[row], n, out)
     }
 
     private func quantiseDown(
@@ -191,7 +178,9 @@ extension Evaluator {
     }
 
     private func swiglu(_ row: Int, _ layer: LayerWeights, _ worker: Int) {
-        activate(row, layer, 0..<shape.intermediate, scratch.work[worker])
+        activate(
+            row, layer, scratch.products + row * Scratch.padded(layer.gateUp.rows),
+            up: shape.intermediate, shape.intermediate, scratch.work[worker])
         quantiseDown(row, scratch.work[worker], layer, worker)
     }
 }

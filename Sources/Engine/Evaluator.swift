@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The forward pass. A batch is one matrix to the ternary products; only the recurrence walks its rows in order. Each layer
-// is four products with row work before each. With many rows the row work is shared out in regions of its own. With one or
-// two it is the caller's, inside the product's region, while the other workers read ahead into the weights they are about
-// to need: memory, which bounds the speed of a single row, never rests. No result depends on how work is shared out, so
-// logits and states are the same bits for any batch, chunking, thread count and kernel table.
+// is four products with row work before each. With many rows the row work is shared out in regions of its own. With few it
+// is the caller's, while the other workers read ahead into the weights they are about to need: memory, which bounds the
+// speed of a single row, never rests; and what belongs to one channel alone, the recurrence and silu, is done by whoever has
+// just computed that channel. No result depends on how work is shared out, so logits and states are the same bits for any
+// batch, chunking, thread count and kernel table.
 
 import CKernels
 import CLinux
@@ -14,7 +15,8 @@ package final class Evaluator {
     package let model: Model
     /// The most rows `run` takes at once.
     package let maxRows: Int
-    /// Time spent in ternary products, and in all of `run`, since the last `resetTimings`. Nanoseconds.
+    /// Time spent in ternary products, and in all of `run`, since the last `resetTimings`. Nanoseconds. What is fused with a
+    /// product is timed in one layer of each run and taken off for all of them.
     package private(set) var productNanoseconds: UInt64 = 0
     package private(set) var totalNanoseconds: UInt64 = 0
 
@@ -23,12 +25,14 @@ package final class Evaluator {
     let kernels: Kernels.Table
     let scratch: Scratch
     private let workers: WorkerPool
+    private var timedLayer = 0
+    private var fusedNanoseconds: UInt64 = 0
 
     // The batch under way, read by the workers.
     private(set) var rows: [BatchRow] = []
     var count: Int { rows.count }
     var workerCount: Int { workers.count }
-    private var step = Step(first: .enter, second: nil, product: nil)
+    private var step = Step(stage: .enter, product: nil)
     var shares: WorkShares
     /// A pointer to each row's state in the current layer: [rows].
     let states: UnsafeMutablePointer<UnsafeMutablePointer<Float>>
@@ -76,20 +80,31 @@ package final class Evaluator {
         guard !batch.isEmpty else { return }
         let began = cl_monotonic_nanoseconds()
         take(batch, slots: pool.slots)
+        timedLayer = (timedLayer + 1) % shape.layers
+        fusedNanoseconds = 0
         for layer in 0..<shape.layers {
             for row in 0..<count { states[row] = pool.layer(layer, of: rows[row].slot) }
             perform(layer == 0 ? .enter : .mixNorm(layer: layer), then: .mix(layer: layer))
-            perform(.scan(layer: layer), .gate(layer: layer), then: .output(layer: layer))
+            if !isFused(.mix(layer: layer)) { perform(.scan(layer: layer)) }
+            perform(.gate(layer: layer), then: .output(layer: layer))
             perform(.feedForwardNorm(layer: layer), then: .gateUp(layer: layer))
-            if isFew {
-                perform(.activate(layer: layer), .downNorm(layer: layer), then: .down(layer: layer))
-            } else {
-                perform(.swiglu(layer: layer), then: .down(layer: layer))
-            }
+            let isFused = isFused(.gateUp(layer: layer))
+            perform(
+                isFused ? .downNorm(layer: layer) : .swiglu(layer: layer), then: .down(layer: layer)
+            )
         }
         perform(.leave)
         finish()
         totalNanoseconds &+= cl_monotonic_nanoseconds() &- began
+        productNanoseconds &-= min(fusedNanoseconds &* UInt64(shape.layers), productNanoseconds)
+    }
+
+    /// Does what is fused with a product of `layer`.
+    func fused(_ layer: Int, _ worker: Int, _ body: () -> Void) {
+        guard layer == timedLayer, worker == 0 else { return body() }
+        let began = cl_monotonic_nanoseconds()
+        body()
+        fusedNanoseconds &+= cl_monotonic_nanoseconds() &- began
     }
 
     /// The logits of row `row` of the last batch: [vocabulary]. That row must have wanted them.
@@ -170,70 +185,43 @@ package final class Evaluator {
 
     /// Row work and the product that needs it.
     private struct Step {
-        var first: RowStage
-        var second: RowStage?
+        var stage: RowStage
         var product: Product?
     }
 
-    /// Runs up to two stages of row work in order, and then the product.
-    private func perform(
-        _ first: RowStage, _ second: RowStage? = nil, then product: Product? = nil
-    ) {
-        step = Step(first: first, second: second, product: product)
-        if isFew { return performFew(first, second, then: product) }
-        share(first)
-        region { evaluator($0).workFirst($1) }
-        if let second {
-            share(second)
-            region { evaluator($0).workSecond($1) }
+    /// Runs a stage of row work, and then the product.
+    ///
+    /// With few rows the row work is the caller's alone, while the others read ahead.
+    private func perform(_ stage: RowStage, then product: Product? = nil) {
+        step = Step(stage: stage, product: product)
+        if isFew {
+            workAll(stage)
+        } else {
+            share(stage)
+            region { evaluator($0).workStage($1) }
         }
-        if let product {
-            share(product)
-            let began = cl_monotonic_nanoseconds()
-            region { evaluator($0).workProduct($1) }
-            productNanoseconds &+= cl_monotonic_nanoseconds() &- began
-        }
-    }
-
-    /// Up to this many rows, most row work is the caller's alone.
-    static let fewRows = 2
-    private var isFew: Bool { count <= Self.fewRows }
-
-    private func workFirst(_ worker: Int) { work(step.first, worker) }
-
-    private func workSecond(_ worker: Int) {
-        if let second = step.second { work(second, worker) }
-    }
-
-    private func workProduct(_ worker: Int) {
-        if let product = step.product { work(product, worker) }
-    }
-
-    /// All do what can be shared out by channels; the caller does the rest of the row work while the others read ahead; then
-    /// all do the product.
-    private func performFew(_ first: RowStage, _ second: RowStage?, then product: Product?) {
-        if first.isByChannels {
-            share(first)
-            region { evaluator($0).workFirst($1) }
-        }
-        if let product {
-            share(product)
-            workers.prepare { firstByte(of: product, $0) }
-        }
-        if !first.isByChannels { workAll(first) }
-        if let second { workAll(second) }
-        guard product != nil else { return }
+        guard let product else { return }
+        share(product)
         let began = cl_monotonic_nanoseconds()
-        region { context, worker in
-            let evaluator = evaluator(context)
-            evaluator.workProduct(worker)
-            if worker == 0 { evaluator.readAheadRowWeights() }
-        }
+        region { evaluator($0).workProduct($1) }
         productNanoseconds &+= cl_monotonic_nanoseconds() &- began
     }
 
-    private func readAheadRowWeights() {
-        if let product = step.product { readAheadRowWeights(after: product) }
+    /// Up to this many rows, row work is not worth sharing out: the rows of a block lie in the same cache lines.
+    private static let fewRows = Int(CK_BLOCK)
+    private var isFew: Bool { count <= Self.fewRows }
+
+    private func workStage(_ worker: Int) { work(step.stage, worker) }
+
+    private func workProduct(_ worker: Int) {
+        guard let product = step.product else { return }
+        work(product, worker)
+        guard isFew else { return }
+        if worker == 0 {
+            readAheadRowWeights(after: product)
+        } else {
+            workers.readAhead(worker, from: firstByte(after: product, worker))
+        }
     }
 
     /// Runs `body` on the caller and on the workers that come in time.

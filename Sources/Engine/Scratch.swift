@@ -13,8 +13,10 @@ struct Scratch: ~Copyable {
     let products: UnsafeMutablePointer<Int32>
     /// silu(state): [rows][inner].
     let gates: UnsafeMutablePointer<Float>
-    /// silu(gate) times up, of rows that are not worth sharing out: [few rows][intermediate].
+    /// silu(gate) times up, where products are fused: [CK_BLOCK rows][intermediate].
     let activations: UnsafeMutablePointer<Float>
+    /// Per worker: products that it goes on with at once: [CK_BLOCK rows][two sets][fusedTiles · 16].
+    let fused: [UnsafeMutablePointer<Int32>]
     /// Per worker: one row of the widest kind.
     let work: [UnsafeMutablePointer<Float>]
     /// Per worker: where up to three quantised rows go.
@@ -23,6 +25,8 @@ struct Scratch: ~Copyable {
 
     /// Rows of logits computed per region, to bound the memory of a batch that wants them all.
     static let logitRows = 32
+    /// The most tiles of channels a worker takes at once of a fused product.
+    static let fusedTiles = 16
 
     init(shape: ModelShape, maxRows: Int, workers: Int) {
         var owned: [UnsafeMutableRawPointer] = []
@@ -51,7 +55,9 @@ struct Scratch: ~Copyable {
                 maxRows * stageWidth,
                 min(maxRows, Scratch.logitRows) * Scratch.padded(shape.vocabulary)))
         gates = take(Float.self, maxRows * shape.inner)
-        activations = take(Float.self, Evaluator.fewRows * shape.intermediate)
+        activations = take(Float.self, Int(CK_BLOCK) * shape.intermediate)
+        let fusedCount = Int(CK_BLOCK) * 2 * Self.fusedTiles * Int(CK_TILE_ROWS)
+        fused = (0..<workers).map { _ in take(Int32.self, fusedCount) }
         work = (0..<workers).map { _ in take(Float.self, widest) }
         targets = (0..<workers).map { _ in take(ck_quantised_row.self, 3) }
         self.owned = owned

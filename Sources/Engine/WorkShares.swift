@@ -32,8 +32,10 @@ struct WorkShares: ~Copyable {
         }
     }
 
-    /// The pieces that are `worker`'s own, in whole pairs: the wide kernels take two at a time.
-    func run(_ worker: Int) -> Range<Int> {
+    private func run(_ worker: Int) -> Range<Int> { run(worker, of: units) }
+
+    /// The pieces of `units` that are `worker`'s own, in whole pairs: the wide kernels take two at a time.
+    func run(_ worker: Int, of units: Int) -> Range<Int> {
         let pairs = (units + 1) / 2
         return min(
             pairs * worker / workers * 2, units)..<min(pairs * (worker + 1) / workers * 2, units)

@@ -3,9 +3,12 @@
 // A token needs some 100 to 130 parallel regions of 5 to 200 µs, so a region must cost well under a microsecond, and a
 // worker that the system has set aside must not hold up the others. A region is a word: its number, whether it is open, and
 // how many workers have joined. The caller opens it, works, and closes it; workers that come in time join, take shares of
-// the work until none are left, and leave; the caller waits only for those that joined. Before it opens, a region may be
-// prepared: workers then read ahead into the weights they are about to need, without having joined. Workers spin while a
-// token is being computed and park between requests: an idle pool uses no processor.
+// the work until none are left, and leave; the caller waits only for those that joined. Between two regions workers read
+// ahead into the weights they will need next. They spin while a token is being computed and park between requests: an idle
+// pool uses no processor.
+//
+// What a region costs is cache lines on their way from one core to another, some 100 ns each, so there are few of them and
+// the caller waits for none that it need not wait for.
 
 import CKernels
 import CLinux
@@ -53,18 +56,17 @@ package final class WorkerPool: Sendable {
         shared.close()
     }
 
-    /// Announces that `share` will be called soon, and lets the workers bring into their caches what they will need then.
+    /// Says what worker `worker`, the one that calls, will read first in the next region: it reads ahead while it waits.
     ///
-    /// - Parameter ahead: where each worker's data begins; the pointer is never read through, only prefetched.
-    package func prepare(_ ahead: (Int) -> UnsafePointer<UInt8>?) {
-        guard count > 1 else { return }
-        shared.prepare(ahead)
+    /// - Parameter data: never read through, only prefetched.
+    package func readAhead(_ worker: Int, from data: UnsafePointer<UInt8>?) {
+        shared.readAhead(worker, from: data)
     }
 
     /// Runs `body` exactly once on every worker.
     package func run(_ context: UnsafeMutableRawPointer, _ body: Body) {
         guard count > 1 else { return body(context, 0) }
-        shared.open(context, body)
+        shared.open(context, body, isAwaited: true)
         body(context, 0)
         shared.close(after: UInt32(count - 1))
     }
@@ -72,26 +74,27 @@ package final class WorkerPool: Sendable {
 
 /// What the workers and their caller share. Atomics stand on cache lines of their own.
 private final class Shared: @unchecked Sendable {
-    /// The region: number << 16 | closed << 15 | being prepared << 14 | workers that have joined.
+    /// The region: number << 16 | closed << 15 | workers that have joined.
     private let region = Atomic<UInt64>(Shared.closed)
+    // Written by the caller while no region is open; a worker that has joined has this line.
+    private var body: WorkerPool.Body?
+    private var context: UnsafeMutableRawPointer?
     private let padding0 = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    /// Workers that have left the region.
+    /// Workers that have left regions, ever.
     private let left = Atomic<UInt32>(0)
     private let padding1 = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     private let sleepers = Atomic<UInt32>(0)
     private let ended = Atomic<UInt32>(0)
-    /// Where each worker may read ahead: addresses, a cache line apart.
-    private let ahead: UnsafeMutablePointer<Atomic<UInt>>
+    /// Where each worker reads ahead, a cache line apart. Its own affair.
+    private let ahead: UnsafeMutablePointer<UnsafePointer<UInt8>?>
     private let workers: Int
-    // Written by the caller while no region is open.
-    private var body: WorkerPool.Body?
-    private var context: UnsafeMutableRawPointer?
+    /// Workers that have joined regions, ever. The caller's own.
+    private var everJoined: UInt32 = 0
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
     private static let closed: UInt64 = 1 << 15
-    private static let preparing: UInt64 = 1 << 14
-    private static let joined: UInt64 = preparing - 1
+    private static let joined: UInt64 = closed - 1
     /// Turns of a spin loop before a worker parks: some 300 µs, longer than the gap between two tokens.
     private static let spins = 8_000
     /// Turns after which somebody else may have the processor for a moment: perhaps the one that is waited for.
@@ -102,7 +105,7 @@ private final class Shared: @unchecked Sendable {
     init(workers: Int) {
         self.workers = workers
         ahead = .allocate(capacity: workers * 8)
-        for index in 0..<workers * 8 { (ahead + index).initialize(to: Atomic(0)) }
+        ahead.initialize(repeating: nil, count: workers * 8)
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(condition, nil)
     }
@@ -110,7 +113,6 @@ private final class Shared: @unchecked Sendable {
     deinit {
         pthread_cond_destroy(condition)
         pthread_mutex_destroy(mutex)
-        ahead.deinitialize(count: workers * 8)
         ahead.deallocate()
         condition.deallocate()
         mutex.deallocate()
@@ -118,27 +120,27 @@ private final class Shared: @unchecked Sendable {
 
     // MARK: The caller
 
-    func prepare(_ hint: (Int) -> UnsafePointer<UInt8>?) {
-        for worker in 1..<workers {
-            ahead[worker * 8].store(UInt(bitPattern: hint(worker)), ordering: .relaxed)
+    /// - Parameter isAwaited: whether `close` will wait for workers that have not come of themselves.
+    func open(_ context: UnsafeMutableRawPointer, _ body: WorkerPool.Body, isAwaited: Bool = false)
+    {
+        if self.body.map({ unsafeBitCast($0, to: UInt.self) }) != unsafeBitCast(body, to: UInt.self)
+        {
+            self.body = body
         }
-        announce(Self.preparing)
+        if self.context != context { self.context = context }
+        announce(isAwaited: isAwaited)
     }
 
-    func open(_ context: UnsafeMutableRawPointer, _ body: WorkerPool.Body) {
-        self.body = body
-        self.context = context
-        left.store(0, ordering: .relaxed)
-        announce(0)
-    }
-
-    /// Begins the next region, or opens the one that was prepared.
-    ///
-    /// Sequentially consistent, as is the sleepers' check: either they see it or we see them.
-    private func announce(_ flags: UInt64) {
-        let word = region.load(ordering: .relaxed)
-        let number = word & Self.preparing != 0 ? word >> 16 : word >> 16 &+ 1
-        region.store(number << 16 | flags, ordering: .sequentiallyConsistent)
+    /// Begins the next region.
+    private func announce(isAwaited: Bool) {
+        let number = region.load(ordering: .relaxed) >> 16 &+ 1
+        if isAwaited {
+            // As is the sleepers' check: either they see the region or we see them.
+            region.store(number << 16, ordering: .sequentiallyConsistent)
+        } else {
+            // Not waiting until the others see it, we may miss one that falls asleep just now; the next region wakes it.
+            region.store(number << 16, ordering: .releasing)
+        }
         guard sleepers.load(ordering: .sequentiallyConsistent) > 0 else { return }
         pthread_mutex_lock(mutex)
         pthread_cond_broadcast(condition)
@@ -152,7 +154,8 @@ private final class Shared: @unchecked Sendable {
         }
         let joined =
             region.bitwiseOr(Self.closed, ordering: .acquiringAndReleasing).oldValue & Self.joined
-        spin { left.load(ordering: .acquiring) >= UInt32(joined) }
+        everJoined &+= UInt32(joined)
+        spin { left.load(ordering: .acquiring) == everJoined }
     }
 
     /// Waits for something that other threads are busy doing; gives them the processor if it takes long.
@@ -168,8 +171,7 @@ private final class Shared: @unchecked Sendable {
         guard workers > 0 else { return }
         body = nil
         context = nil
-        left.store(0, ordering: .relaxed)
-        announce(0)
+        announce(isAwaited: true)
         // The last worker drops its reference to `self` by itself; nothing of the caller's is touched after this.
         spin { ended.load(ordering: .acquiring) == UInt32(workers) }
     }
@@ -203,21 +205,21 @@ private final class Shared: @unchecked Sendable {
         return false
     }
 
-    /// Waits for a region after `seen` to open: spinning first, reading ahead while it is prepared, then asleep.
+    func readAhead(_ worker: Int, from data: UnsafePointer<UInt8>?) { ahead[worker * 8] = data }
+
+    /// Waits for a region after `seen` to open: reading ahead and spinning first, then asleep.
     private func next(after seen: UInt64, _ worker: Int) -> UInt64 {
-        var turns = 0
-        var prefetched = 0
-        while turns < Self.spins {
+        let data = ahead[worker * 8]
+        for turn in 0..<Self.spins {
             let word = region.load(ordering: .acquiring)
-            if word >> 16 != seen {
-                if word & Self.preparing == 0 { return word >> 16 }
-                if prefetched < Self.aheadTurns, readAhead(prefetched, worker) {
-                    prefetched += 1
-                    continue
-                }
+            if word >> 16 != seen { return word >> 16 }
+            if let data, turn < Self.aheadTurns {
+                ck_read_ahead(data + turn * 1024, 1024)
+            } else if turn % Self.turnsBeforeYield == 0 {
+                sched_yield()
+            } else {
+                cl_pause()
             }
-            turns += 1
-            if turns % Self.turnsBeforeYield == 0 { sched_yield() } else { cl_pause() }
         }
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
@@ -225,17 +227,9 @@ private final class Shared: @unchecked Sendable {
         defer { sleepers.wrappingSubtract(1, ordering: .relaxed) }
         while true {
             let word = region.load(ordering: .sequentiallyConsistent)
-            if word >> 16 != seen, word & Self.preparing == 0 { return word >> 16 }
+            if word >> 16 != seen { return word >> 16 }
             pthread_cond_wait(condition, mutex)
         }
-    }
-
-    /// Prefetches the worker's `turn`-th kilobyte.
-    private func readAhead(_ turn: Int, _ worker: Int) -> Bool {
-        let address = ahead[worker * 8].load(ordering: .relaxed)
-        guard let begin = UnsafePointer<UInt8>(bitPattern: address) else { return false }
-        ck_read_ahead(begin + turn * 1024, 1024)
-        return true
     }
 }
 
