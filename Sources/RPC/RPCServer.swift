@@ -51,6 +51,7 @@ package final class RPCServer: Sendable {
         var connections: [ObjectIdentifier: any Channel] = [:]
         var paths: [String] = []
         var calls = 0
+        var unread = 0
         var begun: UInt64 = 0
         var isDraining = false
         var isPaused = false
@@ -97,8 +98,11 @@ package final class RPCServer: Sendable {
     /// Calls there have been in all.
     package var callsBegun: UInt64 { state.withLock { $0.begun } }
 
-    /// Calls whose answers are not out yet, to the last byte.
+    /// Calls that are not answered yet.
     package var openCalls: Int { state.withLock { $0.calls } }
+
+    /// Complete answers of which the system does not have the last byte yet: their readers are behind, or do not read at all.
+    package var unreadAnswers: Int { state.withLock { $0.unread } }
 
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
@@ -190,6 +194,12 @@ package final class RPCServer: Sendable {
     static var draining: RPCError {
         RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
             .retrying(after: 1_000_000_000)
+    }
+
+    /// - Parameter written: completes when the system has all of the answer, or never will.
+    func answer(isOnItsWay written: EventLoopFuture<Void>) {
+        state.withLock { $0.unread += 1 }
+        written.whenComplete { [self] _ in state.withLock { $0.unread -= 1 } }
     }
 
     func callBegan() { change(calls: 1) }

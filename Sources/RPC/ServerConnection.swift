@@ -111,11 +111,10 @@ final class ServerConnection: ChannelInboundHandler {
         }
     }
 
-    /// A call is over for the server when its last bytes are out: until then a drain waits for it.
     private func ended(_ stream: UInt32, _ written: EventLoopFuture<Void>) {
         streams.end(stream)
-        guard calls.removeValue(forKey: stream) != nil else { return }
-        written.whenComplete { [server] _ in server.callEnded() }
+        server.answer(isOnItsWay: written)
+        if calls.removeValue(forKey: stream) != nil { server.callEnded() }
     }
 
     private func close(_ context: ChannelHandlerContext) {

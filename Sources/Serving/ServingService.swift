@@ -85,21 +85,20 @@ package final class ServingService: Sendable {
     package func drain(limit: Duration, pause: () -> Bool = ServingService.sleepBriefly) {
         draining.value = true
         server.beginDrain()
-        calls(endBefore: ContinuousClock.now + limit, pause)
-        if server.openCalls > 0 {
-            scheduler.post(.cancelAll)
-            // What is cut short still has its end to write.
-            calls(endBefore: ContinuousClock.now + .seconds(2)) {
-                _ = pause()
-                return true
-            }
+        wait(until: ContinuousClock.now + limit, pause) { server.openCalls == 0 }
+        if server.openCalls > 0 { scheduler.post(.cancelAll) }
+        // The ends of answers, whole ones and those cut short, are still to be written.
+        wait(until: ContinuousClock.now + .seconds(2), { pause() || true }) {
+            server.openCalls == 0 && server.unreadAnswers == 0
         }
         scheduler.post(.stop)
         server.close()
     }
 
-    private func calls(endBefore limit: ContinuousClock.Instant, _ pause: () -> Bool) {
-        while server.openCalls > 0, ContinuousClock.now < limit, pause() {}
+    private func wait(
+        until limit: ContinuousClock.Instant, _ pause: () -> Bool, for done: () -> Bool
+    ) {
+        while !done(), ContinuousClock.now < limit, pause() {}
     }
 
     package static func sleepBriefly() -> Bool {

@@ -30,6 +30,21 @@ struct DrainTests {
         }
     }
 
+    @Test("an answer that was complete before is read to its end")
+    func readLate() async throws {
+        try await withDaemon { daemon in
+            let slow = try RawClient(path: daemon.socket)
+            // More than a socket holds, less than the daemon keeps for a reader.
+            try slow.send("Generate", GenerateRequest("abc", count: 9000))
+            try await eventually { daemon.service.server.unreadAnswers == 1 }
+            let drain = Task { await daemon.drain(limit: .seconds(30)) }
+            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            #expect(failure == nil)
+            #expect(parts.reduce(0) { $0 + $1.tokens.count } == 9000)
+            await drain.value
+        }
+    }
+
     @Test("what is not done at the time limit is cut: with what there is, or turned away")
     func cuts() async throws {
         try await withDaemon(["tiny": 1], .oneSlot) { daemon in

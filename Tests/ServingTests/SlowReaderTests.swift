@@ -8,7 +8,7 @@ import SystemPackage
 import Testing
 
 /// A client that reads only when it is told to.
-private final class RawClient {
+final class RawClient {
     private let descriptor: SystemPackage.FileDescriptor
 
     init(path: String) throws {
