@@ -70,8 +70,8 @@ extension RPCError {
     var status: Status {
         var status = Status()
         status.code = code.rawValue
-        // protobuf-c strings end at a NUL.
-        status.message = message.replacing("\0", with: "\u{FFFD}")
+        // protobuf-c strings end at a NUL, and what a caller sent may be repeated in it.
+        status.message = Self.cut(message.replacing("\0", with: "\u{FFFD}"))
         func attach(_ type: String, _ detail: some WireMessage) {
             var any = AnyMessage()
             any.typeURL = Self.types + type
@@ -97,7 +97,7 @@ extension RPCError {
             bad.fieldViolations = violations.map {
                 var violation = FieldViolation()
                 violation.field = $0.field
-                violation.description = $0.description
+                violation.description = Self.cut($0.description)
                 return violation
             }
             attach("BadRequest", bad)
@@ -111,6 +111,11 @@ extension RPCError {
             attach("QuotaFailure", failure)
         }
         return status
+    }
+
+    /// At most some 2,000 letters of a text.
+    private static func cut(_ text: String) -> String {
+        text.utf8.count <= 2000 ? text : String(text.prefix(2000)) + "…"
     }
 
     /// What a status says; details that are not understood are passed over.

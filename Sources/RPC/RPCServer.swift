@@ -13,6 +13,10 @@ package final class RPCServer: Sendable {
         /// Connections that are served. Those beyond are told so; from twice as many on, or where descriptors would run out,
         /// the next wait to be accepted.
         package var connections = 256
+        /// Of one user.
+        package var connectionsPerUser = 64
+        /// Who is never told that there are too many.
+        package var administrator: UInt32? = 0
         package var streamsPerConnection = 64
         /// Nanoseconds.
         package var defaultTimeout: UInt64 = 300_000_000_000
@@ -49,6 +53,8 @@ package final class RPCServer: Sendable {
     private struct State {
         var listeners: [any Channel] = []
         var connections: [ObjectIdentifier: any Channel] = [:]
+        var connectionsByUser: [UInt32: Int] = [:]
+        var waiting = WaitingRoom()
         var paths: [String] = []
         var calls = 0
         var unread = 0
@@ -129,9 +135,29 @@ package final class RPCServer: Sendable {
         try? group.syncShutdownGracefully()
     }
 
-    /// Runs `body` where it may block; with `false` when the server is closed.
-    func handle(_ body: @escaping @Sendable (Bool) -> Void) {
-        handlers.submit { body($0 == .active) }
+    /// Runs `body` where it may block; with `false` when the server is closed. A call whose caller has gone is passed over.
+    func handle(
+        _ call: Call, payload: Int, _ body: @escaping @Sendable (Bool) -> Void
+    ) throws(RPCError) {
+        try enter(call.peer.uid, payload)
+        handlers.submit { [self] in
+            state.withLock { $0.waiting.leave(call.peer.uid, payload: payload) }
+            if !call.isCancelled { body($0 == .active) }
+        }
+    }
+
+    private func enter(_ user: UInt32, _ payload: Int) throws(RPCError) {
+        let result: Result<Void, RPCError> = state.withLock { state in
+            do throws(RPCError) {
+                return .success(try state.waiting.enter(user, payload: payload))
+            } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+
+    /// Runs `body` on a loop after some time.
+    package func after(milliseconds: Int64, _ body: @escaping @Sendable () -> Void) {
+        group.next().scheduleTask(in: .milliseconds(milliseconds), body)
     }
 
     // MARK: Connections
@@ -144,33 +170,39 @@ package final class RPCServer: Sendable {
         let credentials: EventLoopFuture<cl_credentials> = socket.unsafeGetSocketOption(
             level: .socket, name: .init(rawValue: SO_PEERCRED))
         return credentials.flatMapThrowing { [self] credentials in
-            let id = ObjectIdentifier(channel)
-            let count = change(connection: id, to: channel)
-            channel.closeFuture.whenComplete { [self] _ in change(connection: id, to: nil) }
+            let (id, peer) = (ObjectIdentifier(channel), Peer(credentials))
+            let (all, own) = change(connection: id, of: peer.uid, to: channel)
+            channel.closeFuture.whenComplete { [self] _ in
+                change(connection: id, of: peer.uid, to: nil)
+            }
             try channel.pipeline.syncOperations.addHandler(
                 ServerConnection(
-                    server: self, peer: Peer(credentials),
-                    isOneTooMany: count > configuration.connections))
+                    server: self, peer: peer, refusal: refusal(of: peer.uid, all: all, own: own)))
         }
     }
 
     /// Keeps the list of connections, and stops accepting while it is full: a server out of descriptors would try for ever.
     ///
-    /// - Returns: how many there are.
+    /// - Returns: how many there are, and how many of them are `user`'s.
     @discardableResult
-    private func change(connection id: ObjectIdentifier, to channel: (any Channel)?) -> Int {
-        let (count, changed, listeners) = state.withLock { state in
+    private func change(
+        connection id: ObjectIdentifier, of user: UInt32, to channel: (any Channel)?
+    ) -> (all: Int, own: Int) {
+        let (counts, changed, listeners) = state.withLock { state in
             state.connections[id] = channel
+            let own = state.connectionsByUser[user, default: 0] + (channel == nil ? -1 : 1)
+            state.connectionsByUser[user] = own > 0 ? own : nil
             let isFull = state.connections.count >= mostOpen
             defer { state.isPaused = isFull }
             return (
-                state.connections.count, isFull != state.isPaused ? isFull : nil, state.listeners
+                (state.connections.count, own), isFull != state.isPaused ? isFull : nil,
+                state.listeners
             )
         }
         if let isFull = changed {
             for listener in listeners { _ = listener.setOption(.autoRead, value: !isFull) }
         }
-        return count
+        return counts
     }
 
     private var mostOpen: Int {
@@ -183,12 +215,20 @@ package final class RPCServer: Sendable {
     /// Descriptors for everything but connections, and for those one turn of the loop may accept too many.
     private static let reserve = 48
 
-    var tooManyConnections: RPCError {
-        RPCError(
-            .resourceExhausted,
-            "\(configuration.connections) connections are open, which is the limit",
-            reason: "TOO_MANY_CONNECTIONS"
-        ).retrying(after: 1_000_000_000)
+    /// Why a connection's calls are all refused: there are too many. An administrator always gets through.
+    private func refusal(of user: UInt32, all: Int, own: Int) -> RPCError? {
+        guard user != configuration.administrator else { return nil }
+        let problem: String
+        if all > configuration.connections {
+            problem = "\(configuration.connections) connections are open, which is the limit"
+        } else if own > configuration.connectionsPerUser {
+            problem =
+                "\(configuration.connectionsPerUser) connections of user \(user) are open, which is the limit for one user"
+        } else {
+            return nil
+        }
+        return RPCError(.resourceExhausted, problem, reason: "TOO_MANY_CONNECTIONS")
+            .retrying(after: 1_000_000_000)
     }
 
     static var draining: RPCError {

@@ -17,6 +17,7 @@ package enum SendResult: Sendable, Equatable {
 /// Called as a stream, every message goes out at once. Called as unary, messages are merged and go out at `finish`.
 package final class ReplySink<Message: MergeableMessage>: Sendable {
     private struct State {
+        /// Bytes that wait to be written, or that are collected.
         var outstanding = 0
         var isEnded = false
         var collected: Message?
@@ -43,15 +44,8 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
 
     package func send(_ message: Message) -> SendResult {
         if call.isCancelled { return .closed }
-        if mode == .unary {
-            return state.withLock { state in
-                if state.isEnded { return .closed }
-                if state.collected == nil { state.collected = Message() }
-                state.collected?.merge(message)
-                return .accepted
-            }
-        }
         let data = message.encoded()
+        if mode == .unary { return collect(message, data.count) }
         let result = state.withLock { state -> SendResult in
             if state.isEnded { return .closed }
             // One message always fits, however long it is.
@@ -65,6 +59,21 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
         guard result == .accepted else { return result }
         output.write(.data, data: data).whenComplete { [self] _ in written(data.count) }
         return .accepted
+    }
+
+    private func collect(_ message: Message, _ size: Int) -> SendResult {
+        let isTooLarge = state.withLock { state in
+            guard !state.isEnded else { return nil as Bool? }
+            state.outstanding += size
+            guard state.outstanding <= FrameHeader.dataLimit else { return true }
+            if state.collected == nil { state.collected = Message() }
+            state.collected?.merge(message)
+            return false
+        }
+        guard let isTooLarge else { return .closed }
+        guard isTooLarge else { return .accepted }
+        fail(StreamOutput.tooLarge("more than \(FrameHeader.dataLimit)"))
+        return .closed
     }
 
     /// Runs `handler` each time a reader that was behind has caught up.
@@ -154,6 +163,13 @@ struct StreamOutput: Sendable {
         channel.eventLoop.execute { [self] in ended(write(kind, flags: flags, data: data)) }
     }
 
+    static func tooLarge(_ bytes: String) -> RPCError {
+        RPCError(
+            .resourceExhausted,
+            "the answer takes \(bytes) bytes, a frame holds \(FrameHeader.dataLimit): ask for it as a stream",
+            reason: "ANSWER_TOO_LARGE")
+    }
+
     /// Ends a unary answer.
     func respond(_ payload: [UInt8]) {
         var response = Response()
@@ -161,11 +177,7 @@ struct StreamOutput: Sendable {
         response.payload = payload
         let data = response.encoded()
         guard data.count <= FrameHeader.dataLimit else {
-            return respond(
-                RPCError(
-                    .resourceExhausted,
-                    "the answer takes \(data.count) bytes, a frame holds \(FrameHeader.dataLimit): ask for it as a stream",
-                    reason: "ANSWER_TOO_LARGE"))
+            return respond(Self.tooLarge("\(data.count)"))
         }
         end(.response, data: data)
     }

@@ -11,17 +11,17 @@ final class ServerConnection: ChannelInboundHandler {
 
     private let server: RPCServer
     private let peer: Peer
-    /// The server has more connections than it takes: every request is refused.
-    private let isOneTooMany: Bool
+    /// There are too many connections: every call of this one is refused.
+    private let refusal: RPCError?
     private var decoder = FrameDecoder()
     private var streams: ServerStreams
     private var calls: [UInt32: Call] = [:]
     private var isClosing = false
 
-    init(server: RPCServer, peer: Peer, isOneTooMany: Bool) {
+    init(server: RPCServer, peer: Peer, refusal: RPCError?) {
         self.server = server
         self.peer = peer
-        self.isOneTooMany = isOneTooMany
+        self.refusal = refusal
         streams = ServerStreams(limit: server.configuration.streamsPerConnection)
     }
 
@@ -91,11 +91,10 @@ final class ServerConnection: ChannelInboundHandler {
         server.callBegan()
         let output = output(stream, context)
         do throws(RPCError) {
-            if isOneTooMany { throw server.tooManyConnections }
-            if let refusal = server.configuration.refusal { throw refusal }
+            if let refusal = refusal ?? server.configuration.refusal { throw refusal }
             if server.isDraining { throw RPCServer.draining }
             let handler = try server.services.find(request.service, request.method)
-            server.handle { isOpen in
+            try server.handle(call, payload: request.payload.count) { isOpen in
                 guard isOpen else { return output.respond(RPCServer.draining) }
                 handler(request.payload, call, mode, output)
             }

@@ -5,15 +5,30 @@
 package struct Services: Sendable {
     typealias Handler = @Sendable ([UInt8], Call, ServerStreams.Mode, StreamOutput) -> Void
     private var handlers: [String: [String: Handler]] = [:]
+    /// Told of what a handler threw that is no `RPCError`, with the number the caller gets.
+    private let onBug: @Sendable (any Error, Call, String) -> Void
 
-    package init() {}
+    package init(onBug: @escaping @Sendable (any Error, Call, String) -> Void = { _, _, _ in }) {
+        self.onBug = onBug
+    }
 
-    /// A method with one answer. A thrown `RPCError` is sent as it is; anything else is INTERNAL.
+    /// What a caller is told of an error: an `RPCError` as it is; anything else is a bug, with a number to look it up by.
+    private static func answer(
+        _ error: any Error, _ call: Call, _ onBug: (any Error, Call, String) -> Void
+    ) -> RPCError {
+        if let error = error as? RPCError { return error }
+        let number = "b" + String(UInt64.random(in: .min ... .max) >> 4, radix: 36)
+        onBug(error, call, number)
+        return RPCError(
+            .internal, "a bug in the daemon; its log has it as \(number)", reason: "BUG")
+    }
+
+    /// A method with one answer. A thrown `RPCError` is sent as it is; anything else is INTERNAL, with a number.
     package mutating func unary<Question: WireMessage, Answer: WireMessage>(
         _ service: String, _ method: String,
         _ handler: @escaping @Sendable (Question, Call) throws -> Answer
     ) {
-        handlers[service, default: [:]][method] = { payload, call, mode, output in
+        handlers[service, default: [:]][method] = { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
             do {
                 let answer = try handler(question, call).encoded()
@@ -22,7 +37,7 @@ package struct Services: Sendable {
                 case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
                 }
             } catch {
-                output.respond(error as? RPCError ?? RPCError(.internal, "\(error)", reason: "BUG"))
+                output.respond(Self.answer(error, call, onBug))
             }
         }
     }
@@ -32,11 +47,11 @@ package struct Services: Sendable {
         _ service: String, _ method: String,
         _ handler: @escaping @Sendable (Question, Call, ReplySink<Answer>) throws -> Void
     ) {
-        handlers[service, default: [:]][method] = { payload, call, mode, output in
+        handlers[service, default: [:]][method] = { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
             let sink = ReplySink<Answer>(call: call, mode: mode, output: output)
             do { try handler(question, call, sink) } catch {
-                sink.fail(error as? RPCError ?? RPCError(.internal, "\(error)", reason: "BUG"))
+                sink.fail(Self.answer(error, call, onBug))
             }
         }
     }

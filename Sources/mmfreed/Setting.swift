@@ -90,7 +90,11 @@ struct Setting: Sendable {
             help: "How long an answer waits for a reader that does not read."),
         .init(
             name: "max_connections", kind: .whole(1...65536), standard: "256",
-            help: "Connections that are served at once."),
+            help: "Connections that are served at once. Root is never told that there are too many."
+        ),
+        .init(
+            name: "max_connections_per_user", kind: .whole(1...65536), standard: "64",
+            help: "Connections of one user that are served at once."),
         .init(
             name: "idle_exit", kind: .seconds(0...1e9), standard: "0",
             help:

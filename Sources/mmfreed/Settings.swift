@@ -143,6 +143,7 @@ struct Settings: Sendable {
     var transport: RPCServer.Configuration {
         var configuration = RPCServer.Configuration()
         configuration.connections = whole("max_connections")
+        configuration.connectionsPerUser = whole("max_connections_per_user")
         configuration.defaultTimeout = nanoseconds("default_timeout")
         configuration.maximumTimeout = nanoseconds("max_timeout")
         return configuration

@@ -14,11 +14,23 @@ final class TestServer: Sendable {
     /// Calls that were told their caller had gone.
     let cancelled = Mutex(0)
     let held = Mutex<[ReplySink<GenerateResponse>]>([])
+    /// What was no RPCError, and its number.
+    let bugs = Bugs()
+    /// Messages the method Flood could send.
+    let sent = Bugs()
+
+    final class Bugs: Sendable {
+        private let list = Mutex<[String]>([])
+        func withLock<R>(_ body: (inout [String]) -> R) -> R { list.withLock { body(&$0) } }
+    }
 
     init(_ change: (inout RPCServer.Configuration) -> Void = { _ in }) {
         var configuration = RPCServer.Configuration()
+        configuration.administrator = nil
         change(&configuration)
-        var services = Services()
+        var services = Services { [bugs] error, _, number in
+            bugs.withLock { $0.append("\(error) \(number)") }
+        }
         nonisolated(unsafe) var cancel: (@Sendable () -> Void)?
         nonisolated(unsafe) var hold: (@Sendable (ReplySink<GenerateResponse>) -> Void)?
         services.unary("t", "Echo") { (request: TokenizeRequest, call) in
@@ -42,6 +54,17 @@ final class TestServer: Sendable {
                 part.text = "\(number) "
                 _ = sink.send(part)
             }
+            sink.finish()
+        }
+        services.unary("t", "Bug") { (_: TokenizeRequest, _) -> DetokenizeResponse in
+            throw CancellationError()
+        }
+        // Sends ten kilobytes at a time for as long as they are taken.
+        services.stream("t", "Flood") {
+            [sent] (_: GenerateRequest, _, sink: ReplySink<GenerateResponse>) in
+            var part = GenerateResponse()
+            part.text = String(repeating: "x", count: 10_000)
+            while sink.send(part) == .accepted { sent.withLock { $0.append("") } }
             sink.finish()
         }
         // Never answers by itself.
@@ -125,9 +148,8 @@ struct ServerTests {
         let socket = try RawSocket(test.path)
         // More than a socket holds, less than the server keeps for a reader.
         socket.send(frame(1, "Count", count(20_000).encoded(), flags: 1))
-        try await Task.sleep(for: .milliseconds(300))
+        #expect(await TestServer.eventually { test.server.unreadAnswers == 1 })
         #expect(test.server.openCalls == 0)
-        #expect(test.server.unreadAnswers == 1)
         for _ in 0...20_000 { _ = try socket.frame() }
         #expect(await TestServer.eventually { test.server.unreadAnswers == 0 })
         test.server.close()
@@ -388,6 +410,72 @@ struct ServerTests {
         // It is let in; whether it is served depends on which of the two had left by then.
         _ = await answer.result
         test.server.close()
+    }
+
+    @Test("an answer in one piece that does not fit a frame is not collected to its end")
+    func flood() async throws {
+        let test = TestServer()
+        try test.start()
+        let client = try await RPCClient.connect(path: test.path)
+        let error = await #expect(throws: ClientError.self) {
+            let _: GenerateResponse = try await client.unary("t", "Flood", count(1))
+        }
+        guard case .rpc(let refusal) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(refusal.code == .resourceExhausted)
+        #expect(refusal.reason == "ANSWER_TOO_LARGE")
+        // 4 MiB hold 419 of them.
+        #expect(test.sent.withLock { $0.count } == 419)
+        test.server.close()
+    }
+
+    @Test("a bug gets a number that its log has too, and says no more")
+    func bug() async throws {
+        let test = TestServer()
+        try test.start()
+        let client = try await RPCClient.connect(path: test.path)
+        let error = await #expect(throws: ClientError.self) {
+            let _: DetokenizeResponse = try await client.unary("t", "Bug", text(""))
+        }
+        guard case .rpc(let refusal) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(refusal.code == .internal)
+        let logged = test.bugs.withLock { $0 }
+        #expect(logged.count == 1)
+        let number = try #require(logged.first?.split(separator: " ").last)
+        #expect(refusal.message == "a bug in the daemon; its log has it as \(number)")
+        test.server.close()
+    }
+
+    @Test("more connections of one user than allowed are told so; an administrator's are not")
+    func connectionsPerUser() async throws {
+        for (administrator, isServed) in [(nil, false), (getuid(), true)] as [(UInt32?, Bool)] {
+            let test = TestServer {
+                $0.connectionsPerUser = 1
+                $0.administrator = administrator
+            }
+            try test.start()
+            let first = try await RPCClient.connect(path: test.path)
+            let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
+            let second = try await RPCClient.connect(path: test.path)
+            let outcome: Result<DetokenizeResponse, any Error>
+            do { outcome = .success(try await second.unary("t", "Echo", text("served"))) } catch {
+                outcome = .failure(error)
+            }
+            switch outcome {
+            case .success: #expect(isServed)
+            case .failure(ClientError.rpc(let error)):
+                #expect(!isServed)
+                #expect(error.reason == "TOO_MANY_CONNECTIONS")
+                #expect(error.message.contains("user \(getuid())"))
+            case .failure(let error): Issue.record(error)
+            }
+            test.server.close()
+        }
     }
 
     @Test("more connections than allowed are told so")
