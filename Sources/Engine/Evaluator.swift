@@ -25,6 +25,7 @@ package final class Evaluator {
     let kernels: Kernels.Table
     let scratch: Scratch
     private let workers: WorkerPool
+    private let progress: Progress
     private var timedLayer = 0
     private var fusedNanoseconds: UInt64 = 0
 
@@ -47,12 +48,17 @@ package final class Evaluator {
     /// - Parameters:
     ///   - maxRows: the most rows of one batch, 1 or more; memory for them is touched only when used.
     ///   - kernels: the table to compute with; all give the same bits.
-    package init(model: Model, workers: WorkerPool, maxRows: Int = 512, kernels: Kernels.Table) {
+    ///   - progress: told of every layer.
+    package init(
+        model: Model, workers: WorkerPool, maxRows: Int = 512, kernels: Kernels.Table,
+        progress: Progress = Progress()
+    ) {
         precondition(maxRows > 0)
         self.model = model
         self.workers = workers
         self.maxRows = maxRows
         self.kernels = kernels
+        self.progress = progress
         shape = model.shape
         weights = model.weights
         scratch = Scratch(shape: model.shape, maxRows: maxRows, workers: workers.count)
@@ -83,6 +89,7 @@ package final class Evaluator {
         timedLayer = (timedLayer + 1) % shape.layers
         fusedNanoseconds = 0
         for layer in 0..<shape.layers {
+            progress.advance()
             for row in 0..<count { states[row] = pool.layer(layer, of: rows[row].slot) }
             perform(layer == 0 ? .enter : .mixNorm(layer: layer), then: .mix(layer: layer))
             if !isFused(.mix(layer: layer)) { perform(.scan(layer: layer)) }

@@ -61,7 +61,6 @@ package final class RPCServer: Sendable {
         var begun: UInt64 = 0
         var isDraining = false
         var isPaused = false
-        var onActivity: (@Sendable (Int) -> Void)?
     }
     private let state = Mutex(State())
 
@@ -94,11 +93,6 @@ package final class RPCServer: Sendable {
         } catch {
             throw .failed("\(address)", "\(error)")
         }
-    }
-
-    /// Called with the number of calls open, each time it changes. On a loop's thread: be quick.
-    package func onActivity(_ handler: @escaping @Sendable (Int) -> Void) {
-        state.withLock { $0.onActivity = handler }
     }
 
     /// Calls there have been in all.
@@ -246,12 +240,10 @@ package final class RPCServer: Sendable {
     func callEnded() { change(calls: -1) }
 
     private func change(calls delta: Int) {
-        let (open, handler) = state.withLock { state in
+        state.withLock { state in
             state.calls += delta
             if delta > 0 { state.begun += 1 }
-            return (state.calls, state.onActivity)
         }
-        handler?(open)
     }
 }
 

@@ -15,6 +15,8 @@ final class Answer {
     private let wantsLogprobs: Bool
     private var started: Started
     private let echo: String?
+    /// The text of the answer so far, up to some 64 KiB, if it is to be logged.
+    private(set) var transcript: String?
     private(set) var count = 0
     /// Messages the reader has not taken; at most two.
     private var waiting: [GenerateResponse] = []
@@ -23,7 +25,7 @@ final class Answer {
 
     init(
         sink: ReplySink<GenerateResponse>, tokenizer: Tokenizer?, sampler: Sampler,
-        stops: StopMatcher, maxTokens: Int, started: Started, echo: String?
+        stops: StopMatcher, maxTokens: Int, started: Started, echo: String?, keepsText: Bool
     ) {
         self.sink = sink
         self.tokenizer = tokenizer
@@ -33,6 +35,7 @@ final class Answer {
         wantsLogprobs = sampler.options.logprobs != nil
         self.started = started
         self.echo = echo
+        transcript = keepsText ? "" : nil
         detokenizer = tokenizer.map { Detokenizer($0, continuing: true) }
     }
 
@@ -41,7 +44,8 @@ final class Answer {
         var response = GenerateResponse()
         response.started = started
         response.text = echo ?? ""
-        send(response)
+        waiting.append(response)
+        flush()
     }
 
     /// Whether the reader takes what is written; false pauses this answer alone.
@@ -89,8 +93,7 @@ final class Answer {
         finished.usage = usage
         finished.timings = timings
         response.finished = finished
-        waiting.append(response)
-        flush()
+        send(response)
         // A reader that is behind gets the end merged into what still waits for it, or nothing if it never reads again.
         if !waiting.isEmpty { hasEnded = true } else { sink.finish() }
     }
@@ -128,6 +131,7 @@ final class Answer {
     func onReady(_ handler: @escaping @Sendable () -> Void) { sink.onReady(handler) }
 
     private func send(_ response: GenerateResponse) {
+        if transcript.map({ $0.utf8.count < 64 << 10 }) ?? false { transcript? += response.text }
         waiting.append(response)
         flush()
     }

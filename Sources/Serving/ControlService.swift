@@ -21,7 +21,7 @@ struct ControlService: Sendable {
     func register(in services: inout Services) {
         let name = ServiceName.control
         services.unary(name, "GetInfo") { (_: GetInfoRequest, _) in info }
-        services.unary(name, "Status") { (_: StatusRequest, _) in status }
+        services.unary(name, "Status") { (_: StatusRequest, call) in status(for: call.peer) }
         services.unary(name, "ListModels") { (_: ListModelsRequest, _) in
             var response = ListModelsResponse()
             response.models = roster.describe()
@@ -74,7 +74,8 @@ struct ControlService: Sendable {
         return info
     }
 
-    private var status: StatusResponse {
+    /// Everybody's numbers, and of the requests those that `peer` may see.
+    private func status(for peer: Peer) -> StatusResponse {
         let (open, queued, totals) = ledger.snapshot
         var status = StatusResponse()
         status.version = Version.string
@@ -83,7 +84,10 @@ struct ControlService: Sendable {
         status.slots = UInt32(clamping: configuration.slots)
         status.active = UInt32(clamping: open.count - queued)
         status.queued = UInt32(clamping: queued)
-        status.requests = open.map(\.status)
+        status.requests = open.filter {
+            Permissions.maySee(
+                peer, ownedBy: $0.peer, controllers: configuration.controllers, own: getuid())
+        }.map(\.status)
         status.finishedRequests = totals.finished
         status.refusedRequests = totals.refused
         status.promptTokens = totals.promptTokens

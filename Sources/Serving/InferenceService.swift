@@ -12,6 +12,7 @@ struct InferenceService: Sendable {
     let scheduler: Scheduler
     nonisolated(unsafe) let kernels: Kernels.Table
     let logger: Logger
+    private let refusals = LogLimit()
 
     private var checks: RequestChecks { RequestChecks(configuration: configuration) }
 
@@ -33,11 +34,19 @@ struct InferenceService: Sendable {
         _ call: Call, _ refuse: (RPCError) -> Void, _ body: () throws(RPCError) -> Void
     ) {
         do { try body() } catch {
-            let level: Logger.Level =
+            var level: Logger.Level =
                 error.code == .resourceExhausted
                 ? .notice : error.code == .dataLoss ? .error : .debug
+            var others = ""
+            if level != .debug {
+                if let held = refusals.pass() {
+                    others = held > 0 ? " (and \(held) other requests)" : ""
+                } else {
+                    level = .debug
+                }
+            }
             logger.log(
-                level: level, "refused \(call.method): \(error)",
+                level: level, "refused \(call.method): \(error)\(others)",
                 metadata: [
                     "message-id": "\(Event.requestRefused)", "uid": "\(call.peer.uid)",
                     "pid": "\(call.peer.pid)", "code": "\(error.code.name)",
@@ -69,13 +78,12 @@ struct InferenceService: Sendable {
         started.seed = options.seed
         started.promptTokens = UInt32(clamping: tokens.count)
         started.queuePosition = UInt32(clamping: try ledger.admit(record))
-        if configuration.logsText, case .text(let text) = request.prompt {
-            logger.info("prompt of \(record.id): \(text)", metadata: ["request": "\(record.id)"])
-        }
+        if let prompt = request.prompt { logText(prompt, record) }
         let answer = Answer(
             sink: sink, tokenizer: model.tokenizer,
             sampler: Sampler(options, prompt: tokens, kernels: kernels), stops: stops,
-            maxTokens: maxTokens, started: started, echo: echo)
+            maxTokens: maxTokens, started: started, echo: echo,
+            keepsText: configuration.logsText)
         answer.onReady { [scheduler] in scheduler.post(.wake) }
         submit(
             [
@@ -83,6 +91,17 @@ struct InferenceService: Sendable {
                     record: record, call: call, model: model, tokens: tokens,
                     purpose: .generate(answer))
             ], call)
+    }
+
+    /// Writes what a request is about to the log, where the administrator wants that.
+    private func logText(_ prompt: Prompt, _ record: RequestRecord) {
+        guard configuration.logsText else { return }
+        let text =
+            switch prompt {
+            case .text(let text): text
+            case .tokens(let ids): "tokens \(ids.map(String.init).joined(separator: ","))"
+            }
+        logger.info("prompt of \(record.id): \(text)", metadata: ["request": "\(record.id)"])
     }
 
     /// The prompt's text, if it is to stand before the answer.
@@ -137,6 +156,9 @@ struct InferenceService: Sendable {
             id: Self.newID(), call: call, model: name,
             promptTokens: inputs.reduce(0) { $0 + $1.count })
         _ = try ledger.admit(record)
+        for input in request.input {
+            if let input = input.input { logText(input, record) }
+        }
         let group = EmbedGroup(
             record: record, sink: sink, digest: model.digest, count: inputs.count)
         sink.onReady { [scheduler] in scheduler.post(.wake) }

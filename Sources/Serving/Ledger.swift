@@ -70,6 +70,10 @@ final class Ledger: Sendable {
         var totals = Totals()
         /// A running mean of how long requests take. Nanoseconds.
         var duration: Double = 1e9
+        var onChange: (@Sendable () -> Void)?
+
+        /// Slots that requests in the queue are about to take.
+        func free(of slots: Int) -> Int { max(0, slots - (open.count - queued)) }
     }
 
     private let state = Mutex(State())
@@ -77,18 +81,27 @@ final class Ledger: Sendable {
 
     init(_ configuration: ServingConfiguration) { self.configuration = configuration }
 
-    /// Lets a request into the queue, or says why not. `sequences`: how many slots it will need.
+    /// Calls `handler` each time a request is let in, leaves the queue or is over. On any thread: be quick.
+    func onChange(_ handler: @escaping @Sendable () -> Void) {
+        state.withLock { $0.onChange = handler }
+    }
+
+    private func changed() { state.withLock { $0.onChange }?() }
+
+    /// Lets a request into the queue, or says why not. Every request goes through the queue; those for whom there is a slot
+    /// do not count.
     ///
-    /// - Returns: how many requests are before it.
+    /// - Returns: how many requests wait before it.
     func admit(_ record: RequestRecord) throws(RPCError) -> Int {
         let result: Result<Int, RPCError> = state.withLock { state in
             let own = state.queuedByUser[record.peer.uid, default: 0]
+            let free = state.free(of: configuration.slots)
             let wait = UInt64(
                 max(
                     1e8,
                     state.duration * Double(state.queued + 1) / Double(max(1, configuration.slots)))
             )
-            if state.queued >= configuration.queue {
+            if state.queued >= configuration.queue + free {
                 state.totals.refused += 1
                 return .failure(
                     RPCError(
@@ -97,7 +110,7 @@ final class Ledger: Sendable {
                         reason: "QUEUE_FULL"
                     ).retrying(after: wait))
             }
-            if own >= configuration.queuePerUser {
+            if own >= configuration.queuePerUser + free {
                 state.totals.refused += 1
                 var error = RPCError(
                     .resourceExhausted,
@@ -111,9 +124,11 @@ final class Ledger: Sendable {
             state.open[record.id] = record
             state.queued += 1
             state.queuedByUser[record.peer.uid, default: 0] += 1
-            return .success(position)
+            return .success(max(0, position - free))
         }
-        return try result.get()
+        let position = try result.get()
+        changed()
+        return position
     }
 
     /// The request has left the queue, for a slot or for good.
@@ -123,13 +138,15 @@ final class Ledger: Sendable {
             let left = state.queuedByUser[record.peer.uid, default: 1] - 1
             state.queuedByUser[record.peer.uid] = left > 0 ? left : nil
         }
+        changed()
     }
 
     /// The request is over.
     ///
     /// - Returns: false if it was already.
     func finish(_ record: RequestRecord) -> Bool {
-        state.withLock { state in
+        defer { changed() }
+        return state.withLock { state in
             guard state.open.removeValue(forKey: record.id) != nil else { return false }
             state.totals.finished += 1
             state.totals.promptTokens += UInt64(record.promptTokens)

@@ -11,48 +11,8 @@ import SystemPackage
 /// The models there are, by name. A model is mapped when it is first asked for and stays mapped; requests keep the one they
 /// began with, also when its file has been replaced since.
 package final class ModelRoster: Sendable {
-    /// A file, and what came of mapping it. Only those who want this model wait while it is mapped.
-    private final class Place: Sendable {
-        private struct State {
-            var entry: ModelDirectory.Entry
-            var outcome: Result<Model, RPCError>?
-        }
-        private let state: Mutex<State>
-
-        init(_ entry: ModelDirectory.Entry) { state = Mutex(State(entry: entry)) }
-
-        /// The model if it is mapped; does not wait.
-        var model: Model? { state.withLockIfAvailable { try? $0.outcome?.get() } ?? nil }
-
-        /// Whether this is still the file at `entry`; one that is being mapped is.
-        func holds(_ entry: ModelDirectory.Entry) -> Bool {
-            state.withLockIfAvailable { $0.entry == entry } ?? true
-        }
-
-        /// Maps the file the first time, and again when one that was refused has changed.
-        func open(
-            _ map: (ModelDirectory.Entry) -> Result<Model, RPCError>
-        ) throws(RPCError) -> Model {
-            let outcome = state.withLock { state in
-                if case .success = state.outcome { return state.outcome }
-                let now = FileIdentity.of(path: state.entry.path)
-                if state.outcome != nil, now == state.entry.identity { return state.outcome }
-                if let now, now != state.entry.identity {
-                    state.entry = ModelDirectory.Entry(
-                        name: state.entry.name, path: state.entry.path, identity: now)
-                }
-                state.outcome = map(state.entry)
-                return state.outcome
-            }
-            guard let outcome else {
-                throw RPCError(.internal, "a model was neither mapped nor refused")
-            }
-            return try outcome.get()
-        }
-    }
-
     private struct State {
-        var places: [String: Place] = [:]
+        var places: [String: ModelPlace] = [:]
         var scanned: UInt64 = 0
         var onStale: (@Sendable ([Model]) -> Void)?
     }
@@ -80,16 +40,15 @@ package final class ModelRoster: Sendable {
             let before = state.places
             state.places = [:]
             for entry in found {
-                if let place = before[entry.name], place.holds(entry) {
-                    state.places[entry.name] = place
+                switch before[entry.name]?.standing(of: entry) {
+                case .same:
+                    state.places[entry.name] = before[entry.name]
                     continue
+                case .refused: break
+                case .changed: changes.replaced.append(entry.name)
+                case nil: changes.added.append(entry.name)
                 }
-                if before[entry.name] == nil {
-                    changes.added.append(entry.name)
-                } else {
-                    changes.replaced.append(entry.name)
-                }
-                state.places[entry.name] = Place(entry)
+                state.places[entry.name] = ModelPlace(entry)
             }
             changes.removed = before.keys.filter { state.places[$0] == nil }.sorted()
             state.scanned = cl_monotonic_nanoseconds()
@@ -111,7 +70,12 @@ package final class ModelRoster: Sendable {
     /// The model called `name`, or, for no name, the default or the only one.
     package func model(_ name: String) throws(RPCError) -> (name: String, model: Model) {
         let name = try resolve(name)
-        return (name, try open(name))
+        let place = try place(name)
+        let model = try place.open { map(name, $0) }
+        if configuration.prefault || configuration.lockMemory {
+            try place.prepare { prepare(name, model) }
+        }
+        return (name, model)
     }
 
     private func resolve(_ asked: String) throws(RPCError) -> String {
@@ -142,12 +106,30 @@ package final class ModelRoster: Sendable {
         return name
     }
 
-    private func open(_ name: String) throws(RPCError) -> Model {
+    private func place(_ name: String) throws(RPCError) -> ModelPlace {
         guard let place = state.withLock({ $0.places[name] }) else {
             throw RPCError(
                 .notFound, "model '\(name)' has just been removed", reason: "NO_SUCH_MODEL")
         }
-        return try place.open { map(name, $0) }
+        return place
+    }
+
+    /// Brings a model's file into memory and keeps it there, as the settings want it.
+    private func prepare(_ name: String, _ model: Model) {
+        let began = cl_monotonic_nanoseconds()
+        do {
+            if configuration.prefault { try model.file.map.prefault() }
+            if configuration.lockMemory { try model.file.map.lock() }
+            logger.info(
+                "model \(name) is in memory",
+                metadata: [
+                    "model": "\(name)",
+                    "huge_page_bytes": "\(model.file.map.hugePageBytes)",
+                    "ms": "\((cl_monotonic_nanoseconds() &- began) / 1_000_000)",
+                ])
+        } catch {
+            logger.warning("\(error), ignoring", metadata: ["model": "\(name)"])
+        }
     }
 
     private func map(_ name: String, _ entry: ModelDirectory.Entry) -> Result<Model, RPCError> {
@@ -155,12 +137,6 @@ package final class ModelRoster: Sendable {
         do {
             let file = try PackedFile(path: entry.path)
             let model = try Model(file)
-            if configuration.prefault { try file.map.prefault() }
-            if configuration.lockMemory {
-                do { try file.map.lock() } catch {
-                    logger.warning("\(error), ignoring", metadata: ["model": "\(name)"])
-                }
-            }
             if entry.identity.isWritableByOthers {
                 logger.warning(
                     "\(entry.path) may be written by others than its owner: cutting it short would end the daemon, ignoring",
@@ -189,7 +165,7 @@ package final class ModelRoster: Sendable {
         case .damaged, .truncated, .malformed, .missingKey, .wrongType, .notGGUF:
             return RPCError(.dataLoss, message, reason: "MODEL_DAMAGED")
         case .io:
-            return RPCError(.failedPrecondition, message, reason: "MODEL_UNREADABLE")
+            return RPCError(.failedPrecondition, message, reason: ModelPlace.unreadable)
         default:
             return RPCError(.failedPrecondition, message, reason: "MODEL_REFUSED")
         }
@@ -202,9 +178,9 @@ package final class ModelRoster: Sendable {
             var info = ModelInfo()
             info.name = name
             info.isDefault = configuration.defaultModel.map { $0 == name } ?? only
-            info.state = isMapped(name) ? "mapped" : "available"
             do throws(RPCError) {
-                let model = try open(name)
+                let place = try place(name)
+                let model = try place.open { map(name, $0) }
                 info.digest = model.digest
                 info.fileBytes = UInt64(model.file.byteCount)
                 info.vocabulary = UInt32(model.shape.vocabulary)
@@ -215,16 +191,12 @@ package final class ModelRoster: Sendable {
                 info.embeddingEncoding =
                     (try? model.file.metadata.string(forKey: FormatKeys.embeddingEncoding)) ?? ""
                 info.hasTokenizer = model.tokenizer != nil
-                info.state = "mapped"
+                info.state = place.isLoading ? "loading" : "mapped"
             } catch {
                 info.state = "refused"
                 info.error = error.message
             }
             return info
         }
-    }
-
-    private func isMapped(_ name: String) -> Bool {
-        state.withLock { $0.places[name]?.model != nil }
     }
 }

@@ -9,8 +9,12 @@ final class ModelRunner {
     private var free: [Int]
     private var rows: [BatchRow] = []
 
-    init(_ model: Model, slots: Int, maxRows: Int, workers: WorkerPool, kernels: Kernels.Table) {
-        evaluator = Evaluator(model: model, workers: workers, maxRows: maxRows, kernels: kernels)
+    init(
+        _ model: Model, slots: Int, maxRows: Int, workers: WorkerPool, kernels: Kernels.Table,
+        progress: Progress
+    ) {
+        evaluator = Evaluator(
+            model: model, workers: workers, maxRows: maxRows, kernels: kernels, progress: progress)
         states = StatePool(slots: slots, shape: model.shape)
         free = Array((0..<slots).reversed())
     }

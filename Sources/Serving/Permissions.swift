@@ -9,6 +9,13 @@ package enum Permissions {
         peer.uid == owner.uid || peer.uid == 0
     }
 
+    /// Seeing a request in the daemon's status: its own user, and who may change the daemon.
+    package static func maySee(
+        _ peer: Peer, ownedBy owner: Peer, controllers: Set<UInt32>, own: UInt32
+    ) -> Bool {
+        peer.uid == owner.uid || mayControl(peer, controllers: controllers, own: own)
+    }
+
     /// Changing the daemon: root, the daemon's own user, and whom the administrator has named.
     package static func mayControl(_ peer: Peer, controllers: Set<UInt32>, own: UInt32) -> Bool {
         peer.uid == 0 || peer.uid == own || controllers.contains(peer.uid)

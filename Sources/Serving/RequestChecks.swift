@@ -56,7 +56,9 @@ struct RequestChecks {
     }
 
     func maxTokens(_ request: GenerateRequest) throws(RPCError) -> Int {
-        if request.maxTokens == 0 { return configuration.defaultTokens }
+        if request.maxTokens == 0 {
+            return min(configuration.defaultTokens, configuration.maxTokens)
+        }
         guard request.maxTokens <= UInt32(clamping: configuration.maxTokens) else {
             throw .invalid(
                 "max_tokens", "\(request.maxTokens); at most \(configuration.maxTokens) are allowed"

@@ -29,8 +29,8 @@ final class Scheduler: @unchecked Sendable {
     private let logger: Logger
     private let workers: WorkerPool
     private let kernels: Kernels.Table
-    /// Turns taken: what the watchdog watches.
-    private let turns = Atomic<UInt64>(0)
+    /// Turns taken and layers computed: what the watchdog watches.
+    private let signs = Progress()
     private let stopped = Atomic<Bool>(false)
 
     // Owned by the decode thread.
@@ -56,8 +56,8 @@ final class Scheduler: @unchecked Sendable {
 
     func post(_ message: Message) { mailbox.post(message) }
 
-    /// How often the thread has gone round. It goes round at least once after each `wake`.
-    var progress: UInt64 { turns.load(ordering: .relaxed) }
+    /// Rises while the thread computes, and at least once after each `wake`.
+    var progress: UInt64 { signs.value }
     var hasStopped: Bool { stopped.load(ordering: .acquiring) }
 
     private func run() {
@@ -68,7 +68,7 @@ final class Scheduler: @unchecked Sendable {
         }
         while !isStopping {
             for message in mailbox.drain(until: patience()) { take(message) }
-            turns.wrappingAdd(1, ordering: .relaxed)
+            signs.advance()
             expire()
             admit()
             compute()
@@ -91,7 +91,9 @@ final class Scheduler: @unchecked Sendable {
 
     private func take(_ message: Message) {
         switch message {
-        case .submit(let sequences): queue += sequences
+        case .submit(let sequences):
+            queue += sequences
+            for sequence in sequences { sequence.announce() }
         case .cancel(let id):
             for sequence in queue + active where sequence.record.id == id {
                 end(sequence, .cancelled)
@@ -159,7 +161,8 @@ final class Scheduler: @unchecked Sendable {
         let runner = ModelRunner(
             model, slots: configuration.slots,
             maxRows: max(configuration.prefillChunk, configuration.sharedPrefillChunk)
-                + 2 * configuration.slots, workers: workers, kernels: kernels)
+                + 2 * configuration.slots, workers: workers, kernels: kernels,
+            progress: signs)
         runners[key] = runner
         return runner
     }
@@ -276,5 +279,8 @@ final class Scheduler: @unchecked Sendable {
                 "prefill_ms": milliseconds(timings.prefill),
                 "decode_ms": milliseconds(timings.decode),
             ])
+        if case .generate(let answer) = sequence.purpose, let text = answer.transcript {
+            logger.info("answer of \(record.id): \(text)", metadata: ["request": "\(record.id)"])
+        }
     }
 }

@@ -108,7 +108,7 @@ final class Sequence: @unchecked Sendable {
         }
     }
 
-    /// The caller has been told that it is under way, and gets what there is.
+    /// It has begun, and the caller gets what there is.
     var hasAnswer: Bool {
         if case .queued = phase { return false }
         if case .generate = purpose { return true }
@@ -119,6 +119,10 @@ final class Sequence: @unchecked Sendable {
         self.slot = slot
         phase = .prefilling(next: 0)
         started = cl_monotonic_nanoseconds()
+    }
+
+    /// Tells the caller that the request is in, by which name, and how many wait before it.
+    func announce() {
         if case .generate(let answer) = purpose { answer.begin() }
     }
 
@@ -153,10 +157,12 @@ final class Sequence: @unchecked Sendable {
                 RPCError(
                     .deadlineExceeded,
                     wasQueued
-                        ? "the deadline passed while the request was waiting for a slot"
-                        : "the deadline passed before the request was done",
+                        ? "the deadline passed while request \(record.id) was waiting for a slot"
+                        : "the deadline passed before request \(record.id) was done",
                     reason: "DEADLINE")
-            default: RPCError(.cancelled, "the request was cancelled", reason: "CANCELLED")
+            default:
+                RPCError(
+                    .cancelled, "request \(record.id) was cancelled", reason: "CANCELLED")
             }
         switch purpose {
         case .embed(let vector): vector.fail(error)

@@ -36,12 +36,20 @@ package final class ServingService: Sendable {
             configuration, ledger: ledger, workers: workers, kernels: kernels, logger: logger)
         kernelsName = Kernels.name(of: kernels)
         threads = workers.count
+        slots = configuration.slots
         self.roster = roster
         self.ledger = ledger
         self.logger = logger
         roster.onStale { [scheduler] in scheduler.post(.stale($0)) }
         self.draining = draining
-        var services = Services()
+        var services = Services { error, call, number in
+            logger.error(
+                "\(call.service)/\(call.method): \(error)",
+                metadata: [
+                    "message-id": "\(Event.bug)", "request": "\(number)", "uid": "\(call.peer.uid)",
+                    "pid": "\(call.peer.pid)",
+                ])
+        }
         InferenceService(
             configuration: configuration, roster: roster, ledger: ledger, scheduler: scheduler,
             kernels: kernels, logger: logger
@@ -56,10 +64,18 @@ package final class ServingService: Sendable {
         server = RPCServer(services: services, configuration: transport, logger: logger)
     }
 
-    /// Turns of the decode thread so far. After `nudge` it must rise, or the thread hangs.
+    /// Signs of life of the decode thread so far. After `nudge` they must rise, or the thread hangs.
     package var progress: UInt64 { scheduler.progress }
     /// Makes the decode thread go round once, work or no work.
     package func nudge() { scheduler.post(.wake) }
+
+    /// Slots there are.
+    package let slots: Int
+
+    /// Calls `handler` each time `load` has changed. On any thread: be quick.
+    package func onLoadChange(_ handler: @escaping @Sendable () -> Void) {
+        ledger.onChange(handler)
+    }
 
     /// Requests in slots, and requests that wait for one.
     package var load: (active: Int, queued: Int) {
@@ -85,12 +101,11 @@ package final class ServingService: Sendable {
     package func drain(limit: Duration, pause: () -> Bool = ServingService.sleepBriefly) {
         draining.value = true
         server.beginDrain()
-        wait(until: ContinuousClock.now + limit, pause) { server.openCalls == 0 }
+        wait(until: ContinuousClock.now + limit, pause, for: { server.openCalls == 0 })
         if server.openCalls > 0 { scheduler.post(.cancelAll) }
         // The ends of answers, whole ones and those cut short, are still to be written.
-        wait(until: ContinuousClock.now + .seconds(2), { pause() || true }) {
-            server.openCalls == 0 && server.unreadAnswers == 0
-        }
+        let written = { [server] in server.openCalls == 0 && server.unreadAnswers == 0 }
+        wait(until: ContinuousClock.now + .seconds(2), { pause() || true }, for: written)
         scheduler.post(.stop)
         server.close()
     }

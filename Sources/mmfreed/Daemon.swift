@@ -53,8 +53,8 @@ struct Daemon {
             "serving \(service.roster.names.count) models with \(service.threads) threads and \(service.kernelsName) kernels",
             metadata: ["message-id": "\(Event.started)", "version": "\(Version.string)"])
         let status = StatusText(service, notifier)
-        service.server.onActivity { _ in status.changed() }
-        notifier.ready(status: status.text)
+        service.onLoadChange { status.changed() }
+        notifier.ready(status: status.take())
         if service.roster.names.isEmpty {
             logger.warning(
                 "there are no models in \(settings.text("models")); requests will be told so")
@@ -137,7 +137,7 @@ struct Daemon {
             logger.error(
                 "\(error), ignoring", metadata: ["message-id": "\(Event.badConfiguration)"])
         }
-        notifier.ready(status: status.text)
+        notifier.ready(status: status.take())
     }
 
     /// Finishes what was begun. Another signal to stop cuts it short.

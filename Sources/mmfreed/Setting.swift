@@ -107,7 +107,9 @@ struct Setting: Sendable {
             name: "log_level",
             kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
             standard: "info", help: "The least important messages to log."),
-        .init(name: "log_text", kind: .flag, standard: "no", help: "Write prompts to the log."),
+        .init(
+            name: "log_text", kind: .flag, standard: "no",
+            help: "Write prompts and answers to the log."),
     ]
 
     static func named(_ name: String) -> Setting? { all.first { $0.name == name } }

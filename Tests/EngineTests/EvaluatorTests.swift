@@ -117,6 +117,19 @@ struct EvaluatorDeterminismTests {
         }
     }
 
+    @Test("every layer is a sign of life, so that a long prompt is no hang")
+    func progress() throws {
+        let golden = try Golden("b_bf16")
+        let progress = Progress()
+        let evaluator = Evaluator(
+            model: golden.model, workers: WorkerPool(threads: 1), maxRows: 64,
+            kernels: try Kernels.fromEnvironment(), progress: progress)
+        evaluator.run(
+            golden.inputs.map { BatchRow(slot: 0, token: $0, wants: .nothing) },
+            states: StatePool(slots: 1, shape: golden.model.shape))
+        #expect(progress.value == UInt64(golden.model.shape.layers))
+    }
+
     @Test("neighbours in a batch change nothing, and a reset slot remembers nothing")
     func neighbours() throws {
         let golden = try Golden("b_bf16")

@@ -80,6 +80,54 @@ struct LimitTests {
         }
     }
 
+    @Test("no queue at all serves whoever finds a free slot, and refuses the next")
+    func noQueue() async throws {
+        var configuration = ServingConfiguration.oneSlot
+        configuration.queue = 0
+        try await whileBusy(configuration) { daemon in
+            try await daemon.withClient { inference, _ in
+                let error = try await refusal { _ = try await inference.collect(.endless) }
+                #expect(error?.reason == "QUEUE_FULL")
+            }
+        }
+    }
+
+    @Test("an answer of no stated length is no longer than the longest allowed")
+    func defaultLength() async throws {
+        var configuration = ServingConfiguration.testing
+        configuration.maxTokens = 3
+        try await withDaemon(["tiny": 1], configuration) { daemon in
+            try await daemon.withClient { inference, _ in
+                let answer = try await inference.collect(GenerateRequest("abc", count: 0))
+                #expect(answer.tokens.count == 3)
+            }
+        }
+    }
+
+    @Test("who waits is told at once its name and its place, and can be cancelled by that name")
+    func announced() async throws {
+        try await whileBusy { daemon in
+            var clients: [RPCClient] = []
+            var streams: [AsyncThrowingStream<GenerateResponse, any Error>] = []
+            var started: [Started] = []
+            for _ in 0..<3 {
+                clients.append(try await daemon.connect())
+                streams.append(InferenceClient(clients[clients.count - 1]).generate(.endless))
+                var parts = streams[streams.count - 1].makeAsyncIterator()
+                started.append(try #require(try await parts.next()?.started))
+            }
+            #expect(started.map(\.queuePosition) == [0, 1, 2])
+            try await daemon.withClient { other, _ in
+                let cancelled = try await other.cancel(started[1].requestID)
+                #expect(cancelled)
+            }
+            let error = try await refusal { for try await _ in streams[1] {} }
+            #expect(error?.code == .cancelled)
+            #expect(error?.message.contains(started[1].requestID) == true)
+            for client in clients { await client.close() }
+        }
+    }
+
     @Test("a deadline counts the time in the queue")
     func deadlineInQueue() async throws {
         try await whileBusy { daemon in
@@ -150,6 +198,11 @@ struct LimitTests {
         #expect(Permissions.mayCancel(peer(0), ownedBy: peer(1000)))
         #expect(!Permissions.mayCancel(peer(1001), ownedBy: peer(1000)))
         #expect(!Permissions.mayCancel(peer(1001), ownedBy: peer(0)))
+        func sees(_ uid: UInt32, _ owner: UInt32) -> Bool {
+            Permissions.maySee(peer(uid), ownedBy: peer(owner), controllers: [5], own: 999)
+        }
+        #expect(sees(1000, 1000) && sees(0, 1000) && sees(999, 1000) && sees(5, 1000))
+        #expect(!sees(1001, 1000) && !sees(1000, 0))
         #expect(Permissions.mayControl(peer(0), controllers: [], own: 999))
         #expect(Permissions.mayControl(peer(999), controllers: [], own: 999))
         #expect(Permissions.mayControl(peer(5), controllers: [5], own: 999))
