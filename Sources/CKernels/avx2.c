@@ -14,8 +14,7 @@ enum {
     /// Vectors whose sums fit 16 bits: 12 vectors of 5 planes add at most 2 * 2 * 127 each, 30480 in all. This is why
     /// activations stay within ±127.
     CK_NARROW = 12,
-    CK_STRIP = 4 * CK_NARROW,  ///< vectors that come apart at once: 15 KiB of digits
-    CK_ROWS_AT_ONCE = 64,      ///< rows that pass over a tile before the next: their activations stay in the second-level cache
+    CK_STRIP_ROWS = 4,
 };
 
 /// Adds 16-bit sums of pairs to 32-bit sums.
@@ -51,21 +50,6 @@ static void ck_one(const uint8_t *w, size_t vectors, const int8_t *x, int32_t su
 
 // ---------------------------------------------------------------- more rows: bytes come apart in the first-level cache
 
-// Taking a byte apart costs half as much as multiplying its digits by eight rows, and sixteen registers leave no room to
-// do both at once. So a strip of a tile is taken apart first, and all rows pass over its digits.
-
-/// Digits of `count` vectors: plane p of vector v at (v * 5 + p) * 64.
-static void ck_take_apart(const uint8_t *w, size_t count, uint8_t *digits) {
-    for (size_t v = 0; v < count; v++, w += CK_VECTOR_BYTES, digits += 5 * CK_VECTOR_BYTES) {
-        ck_ask_ahead(w);
-        for (size_t h = 0; h < 64; h += 32) {
-            __m256i digit[5];
-            ck_digits(w + h, digit);
-            for (size_t p = 0; p < 5; p++) _mm256_store_si256((__m256i *)(digits + 64 * p + h), digit[p]);
-        }
-    }
-}
-
 /// Adds `count` vectors' digits by `rows` (1...4, constant) rows to y; `step` bytes of x lie between one group of four
 /// columns and the next.
 CK_INLINE void ck_strip(const uint8_t *digits, size_t count, const int8_t *x, size_t step, size_t rows, int32_t *y,
@@ -94,50 +78,14 @@ CK_INLINE void ck_strip(const uint8_t *digits, size_t count, const int8_t *x, si
     }
 }
 
-/// The same with the number of rows made a constant.
-static void ck_strip_by_rows(const uint8_t *digits, size_t count, const int8_t *x, size_t step, size_t rows, int32_t *y,
-                             size_t stride) {
-    switch (rows) {
-        case 1: return ck_strip(digits, count, x, step, 1, y, stride);
-        case 2: return ck_strip(digits, count, x, step, 2, y, stride);
-        case 3: return ck_strip(digits, count, x, step, 3, y, stride);
-        default: return ck_strip(digits, count, x, step, 4, y, stride);
-    }
-}
-
-/// One tile by T rows, strip by strip.
-static void ck_tile(const uint8_t *tile, size_t vectors, const int8_t *values, const int32_t *sums, size_t T, int32_t *y,
-                    size_t stride) {
-    uint8_t digits[CK_STRIP * 5 * CK_VECTOR_BYTES] __attribute__((aligned(64)));
-    for (size_t t = 0; t < T; t++) {
-        for (size_t r = 0; r < CK_TILE_ROWS; r++) y[t * stride + r] = -sums[t];
-    }
-    for (size_t v = 0; v < vectors; v += CK_STRIP) {
-        const size_t count = vectors - v < CK_STRIP ? vectors - v : CK_STRIP;
-        ck_take_apart(tile + v * CK_VECTOR_BYTES, count, digits);
-        for (size_t t = 0; t < T; t += CK_BLOCK) {
-            const size_t rows = T - t < CK_BLOCK ? T - t : CK_BLOCK, step = rows * 4;
-            const int8_t *x = values + t * vectors * CK_VECTOR_COLUMNS + v * CK_VECTOR_COLUMNS * rows;
-            ck_strip_by_rows(digits, count, x, step, rows < 4 ? rows : 4, y + t * stride, stride);
-            if (rows > 4) ck_strip_by_rows(digits, count, x + 16, step, rows - 4, y + (t + 4) * stride, stride);
-        }
-    }
-}
+#include "avx256strips.h"
 
 static void ck_matmul(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
                       const int32_t *sums, size_t T, int32_t *y, size_t stride) {
-    const size_t padded = ck_padded_columns(columns), vectors = padded / CK_VECTOR_COLUMNS;
-    for (size_t t = 0; t < T; t += CK_ROWS_AT_ONCE) {
-        const size_t rows = T - t < CK_ROWS_AT_ONCE ? T - t : CK_ROWS_AT_ONCE;
-        for (size_t tile = tile_begin; tile < tile_end; tile++) {
-            const uint8_t *w = packed + tile * vectors * CK_VECTOR_BYTES;
-            int32_t *to = y + t * stride + tile * CK_TILE_ROWS;
-            if (rows == 1) {
-                ck_one(w, vectors, values + t * padded, sums[t], to);
-            } else {
-                ck_tile(w, vectors, values + t * padded, sums + t, rows, to, stride);
-            }
-        }
+    if (T > 1) return ck_tiles_by_many(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
+    const size_t vectors = ck_padded_columns(columns) / CK_VECTOR_COLUMNS;
+    for (size_t tile = tile_begin; tile < tile_end; tile++) {
+        ck_one(packed + tile * vectors * CK_VECTOR_BYTES, vectors, values, sums[0], y + tile * CK_TILE_ROWS);
     }
 }
 

@@ -11,8 +11,8 @@
 #include "tables.h"
 
 enum {
-    CK_PAIRS_FROM = CK_BLOCK + 1,  ///< never: sixteen registers hold no two tiles
-    CK_BOTH_HALVES = 4,            ///< up to this many rows, both halves of a tile go in one walk
+    CK_FEW = 4,         ///< up to this many rows, bytes come apart in registers
+    CK_STRIP_ROWS = 5,  ///< with both halves of a tile, ten sums: as many products as can be under way
 };
 
 /// A whole tile by one row: planes in place save the work of making them digits.
@@ -43,17 +43,15 @@ CK_INLINE void ck_one(const uint8_t *w, size_t vectors, const int8_t *x, const i
     }
 }
 
-/// `halves` halves of a tile (of eight rows each) by `rows` rows.
-CK_INLINE void ck_halves(const uint8_t *w, size_t vectors, size_t halves, const int8_t *x, size_t rows,
-                         const int32_t *sums, int32_t *y, size_t stride) {
-    __m256i acc[2][CK_BLOCK];
-    for (size_t h = 0; h < halves; h++) {
-        for (size_t t = 0; t < rows; t++) acc[h][t] = _mm256_set1_epi32(-sums[t]);
-    }
+/// A whole tile by `rows` (2...CK_FEW) rows.
+CK_INLINE void ck_few(const uint8_t *w, size_t vectors, const int8_t *x, size_t rows, const int32_t *sums, int32_t *y,
+                      size_t stride) {
+    __m256i acc[2][CK_FEW];
+    for (size_t t = 0; t < rows; t++) acc[0][t] = acc[1][t] = _mm256_set1_epi32(-sums[t]);
     for (size_t v = 0; v < vectors; v++, w += CK_VECTOR_BYTES, x += 20 * rows) {
         ck_ask_ahead(w);
 #pragma clang loop unroll(full)
-        for (size_t h = 0; h < halves; h++) {
+        for (size_t h = 0; h < 2; h++) {
             __m256i digit[5];
             ck_digits(w + 32 * h, digit);
 #pragma clang loop unroll(full)
@@ -65,26 +63,63 @@ CK_INLINE void ck_halves(const uint8_t *w, size_t vectors, size_t halves, const 
             }
         }
     }
-    for (size_t h = 0; h < halves; h++) {
+    for (size_t h = 0; h < 2; h++) {
         for (size_t t = 0; t < rows; t++) _mm256_storeu_si256((__m256i *)(y + t * stride + 8 * h), acc[h][t]);
     }
 }
 
-CK_INLINE void ck_tiles_by_rows(const uint8_t *w, size_t vectors, size_t tiles, const int8_t *x, size_t rows,
-                                const int32_t *sums, int32_t *y, size_t stride) {
-    (void)tiles;
-    if (rows == 1) {
-        ck_one(w, vectors, x, sums, y);
-    } else if (rows <= CK_BOTH_HALVES) {
-        ck_halves(w, vectors, 2, x, rows, sums, y, stride);
-    } else {
-        // The second walk finds the tile in the first-level cache.
-        ck_halves(w, vectors, 1, x, rows, sums, y, stride);
-        ck_halves(w + 32, vectors, 1, x, rows, sums, y + 8, stride);
+// ---------------------------------------------------------------- many rows
+
+CK_INLINE void ck_strip(const uint8_t *digits, size_t count, const int8_t *x, size_t step, size_t rows, int32_t *y,
+                        size_t stride) {
+    // A product waits for the one before it in its accumulator, so there are enough of them for ten to be under way.
+    const size_t sorts = rows == 1 ? 5 : rows == 2 ? 3 : rows == 3 ? 2 : 1;
+    __m256i acc[2][CK_STRIP_ROWS][5];
+    for (size_t t = 0; t < rows; t++) {
+        for (size_t h = 0; h < 2; h++) {
+            acc[h][t][0] = _mm256_loadu_si256((const __m256i *)(y + t * stride + 8 * h));
+            for (size_t a = 1; a < sorts; a++) acc[h][t][a] = _mm256_setzero_si256();
+        }
+    }
+    for (size_t v = 0; v < count; v++) {
+#pragma clang loop unroll(full)
+        for (size_t p = 0; p < 5; p++, digits += CK_VECTOR_BYTES, x += step) {
+            const __m256i low = _mm256_load_si256((const __m256i *)digits);
+            const __m256i high = _mm256_load_si256((const __m256i *)(digits + 32));
+#pragma clang loop unroll(full)
+            for (size_t t = 0; t < rows; t++) {
+                const __m256i four = ck_broadcast(x + 4 * t);
+                acc[0][t][p % sorts] = _mm256_dpbusd_avx_epi32(acc[0][t][p % sorts], low, four);
+                acc[1][t][p % sorts] = _mm256_dpbusd_avx_epi32(acc[1][t][p % sorts], high, four);
+            }
+        }
+    }
+    for (size_t t = 0; t < rows; t++) {
+        for (size_t h = 0; h < 2; h++) {
+            __m256i sum = acc[h][t][0];
+            for (size_t a = 1; a < sorts; a++) sum = _mm256_add_epi32(sum, acc[h][t][a]);
+            _mm256_storeu_si256((__m256i *)(y + t * stride + 8 * h), sum);
+        }
     }
 }
 
-#include "blocks.h"
+#include "avx256strips.h"
+
+static void ck_matmul(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
+                      const int32_t *sums, size_t T, int32_t *y, size_t stride) {
+    if (T > CK_FEW) return ck_tiles_by_many(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
+    const size_t vectors = ck_padded_columns(columns) / CK_VECTOR_COLUMNS;
+    for (size_t tile = tile_begin; tile < tile_end; tile++) {
+        const uint8_t *w = packed + tile * vectors * CK_VECTOR_BYTES;
+        int32_t *to = y + tile * CK_TILE_ROWS;
+        switch (T) {
+            case 1: ck_one(w, vectors, values, sums, to); break;
+            case 2: ck_few(w, vectors, values, 2, sums, to, stride); break;
+            case 3: ck_few(w, vectors, values, 3, sums, to, stride); break;
+            default: ck_few(w, vectors, values, CK_FEW, sums, to, stride); break;
+        }
+    }
+}
 
 static uint64_t ck_dot_peak(uint64_t multiply_adds) {
     __m256i acc[12], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(2);
