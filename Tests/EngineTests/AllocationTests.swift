@@ -20,7 +20,7 @@ struct AllocationTests {
         }
     }
 
-    @Test("the counter counts")
+    @Test("the counter counts", .enabled(if: ca_counts()))
     func counter() {
         let before = ca_allocations()
         let array = [Int](unsafeUninitializedCapacity: 100) { $1 = 100 }
@@ -29,7 +29,8 @@ struct AllocationTests {
     }
 
     @Test(
-        "neither the forward pass, on any thread, nor the sampler", .enabled(if: isOptimised),
+        "neither the forward pass, on any thread, nor the sampler",
+        .enabled(if: isOptimised && ca_counts()),
         arguments: [1, 2, 8])
     func decode(_ batch: Int) throws {
         let golden = try Golden("b_bf16")
