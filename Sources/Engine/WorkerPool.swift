@@ -123,11 +123,8 @@ private final class Shared: @unchecked Sendable {
     /// - Parameter isAwaited: whether `close` will wait for workers that have not come of themselves.
     func open(_ context: UnsafeMutableRawPointer, _ body: WorkerPool.Body, isAwaited: Bool = false)
     {
-        if self.body.map({ unsafeBitCast($0, to: UInt.self) }) != unsafeBitCast(body, to: UInt.self)
-        {
-            self.body = body
-        }
-        if self.context != context { self.context = context }
+        self.body = body
+        self.context = context
         announce(isAwaited: isAwaited)
     }
 
