@@ -63,11 +63,11 @@ struct Mmfreed: ParsableCommand {
     /// All settings, from everywhere.
     private func resolve() throws(Settings.Problem) -> Settings {
         var settings = Settings()
-        if config != "/etc/mmfreed/mmfreed.conf", access(config, F_OK) != 0 {
+        if config != "/etc/mmfreed/mmfreed.conf", try !Settings.exists(config) {
             throw Settings.Problem(source: config, what: "there is no such file")
         }
         let directories = ["/usr/lib/mmfreed/mmfreed.conf.d", config + ".d"]
-        for file in Settings.files(main: config, directories: directories) {
+        for file in try Settings.files(main: config, directories: directories) {
             try settings.read(file: file)
         }
         try settings.read(environment: Self.environment)

@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import RPC
 import Serving
+import SystemPackage
 
 /// What is set, and where: flags over the environment over the files over the defaults.
 struct Settings: Sendable {
@@ -20,6 +21,10 @@ struct Settings: Sendable {
         let source: String
         let what: String
         var description: String { "\(source): \(what)" }
+
+        static func unreadable(_ path: String, _ reason: any Error) -> Problem {
+            Problem(source: path, what: "cannot be read: \(reason)")
+        }
     }
 
     init() {
@@ -50,35 +55,48 @@ struct Settings: Sendable {
     // MARK: Files
 
     /// The files to read, in order: the main one, then drop-ins by name; a drop-in in /etc hides its namesake in /usr/lib.
-    static func files(main: String, directories: [String]) -> [String] {
+    ///
+    /// - Throws: if it cannot be said what is there. Only what does not exist is absent.
+    static func files(main: String, directories: [String]) throws(Problem) -> [String] {
         var dropIns: [String: String] = [:]
         for directory in directories {
-            for name in names(in: directory) where name.hasSuffix(".conf") {
+            for name in try names(in: directory) where name.hasSuffix(".conf") {
                 dropIns[name] = directory + "/" + name
             }
         }
-        let main = access(main, F_OK) == 0 ? [main] : []
+        let main = try exists(main) ? [main] : []
         return main + dropIns.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    private static func names(in directory: String) -> [String] {
-        guard let handle = opendir(directory) else { return [] }
+    static func exists(_ path: String) throws(Problem) -> Bool {
+        var status = stat()
+        if stat(path, &status) == 0 { return true }
+        if errno == ENOENT { return false }
+        throw .unreadable(path, Errno(rawValue: errno))
+    }
+
+    private static func names(in directory: String) throws(Problem) -> [String] {
+        guard let handle = opendir(directory) else {
+            if errno == ENOENT { return [] }
+            throw .unreadable(directory, Errno(rawValue: errno))
+        }
         defer { closedir(handle) }
         var names: [String] = []
-        while let entry = readdir(handle) {
+        while true {
+            errno = 0
+            guard let entry = readdir(handle) else {
+                if errno != 0 { throw .unreadable(directory, Errno(rawValue: errno)) }
+                return names
+            }
             names.append(
                 withUnsafeBytes(of: entry.pointee.d_name) {
                     String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
                 })
         }
-        return names
     }
 
     mutating func read(file path: String) throws(Problem) {
-        guard let text = Self.contents(of: path) else {
-            throw Problem(source: path, what: "cannot be read: \(String(cString: strerror(errno)))")
-        }
-        try read(text, path: path)
+        try read(SettingsFile.contents(of: path), path: path)
     }
 
     mutating func read(_ text: String, path: String) throws(Problem) {
@@ -92,19 +110,6 @@ struct Settings: Sendable {
             }
             try set(entry.name, value, from: source)
         }
-    }
-
-    private static func contents(of path: String) -> String? {
-        guard let file = fopen(path, "re") else { return nil }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 65536)
-        while bytes.count < 1 << 20 {
-            let count = fread(&chunk, 1, chunk.count, file)
-            if count == 0 { break }
-            bytes += chunk[..<count]
-        }
-        return String(validating: bytes, as: UTF8.self)
     }
 
     // MARK: Values

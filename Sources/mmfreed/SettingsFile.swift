@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CConfig
+import SystemPackage
 
 /// What a settings file says: names and values in the order they stand there. libconfig reads it.
 struct SettingsFile {
@@ -42,6 +43,40 @@ struct SettingsFile {
             }
         }
         self.entries = entries.sorted { $0.line < $1.line }
+    }
+
+    /// The most a file may hold.
+    static let limit = 1 << 20
+
+    static func contents(of path: String) throws(Settings.Problem) -> String {
+        let bytes: [UInt8]
+        do { bytes = try read(path) } catch { throw .unreadable(path, error) }
+        guard bytes.count <= limit else {
+            throw Settings.Problem(
+                source: path, what: "has more than \(limit) bytes, the most for settings")
+        }
+        if let text = String(validating: bytes, as: UTF8.self) { return text }
+        // A line break is no part of another character.
+        let line = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
+            .firstIndex { String(validating: $0, as: UTF8.self) == nil }
+        throw Settings.Problem(
+            source: "\(path):\((line ?? 0) + 1)",
+            what: "is not UTF-8: save the file in that encoding")
+    }
+
+    /// All of a file, or its beginning if that is too much already.
+    private static func read(_ path: String) throws -> [UInt8] {
+        let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+        return try file.closeAfter {
+            var bytes: [UInt8] = []
+            var chunk = [UInt8](repeating: 0, count: 65536)
+            while bytes.count <= limit {
+                let count = try chunk.withUnsafeMutableBytes { try file.read(into: $0) }
+                if count == 0 { break }
+                bytes += chunk[..<count]
+            }
+            return bytes
+        }
     }
 
     private static func value(_ setting: UnsafeMutablePointer<config_setting_t>) -> String? {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import SystemPackage
+import Testing
+
+@testable import mmfreed
+
+/// What lies where settings should be.
+@Suite final class SettingsFileTests {
+    private let directory: String
+
+    init() throws {
+        var template = Array("/tmp/mmfreed-settings.XXXXXX".utf8CString)
+        directory = try #require(mkdtemp(&template).map { String(cString: $0) })
+    }
+
+    deinit {
+        for name in ["a.conf", "b.conf", "a.txt"] {
+            unlink(directory + "/" + name)
+            rmdir(directory + "/" + name)
+        }
+        rmdir(directory)
+    }
+
+    private func write(_ bytes: some Sequence<UInt8>, to name: String = "a.conf") throws -> String {
+        let path = directory + "/" + name
+        let file = try FileDescriptor.open(
+            path, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
+        try file.closeAfter { _ = try file.writeAll(bytes) }
+        return path
+    }
+
+    private func problem(_ body: () throws -> Void) -> String {
+        "\(#expect(throws: Settings.Problem.self, performing: body) as Any)"
+    }
+
+    @Test func dropInsAreFoundByName() throws {
+        let main = try write([], to: "a.txt")
+        _ = try write([], to: "b.conf")
+        let file = try write([])
+        let files = try Settings.files(main: main, directories: [directory + "/none", directory])
+        #expect(files == [main, file, directory + "/b.conf"])
+        #expect(try Settings.files(main: "/none", directories: ["/none"]) == [])
+    }
+
+    /// As root nothing is forbidden, so the place below a file and a loop stand for it.
+    @Test func onlyWhatDoesNotExistIsAbsent() throws {
+        let file = try write([])
+        let loop = directory + "/b.conf"
+        symlink(loop, loop)
+        for (path, reason) in [(file + "/x", "Not a directory"), (loop, "symbolic links")] {
+            for text in [
+                problem { _ = try Settings.files(main: path, directories: []) },
+                problem { _ = try Settings.files(main: "/none", directories: [path]) },
+            ] {
+                #expect(text.contains(path) && text.contains(reason), "\(text)")
+            }
+        }
+    }
+
+    @Test func aDirectoryIsNoFile() throws {
+        let path = directory + "/a.conf"
+        mkdir(path, 0o700)
+        let text = problem { _ = try SettingsFile.contents(of: path) }
+        #expect(text.contains(path) && text.contains("Is a directory"), "\(text)")
+    }
+
+    @Test func anotherEncodingIsRefusedWithItsLine() throws {
+        let path = try write(Array("slots = 1\n# ".utf8) + [0xE9, 0x0A])
+        let text = problem { _ = try SettingsFile.contents(of: path) }
+        #expect(text.contains(path + ":2") && text.contains("UTF-8"), "\(text)")
+    }
+
+    @Test func aFileIsReadWholeOrRefused() throws {
+        let most = [UInt8](repeating: UInt8(ascii: "\n"), count: SettingsFile.limit)
+        #expect(try SettingsFile.contents(of: write(most)).utf8.count == SettingsFile.limit)
+        let path = try write(most + [0x0A])
+        let text = problem { _ = try SettingsFile.contents(of: path) }
+        #expect(text.contains(path) && text.contains("1048576"), "\(text)")
+    }
+}
