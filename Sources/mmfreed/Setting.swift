@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
+
 /// What can be set, in one table: it makes the help, the manual page's list, the checks and the defaults.
 struct Setting: Sendable {
     enum Kind: Sendable {
@@ -12,6 +14,8 @@ struct Setting: Sendable {
         case choice([String])
         /// Permission bits, octal.
         case mode
+        /// The name of a kernel table this processor can run; "" takes the fastest.
+        case kernels
     }
 
     let name: String
@@ -48,7 +52,7 @@ struct Setting: Sendable {
                 "Keep each worker thread to a processor of its own. The service needs SystemCallFilter=sched_setaffinity for it."
         ),
         .init(
-            name: "kernels", kind: .text, standard: "",
+            name: "kernels", kind: .kernels, standard: "",
             help:
                 "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512gfni, neon. All give the same results."
         ),
@@ -124,6 +128,8 @@ struct Setting: Sendable {
         case .seconds(let range): "seconds, \(range.lowerBound) to \(Int(range.upperBound))"
         case .choice(let names): names.joined(separator: ", ")
         case .mode: "permission bits in octal, 0600 to 0777"
+        // What manuals say must not depend on where they were made.
+        case .kernels: "a kernel table the processor can run"
         }
     }
 
@@ -136,6 +142,16 @@ struct Setting: Sendable {
         case .seconds(let range): Double(value).map(range.contains) ?? false
         case .choice(let names): names.contains(value)
         case .mode: UInt16(value, radix: 8).map { (0o600...0o777).contains($0) } ?? false
+        case .kernels: value.isEmpty || Kernels.runnable.contains(value)
+        }
+    }
+
+    /// What is wrong with a value, if `accepts` says so.
+    func refusal(of value: String) -> String {
+        switch kind {
+        case .kernels:
+            "\(name) is '\(value)'; this processor can run \(Kernels.runnable.joined(separator: ", "))"
+        default: "\(name) is '\(value)'; it must be \(allowed)"
         }
     }
 

@@ -39,8 +39,7 @@ struct Settings: Sendable {
             throw Problem(source: source, what: "there is no setting '\(name)'\(hint)")
         }
         guard setting.accepts(text) else {
-            throw Problem(
-                source: source, what: "\(name) is '\(text)'; it must be \(setting.allowed)")
+            throw Problem(source: source, what: setting.refusal(of: text))
         }
         values[name] = Value(text: text, source: source)
     }

@@ -50,6 +50,7 @@ import Testing
             ("models = [1, 2]", "x.conf:1", "list of texts"),
             ("prefault = \"maybe\"", "x.conf:1", "yes or no"),
             ("idle_exit = -1", "x.conf:1", "seconds"),
+            ("kernels = \"foo\"", "x.conf:1", "this processor can run scalar"),
             ("quite_something_else = 1", "x.conf:1", "no setting 'quite_something_else'"),
         ])
     func refusals(text: String, place: String, hint: String) {
