@@ -23,19 +23,20 @@ struct Daemon {
     private let inherited: [InheritedSocket]
     /// Reads the settings again.
     private let reread: () throws -> Settings
-    private let logger = Logger(label: "mmfreed")
+    private let logger: Logger
     private let notifier = Notifier()
     private let signals: Signals
 
     /// - Parameter signals: taken before any other thread was started.
     init(
         settings: Settings, problem: Settings.Problem?, inherited: [InheritedSocket],
-        signals: Signals, reread: @escaping () throws -> Settings
+        signals: Signals, logger: Logger, reread: @escaping () throws -> Settings
     ) {
         self.settings = settings
         self.problem = problem
         self.inherited = inherited
         self.signals = signals
+        self.logger = logger
         self.reread = reread
     }
 

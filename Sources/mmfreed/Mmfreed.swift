@@ -5,6 +5,7 @@ import Glibc
 import Logging
 import ModelStore
 import RPC
+import Serving
 import SystemdSupport
 
 @main
@@ -44,10 +45,19 @@ struct Mmfreed: ParsableCommand {
             handler.logLevel = level
             return handler
         }
-        let daemon = Daemon(
-            settings: settings, problem: problem, inherited: try InheritedSocket.takeAll(),
-            signals: Signals([SIGTERM, SIGINT, SIGHUP]), reread: { try resolve() })
-        do { try daemon.run() } catch is BadConfiguration {
+        let logger = Logger(label: "mmfreed")
+        do {
+            let handover = try InheritedSocket.takeAll()
+            for complaint in handover.complaints { logger.warning("\(complaint), ignoring") }
+            let daemon = Daemon(
+                settings: settings, problem: problem, inherited: handover.sockets,
+                signals: Signals([SIGTERM, SIGINT, SIGHUP]), logger: logger,
+                reread: { try resolve() })
+            try daemon.run()
+        } catch let error as InheritedSocketError {
+            logger.error("\(error)", metadata: ["message-id": "\(Event.badConfiguration)"])
+            throw ExitCode(78)
+        } catch is BadConfiguration {
             throw ExitCode(78)
         } catch let error as ListenError {
             Self.complain("\(error)")
