@@ -19,21 +19,19 @@ import SystemdSupport
 
 struct Daemon {
     private let settings: Settings
-    private let problem: Settings.Problem?
     private let inherited: [InheritedSocket]
     /// Reads the settings again.
-    private let reread: () throws -> Settings
+    private let reread: () -> Settings
     private let logger: Logger
     private let notifier = Notifier()
     private let signals: Signals
 
     /// - Parameter signals: taken before any other thread was started.
     init(
-        settings: Settings, problem: Settings.Problem?, inherited: [InheritedSocket],
-        signals: Signals, logger: Logger, reread: @escaping () throws -> Settings
+        settings: Settings, inherited: [InheritedSocket], signals: Signals, logger: Logger,
+        reread: @escaping () -> Settings
     ) {
         self.settings = settings
-        self.problem = problem
         self.inherited = inherited
         self.signals = signals
         self.logger = logger
@@ -44,7 +42,7 @@ struct Daemon {
     func run() throws {
         let service: ServingService
         do {
-            if let problem { throw problem }
+            try settings.check()
             service = try makeService()
         } catch {
             return try refuse(error)
@@ -127,7 +125,8 @@ struct Daemon {
         notifier.reloading()
         service.reload()
         do {
-            let fresh = try reread()
+            let fresh = reread()
+            try fresh.check()
             let changed = Setting.all.map(\.name).filter { fresh.text($0) != settings.text($0) }
             if !changed.isEmpty {
                 logger.notice(

@@ -24,20 +24,20 @@ struct Mmfreed: ParsableCommand {
         [String] = []
     @Option(help: "Worker threads; 0 takes one for each processor.") var threads: Int?
     @Option(help: "Any setting: NAME=VALUE; may be given more than once.") var set: [String] = []
-    @Option(help: "The configuration file.") var config = "/etc/mmfreed/mmfreed.conf"
+    @Option(help: "The configuration file.") var config = Self.usualConfig
     @Flag(help: "Show all settings and where they come from, and end.") var checkConfig = false
     @Flag(help: .hidden) var listSettings = false
 
     func run() throws {
         if listSettings { return Self.list() }
-        var problem: Settings.Problem?
-        var settings = Settings()
-        do throws(Settings.Problem) { settings = try resolve() } catch { problem = error }
-        if checkConfig {
-            guard let problem else { return Swift.print(settings.listing) }
-            Self.complain("\(problem)")
-            throw ExitCode(78)
-        }
+        let settings = resolve()
+        if !checkConfig { return try serve(settings) }
+        for problem in settings.problems { Self.complain("\(problem)") }
+        guard settings.problems.isEmpty else { throw ExitCode(78) }
+        Swift.print(settings.listing)
+    }
+
+    private func serve(_ settings: Settings) throws {
         let level = settings.logLevel
         let target = LogTarget.chosen()
         LoggingSystem.bootstrap { label in
@@ -50,9 +50,8 @@ struct Mmfreed: ParsableCommand {
             let handover = try InheritedSocket.takeAll()
             for complaint in handover.complaints { logger.warning("\(complaint), ignoring") }
             let daemon = Daemon(
-                settings: settings, problem: problem, inherited: handover.sockets,
-                signals: Signals([SIGTERM, SIGINT, SIGHUP]), logger: logger,
-                reread: { try resolve() })
+                settings: settings, inherited: handover.sockets,
+                signals: Signals([SIGTERM, SIGINT, SIGHUP]), logger: logger, reread: resolve)
             try daemon.run()
         } catch let error as InheritedSocketError {
             logger.error("\(error)", metadata: ["message-id": "\(Event.badConfiguration)"])
@@ -71,30 +70,25 @@ struct Mmfreed: ParsableCommand {
     }
 
     /// All settings, from everywhere.
-    private func resolve() throws(Settings.Problem) -> Settings {
+    private func resolve() -> Settings {
         var settings = Settings()
-        if config != "/etc/mmfreed/mmfreed.conf", try !Settings.exists(config) {
-            throw Settings.Problem(source: config, what: "there is no such file")
+        // The usual file may be missing; one that was asked for may not.
+        if config != Self.usualConfig, access(config, F_OK) != 0, errno == ENOENT {
+            settings.refuse(config, "there is no such file")
         }
-        let directories = ["/usr/lib/mmfreed/mmfreed.conf.d", config + ".d"]
-        for file in try Settings.files(main: config, directories: directories) {
-            try settings.read(file: file)
-        }
-        try settings.read(environment: Self.environment)
-        if let socket { try settings.set("socket", socket, from: "--socket") }
+        settings.read(
+            main: config, directories: ["/usr/lib/mmfreed/mmfreed.conf.d", config + ".d"])
+        settings.read(environment: Self.environment)
+        if let socket { settings.set("socket", socket, from: "--socket") }
         if !models.isEmpty {
-            try settings.set("models", models.joined(separator: ":"), from: "--models")
+            settings.set("models", models.joined(separator: ":"), from: "--models")
         }
-        if let threads { try settings.set("threads", "\(threads)", from: "--threads") }
-        for pair in set {
-            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.count == 2 else {
-                throw Settings.Problem(source: "--set \(pair)", what: "write NAME=VALUE")
-            }
-            try settings.set(String(parts[0]), String(parts[1]), from: "--set")
-        }
+        if let threads { settings.set("threads", "\(threads)", from: "--threads") }
+        for pair in set { settings.set(pair: pair) }
         return settings
     }
+
+    private static let usualConfig = "/etc/mmfreed/mmfreed.conf"
 
     private static var environment: [String: String] {
         var variables: [String: String] = [:]

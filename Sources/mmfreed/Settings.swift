@@ -15,6 +15,8 @@ struct Settings: Sendable {
     }
 
     private(set) var values: [String: Value] = [:]
+    /// Everything that was wrong in what was read; what was right counts nevertheless.
+    private(set) var problems: [Problem] = []
 
     /// Something that cannot be used, and where it stands.
     struct Problem: Error, Equatable, CustomStringConvertible {
@@ -27,27 +29,46 @@ struct Settings: Sendable {
         }
     }
 
+    /// All problems of one reading.
+    struct Problems: Error, CustomStringConvertible {
+        let all: [Problem]
+        var description: String { all.map(\.description).joined(separator: "; ") }
+    }
+
+    func check() throws(Problems) {
+        if !problems.isEmpty { throw Problems(all: problems) }
+    }
+
     init() {
         for setting in Setting.all {
             values[setting.name] = Value(text: setting.standard, source: "default")
         }
     }
 
-    mutating func set(_ name: String, _ text: String, from source: String) throws(Problem) {
+    mutating func set(_ name: String, _ text: String, from source: String) {
         guard let setting = Setting.named(name) else {
             let hint = Setting.nearest(to: name).map { "; did you mean '\($0)'?" } ?? ""
-            throw Problem(source: source, what: "there is no setting '\(name)'\(hint)")
+            return refuse(source, "there is no setting '\(name)'\(hint)")
         }
-        guard setting.accepts(text) else {
-            throw Problem(source: source, what: setting.refusal(of: text))
-        }
+        guard setting.accepts(text) else { return refuse(source, setting.refusal(of: text)) }
         values[name] = Value(text: text, source: source)
     }
 
-    mutating func read(environment: [String: String]) throws(Problem) {
+    /// - Parameter pair: NAME=VALUE.
+    mutating func set(pair: String) {
+        let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2 else { return refuse("--set \(pair)", "write NAME=VALUE") }
+        set(String(parts[0]), String(parts[1]), from: "--set")
+    }
+
+    mutating func refuse(_ source: String, _ what: String) {
+        problems.append(Problem(source: source, what: what))
+    }
+
+    mutating func read(environment: [String: String]) {
         for setting in Setting.all {
             guard let text = environment[setting.variable], !text.isEmpty else { continue }
-            try set(setting.name, text, from: setting.variable)
+            set(setting.name, text, from: setting.variable)
         }
     }
 
@@ -67,7 +88,7 @@ struct Settings: Sendable {
         return main + dropIns.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    static func exists(_ path: String) throws(Problem) -> Bool {
+    private static func exists(_ path: String) throws(Problem) -> Bool {
         var status = stat()
         if stat(path, &status) == 0 { return true }
         if errno == ENOENT { return false }
@@ -94,20 +115,33 @@ struct Settings: Sendable {
         }
     }
 
-    mutating func read(file path: String) throws(Problem) {
-        try read(SettingsFile.contents(of: path), path: path)
+    /// Reads the main file, if there is one, and its drop-ins.
+    mutating func read(main: String, directories: [String]) {
+        do throws(Problem) {
+            for file in try Self.files(main: main, directories: directories) { read(file: file) }
+        } catch { problems.append(error) }
     }
 
-    mutating func read(_ text: String, path: String) throws(Problem) {
-        for entry in try SettingsFile(text, path: path).entries {
+    private mutating func read(file path: String) {
+        do throws(Problem) { read(try SettingsFile.contents(of: path), path: path) } catch {
+            problems.append(error)
+        }
+    }
+
+    mutating func read(_ text: String, path: String) {
+        let entries: [SettingsFile.Entry]
+        do throws(Problem) { entries = try SettingsFile(text, path: path).entries } catch {
+            return problems.append(error)
+        }
+        for entry in entries {
             let source = "\(path):\(entry.line)"
-            guard let value = entry.text else {
-                throw Problem(
-                    source: source,
-                    what:
-                        "\(entry.name) must be a text, a number, true, false or a list of texts")
+            if let value = entry.text {
+                set(entry.name, value, from: source)
+            } else {
+                refuse(
+                    source,
+                    "\(entry.name) must be a text, a number, true, false or a list of texts")
             }
-            try set(entry.name, value, from: source)
         }
     }
 
