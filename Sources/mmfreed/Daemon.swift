@@ -66,7 +66,10 @@ struct Daemon {
         if idle > .zero, !inherited.isEmpty {
             duties.append(IdleExit(service, limit: idle, logger))
         }
-        attend(to: duties) { reload(service, status) }
+        attend(to: duties) {
+            reload(service, status)
+            return true
+        }
         drain(service, duties)
         logger.info("stopped", metadata: ["message-id": "\(Event.stopped)"])
     }
@@ -84,31 +87,27 @@ struct Daemon {
         for socket in inherited { try server.listen(on: .descriptor(socket.descriptor)) }
     }
 
-    /// Answers every call with what is wrong; ends at once when nobody would start it again.
+    /// Answers every call with what is wrong, until the settings are sound; ends at once when nobody would start it again.
     private func refuse(_ error: any Error) throws {
-        logger.error(
-            "\(error)", metadata: ["message-id": "\(Event.badConfiguration)"])
-        guard !inherited.isEmpty else { throw BadConfiguration() }
-        var transport = RPCServer.Configuration()
-        transport.refusal = RPCError(
-            .failedPrecondition,
-            "the daemon's configuration cannot be used: \(error). Mend it and run `systemctl restart mmfreed.service`",
-            reason: "BAD_CONFIGURATION")
-        let server = RPCServer(services: Services(), configuration: transport, logger: logger)
-        try listen(server)
-        notifier.ready(status: "Refusing all requests: \(error)")
+        guard !inherited.isEmpty else {
+            logger.error("\(error)", metadata: ["message-id": "\(Event.badConfiguration)"])
+            throw BadConfiguration()
+        }
+        let refusal = Refusal(inherited, logger, notifier)
+        try refusal.begin(error)
         let interval = SystemdSupport.Watchdog.interval()
-        attend(to: interval.map { [Heartbeat(notifier, interval: $0)] } ?? []) {}
-        server.close()
+        let duties = interval.map { [Heartbeat(notifier, interval: $0)] } ?? []
+        try attend(to: duties) { try refusal.reload(reread()) }
+        refusal.end()
     }
 
     // MARK: The main thread
 
-    /// Does what is due, and `reload` on SIGHUP, until a signal or a duty ends it.
-    private func attend(to duties: [any Duty], reload: () -> Void) {
+    /// Does what is due, and `reload` on SIGHUP, until a signal, a duty or a reload's `false` ends it.
+    private func attend(to duties: [any Duty], reload: () throws -> Bool) rethrows {
         while true {
             switch signals.wait(until: duties.map(\.due).min()) {
-            case SIGHUP: reload()
+            case SIGHUP: if try !reload() { return }
             case .some: return
             case nil: if !performDue(duties) { return }
             }
