@@ -19,12 +19,13 @@ struct Mmfreed: ParsableCommand {
             """,
         version: "mmfreed \(Version.string)")
 
-    @Option(help: "Where to listen.") var socket: String?
-    @Option(help: "A directory of packed models; may be given more than once.") var models:
-        [String] = []
+    @Option(help: "Where to listen.", completion: .file()) var socket: String?
+    @Option(
+        help: "A directory of packed models; may be given more than once.", completion: .directory)
+    var models: [String] = []
     @Option(help: "Worker threads; 0 takes one for each processor.") var threads: Int?
     @Option(help: "Any setting: NAME=VALUE; may be given more than once.") var set: [String] = []
-    @Option(help: "The configuration file.") var config = Self.usualConfig
+    @Option(help: "The configuration file.", completion: .file()) var config = Self.usualConfig
     @Flag(help: "Show all settings and where they come from, and end.") var checkConfig = false
     @Flag(help: .hidden) var listSettings = false
 
