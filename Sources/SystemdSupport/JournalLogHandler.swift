@@ -24,13 +24,14 @@ package struct JournalLogHandler: LogHandler {
 
     func fields(of event: LogEvent) -> [(name: String, value: String)] {
         var fields: [(name: String, value: String)] = [
-            ("MESSAGE", event.message.description), ("PRIORITY", "\(event.level.priority)"),
+            ("MESSAGE", event.message.description.harmless(keepingLines: true)),
+            ("PRIORITY", "\(event.level.priority)"),
             ("SYSLOG_IDENTIFIER", label), ("CODE_FILE", event.file),
             ("CODE_LINE", "\(event.line)"), ("CODE_FUNC", event.function),
         ]
         let all = allMetadata(metadata, metadataProvider, event)
         for (key, value) in all.sorted(by: { $0.key < $1.key }) {
-            fields.append((Self.fieldName(key), value.description))
+            fields.append((Self.fieldName(key), value.description.harmless(keepingLines: true)))
         }
         return fields
     }

@@ -41,7 +41,7 @@ package struct Notifier: Sendable {
         var lines: [String] = []
         if let state { lines.append(state) }
         if let status {
-            lines.append("STATUS=" + status.replacing("\n", with: " ").replacing("\0", with: " "))
+            lines.append("STATUS=" + status.harmless())
         }
         return lines.isEmpty ? nil : lines.joined(separator: "\n")
     }

@@ -30,10 +30,10 @@ package struct StderrLogHandler: LogHandler {
         var line = hasPriorities ? "<\(event.level.priority)>" : "\(label): "
         if !hasPriorities, event.level >= .warning { line += "\(event.level): " }
         // A record is a line, whatever was in the message.
-        line += event.message.description.replacing("\n", with: " ")
+        line += event.message.description.harmless()
         let all = allMetadata(metadata, metadataProvider, event)
         for (key, value) in all.sorted(by: { $0.key < $1.key }) where key != "message-id" {
-            line += " \(key)=\(value.description.replacing("\n", with: " "))"
+            line += " \(key)=\(value.description.harmless())"
         }
         return line + "\n"
     }

@@ -41,6 +41,26 @@ import Testing
         #expect(name.utf8.count <= 64)
     }
 
+    @Test(
+        "a text from outside cannot act on a terminal",
+        arguments: [
+            ("\u{1B}[2J\u{7}", "\\u{1B}[2J\\u{7}"), ("a\rb\0c\u{7F}", "a\\u{D}b\\u{0}c\\u{7F}"),
+            ("\u{9B}31m", "\\u{9B}31m"), ("a\u{2028}b\u{202E}c", "a\\u{2028}b\\u{202E}c"),
+            ("é 漢字 👩‍💻 \\u", "é 漢字 👩‍💻 \\u"), ("a\r\nb", "a\\u{D} b"), ("", ""),
+        ])
+    func controls(text: String, shown: String) {
+        let event = event("\(text)", .info, ["k": "\(text)"])
+        let line = StderrLogHandler(label: "l", hasPriorities: false).line(of: event)
+        #expect(line == "l: \(shown) k=\(shown)\n")
+        let fields = JournalLogHandler(label: "l").fields(of: event)
+        let inJournal = shown.replacing(" b", with: "\nb")
+        #expect(
+            fields.filter { ["MESSAGE", "MMF_K"].contains($0.name) }.map(\.value) == [
+                inJournal, inJournal,
+            ])
+        #expect(Notifier.message(nil, text) == "STATUS=\(shown)")
+    }
+
     @Test func aRecordIsALine() {
         let service = StderrLogHandler(label: "mmfreed", hasPriorities: true)
         #expect(
