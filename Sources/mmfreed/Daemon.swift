@@ -84,7 +84,11 @@ struct Daemon {
         if inherited.isEmpty {
             try server.listen(on: .path(settings.text("socket"), mode: settings.mode))
         }
-        for socket in inherited { try server.listen(on: .descriptor(socket.descriptor)) }
+        for socket in inherited {
+            switch socket.use {
+            case .api: try server.listen(on: .descriptor(socket.descriptor))
+            }
+        }
     }
 
     /// Answers every call with what is wrong, until the settings are sound; ends at once when nobody would start it again.
