@@ -31,17 +31,20 @@ final class ModelPlace: Sendable {
 
     init(_ entry: ModelDirectory.Entry) { state = Mutex(State(entry: entry)) }
 
+    // Whoever looks does not wait for a file that is being opened: the roster looks while it keeps everybody out.
+
     /// The model if it is mapped.
-    var model: Model? { state.withLock { try? $0.outcome?.get() } }
+    var model: Model? { state.withLockIfAvailable { try? $0.outcome?.get() } ?? nil }
 
-    var isLoading: Bool { state.withLock { $0.preparation == .underWay } }
+    var isLoading: Bool { state.withLockIfAvailable { $0.preparation == .underWay } ?? false }
 
+    /// A file that is being opened counts as the same.
     func standing(of entry: ModelDirectory.Entry) -> Standing {
-        state.withLock { state in
+        state.withLockIfAvailable { state in
             guard state.entry == entry else { return .changed }
             if case .failure = state.outcome { return .refused }
             return .same
-        }
+        } ?? .same
     }
 
     /// Maps the file the first time, and again when one that was refused has changed or could not be read.
@@ -51,16 +54,16 @@ final class ModelPlace: Sendable {
         _ map: (ModelDirectory.Entry) -> Result<Model, RPCError>
     ) throws(RPCError) -> Model {
         let outcome = state.withLock { state in
+            if case .success(let model) = state.outcome {
+                return Result<Model, RPCError>.success(model)
+            }
             let now = cl_monotonic_nanoseconds()
             let identity = FileIdentity.of(path: state.entry.path)
-            switch state.outcome {
-            case .success(let model): return Result<Model, RPCError>.success(model)
-            case .failure(let error):
+            if case .failure(let error) = state.outcome {
                 // Permissions and a lack of memory are no property of the file.
                 let mayDiffer =
                     error.reason == Self.unreadable && now &- state.tried > Self.patience
                 guard mayDiffer || identity != state.entry.identity else { return .failure(error) }
-            case nil: break
             }
             if let identity, identity != state.entry.identity {
                 state.entry = ModelDirectory.Entry(

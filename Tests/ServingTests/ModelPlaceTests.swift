@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Dispatch
 import Engine
 import ModelStore
 import RPC
@@ -85,6 +86,31 @@ struct ModelPlaceTests {
             #expect((refusal?.retryAfter ?? 0) > 0)
             #expect(!place.isLoading)
             try place.prepare { Issue.record("prepared twice") }
+        }
+    }
+
+    @Test("nobody who looks waits while a file is being opened")
+    func opening() async throws {
+        try await withEntry { entry in
+            let place = ModelPlace(entry)
+            let (began, look) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+            let done = Task.detached {
+                _ = try? place.open { _ in
+                    began.signal()
+                    // Longer than a look takes; a look that waits for this ends the wait by its own time limit.
+                    _ = look.wait(timeout: .now() + 5)
+                    return .failure(RPCError(.dataLoss, "no"))
+                }
+            }
+            began.wait()
+            let start = ContinuousClock.now
+            #expect(place.model == nil)
+            #expect(!place.isLoading)
+            #expect(place.standing(of: entry) == .same)
+            #expect(ContinuousClock.now - start < .seconds(2))
+            look.signal()
+            await done.value
+            #expect(place.standing(of: entry) == .refused)
         }
     }
 
