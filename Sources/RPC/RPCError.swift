@@ -113,9 +113,10 @@ extension RPCError {
         return status
     }
 
-    /// At most some 2,000 letters of a text.
+    /// At most some 2,000 bytes of a text: a letter can be of any length.
     private static func cut(_ text: String) -> String {
-        text.utf8.count <= 2000 ? text : String(text.prefix(2000)) + "…"
+        text.utf8.count <= 2000
+            ? text : String(decoding: text.utf8.prefix(2000), as: UTF8.self) + "…"
     }
 
     /// What a status says; details that are not understood are passed over.

@@ -134,4 +134,16 @@ struct MessageTests {
         #expect(RPCCode.deadlineExceeded.name == "DEADLINE_EXCEEDED")
         #expect(RPCCode.ok.name == "OK")
     }
+
+    @Test("an error that repeats what a caller sent is short, one endless letter included")
+    func cutErrors() throws {
+        for sent in [
+            String(repeating: "é", count: 5000), "e" + String(repeating: "\u{301}", count: 100_000),
+        ] {
+            let error = RPCError.invalid("model", sent)
+            #expect(error.status.message.utf8.count < 2100)
+            #expect(error.status.encoded().count < 6000)
+            #expect(error.status.message.hasPrefix("model: "))
+        }
+    }
 }
