@@ -107,7 +107,9 @@ CK_INLINE void ck_strip(const uint8_t *digits, size_t count, const int8_t *x, si
 
 static void ck_matmul(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
                       const int32_t *sums, size_t T, int32_t *y, size_t stride) {
-    if (T > CK_FEW) return ck_tiles_by_many(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
+    if (T == 0 || T > CK_FEW) {
+        return ck_tiles_by_many(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
+    }
     const size_t vectors = ck_padded_columns(columns) / CK_VECTOR_COLUMNS;
     for (size_t tile = tile_begin; tile < tile_end; tile++) {
         const uint8_t *w = packed + tile * vectors * CK_VECTOR_BYTES;

@@ -58,7 +58,7 @@ typedef struct ck_quantised_row {
 typedef struct ck_table {
     const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512gfni", "neon"
 
-    /// Products for tiles [tile_begin, tile_end) and T rows, one or more. packed: first byte of the whole matrix. values, sums: K4T
+    /// Products for tiles [tile_begin, tile_end) and T rows. packed: first byte of the whole matrix. values, sums: K4T
     /// blocks and per-row sums of T rows. y: [T][stride] int32; rows beyond the matrix (padding up to the tile) are written
     /// too, so stride >= 16 * tiles.
     void (*matmul)(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
