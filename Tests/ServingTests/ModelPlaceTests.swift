@@ -93,14 +93,17 @@ struct ModelPlaceTests {
     func opening() async throws {
         try await withEntry { entry in
             let place = ModelPlace(entry)
+            // A thread of its own: whoever blocks one of the tasks' threads may wait for a task that needs it.
             let (began, look) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
-            let done = Task.detached {
+            let done = DispatchSemaphore(value: 0)
+            startThread(name: "opener") {
                 _ = try? place.open { _ in
                     began.signal()
-                    // Longer than a look takes; a look that waits for this ends the wait by its own time limit.
+                    // A look that waits for this ends the wait by its own time limit.
                     _ = look.wait(timeout: .now() + 5)
                     return .failure(RPCError(.dataLoss, "no"))
                 }
+                done.signal()
             }
             began.wait()
             let start = ContinuousClock.now
@@ -109,7 +112,7 @@ struct ModelPlaceTests {
             #expect(place.standing(of: entry) == .same)
             #expect(ContinuousClock.now - start < .seconds(2))
             look.signal()
-            await done.value
+            done.wait()
             #expect(place.standing(of: entry) == .refused)
         }
     }
