@@ -62,17 +62,24 @@ extension Evaluator {
     /// Worker `worker`'s tiles of `product`.
     func work(_ product: Product, _ worker: Int) {
         let isFused = isFused(product)
+        var isReady = !isSplit
         while let tiles = shares.next(worker) {
+            if !isReady {
+                makeBlocks(product, worker)
+                isReady = true
+            }
             switch product {
             case .mix(let layer) where isFused: mixAndScan(layer, tiles, worker)
-            case .mix(let layer): mix(weights.layers[layer], tiles)
-            case .output(let layer): multiply(weights.layers[layer].output, tiles, rows: count)
+            case .mix(let layer): mix(weights.layers[layer], tiles, worker)
+            case .output(let layer):
+                multiply(weights.layers[layer].output, tiles, rows: count, worker)
             case .gateUp(let layer) where isFused:
                 gateAndActivate(layer, tiles, worker)
-            case .gateUp(let layer): multiply(weights.layers[layer].gateUp, tiles, rows: count)
-            case .down(let layer): multiply(weights.layers[layer].down, tiles, rows: count)
+            case .gateUp(let layer):
+                multiply(weights.layers[layer].gateUp, tiles, rows: count, worker)
+            case .down(let layer): multiply(weights.layers[layer].down, tiles, rows: count, worker)
             case .head(let rows, let out):
-                multiply(weights.head, tiles, rows: rows)
+                multiply(weights.head, tiles, rows: rows, worker)
                 scaleHead(tiles, rows: rows, out: out)
             }
         }
@@ -124,15 +131,24 @@ extension Evaluator {
         set == 0 ? layer.input : set == 1 ? layer.forget : layer.gate
     }
 
-    private func mix(_ layer: LayerWeights, _ share: Range<Int>) {
+    private func mix(_ layer: LayerWeights, _ share: Range<Int>, _ worker: Int) {
         let tiles = layer.input.tiles
         let width = Scratch.padded(shape.inner)
         for set in share.lowerBound / tiles...(share.upperBound - 1) / tiles {
             let own = share.clamped(to: set * tiles..<(set + 1) * tiles)
             let (begin, end) = (own.lowerBound - set * tiles, own.upperBound - set * tiles)
             multiply(
-                mixMatrix(layer, set), begin..<end, set: set, rows: count,
+                mixMatrix(layer, set), begin..<end, set: set, rows: count, worker,
                 scratch.products + set * width + begin * Int(CK_TILE_ROWS), 3 * width)
+        }
+    }
+
+    /// Makes the blocks that `product` multiplies by, for this worker, of the rows that all workers have quantised.
+    private func makeBlocks(_ product: Product, _ worker: Int) {
+        let (matrix, sets, rows) = matrices(product)
+        for set in 0..<sets {
+            ck_make_block(
+                scratch.quantised[set].values, matrix.columns, rows, scratch.blocks[worker][set])
         }
     }
 
@@ -148,11 +164,13 @@ extension Evaluator {
         let (width, y) = (tiles.count * Int(CK_TILE_ROWS), scratch.fused[worker])
         for set in 0..<2 {
             multiply(
-                mixMatrix(layer, set), tiles, set: set, rows: count, y + set * width, 2 * width)
+                mixMatrix(layer, set), tiles, set: set, rows: count, worker, y + set * width,
+                2 * width)
         }
         let (all, first) = (Scratch.padded(shape.inner), tiles.lowerBound * Int(CK_TILE_ROWS))
         multiply(
-            layer.gate, tiles, set: 2, rows: count, scratch.products + 2 * all + first, 3 * all)
+            layer.gate, tiles, set: 2, rows: count, worker, scratch.products + 2 * all + first,
+            3 * all)
         fused(number, worker) {
             scan(layer, channels(tiles, of: shape.inner), y, forget: width, stride: 2 * width)
         }
@@ -163,10 +181,10 @@ extension Evaluator {
         let layer = weights.layers[number]
         let (width, y) = (tiles.count * Int(CK_TILE_ROWS), scratch.fused[worker])
         let value = shape.intermediate / Int(CK_TILE_ROWS)
-        multiply(layer.gateUp, tiles, set: 0, rows: count, y, 2 * width)
+        multiply(layer.gateUp, tiles, set: 0, rows: count, worker, y, 2 * width)
         multiply(
             layer.gateUp, tiles.lowerBound + value..<tiles.upperBound + value, set: 0, rows: count,
-            y + width, 2 * width)
+            worker, y + width, 2 * width)
         let channels = channels(tiles, of: shape.intermediate)
         fused(number, worker) {
             for row in 0..<count {
@@ -179,19 +197,24 @@ extension Evaluator {
 
     /// Tiles of `matrix` times a quantised set; the first of them to `y`, row after row `stride` further on.
     private func multiply(
-        _ matrix: TernaryMatrix, _ tiles: Range<Int>, set: Int, rows: Int,
+        _ matrix: TernaryMatrix, _ tiles: Range<Int>, set: Int, rows: Int, _ worker: Int,
         _ y: UnsafeMutablePointer<Int32>, _ stride: Int
     ) {
         kernels.pointee.matmul(
             matrix.packed, matrix.columns, tiles.lowerBound, tiles.upperBound,
-            scratch.quantised[set].values, scratch.quantised[set].sums, rows,
+            isSplit
+                ? UnsafePointer(scratch.blocks[worker][set])
+                : UnsafePointer(scratch.quantised[set].values),
+            scratch.quantised[set].sums, rows,
             y - tiles.lowerBound * Int(CK_TILE_ROWS), stride)
     }
 
     /// Tiles of `matrix` times the first quantised set, into `products`: [rows][matrix rows, padded].
-    private func multiply(_ matrix: TernaryMatrix, _ tiles: Range<Int>, rows: Int) {
+    private func multiply(
+        _ matrix: TernaryMatrix, _ tiles: Range<Int>, rows: Int, _ worker: Int
+    ) {
         multiply(
-            matrix, tiles, set: 0, rows: rows,
+            matrix, tiles, set: 0, rows: rows, worker,
             scratch.products + tiles.lowerBound * Int(CK_TILE_ROWS), Scratch.padded(matrix.rows))
     }
 

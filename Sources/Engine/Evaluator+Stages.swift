@@ -111,7 +111,8 @@ extension Evaluator {
         _ row: Int, of rows: Int, columns: Int, _ worker: Int
     ) -> UnsafeMutablePointer<ck_quantised_row> {
         let target = scratch.targets[worker]
-        target[0] = scratch.quantised[0].target(row: row, of: rows, columns: columns)
+        target[0] = scratch.quantised[0].target(
+            row: row, of: rows, columns: columns, alone: isSplit)
         return target
     }
 
@@ -126,7 +127,7 @@ extension Evaluator {
         let targets = scratch.targets[worker]
         for set in 0..<3 {
             targets[set] = scratch.quantised[set].target(
-                row: row, of: count, columns: shape.hidden)
+                row: row, of: count, columns: shape.hidden, alone: isSplit)
         }
         kernels.pointee.norm_quantise(
             residual(row), shape.hidden, layer.attentionNorm, shape.epsilon, layer.mixNorms, 3,

@@ -201,7 +201,7 @@ package final class Evaluator {
     /// With few rows the row work is the caller's alone, while the others read ahead.
     private func perform(_ stage: RowStage, then product: Product? = nil) {
         step = Step(stage: stage, product: product)
-        if isFew {
+        if isFew && !isSplit {
             workAll(stage)
         } else {
             share(stage)
@@ -214,9 +214,13 @@ package final class Evaluator {
         productNanoseconds &+= cl_monotonic_nanoseconds() &- began
     }
 
-    /// Up to this many rows, row work is not worth sharing out: the rows of a block lie in the same cache lines.
-    private static let fewRows = Int(CK_BLOCK)
-    private var isFew: Bool { count <= Self.fewRows }
+    /// Whether all rows make one block.
+    private var isFew: Bool { count <= Int(CK_BLOCK) }
+    /// From this many rows on, row work is worth sharing out.
+    private static let splitRows = 4
+    /// Whether workers share out the rows of one block. The rows of a block lie in the same cache lines, which several
+    /// workers cannot fill at once: so they quantise each row to lie alone, and then each worker makes a block for itself.
+    var isSplit: Bool { isFew && count >= Self.splitRows && workerCount > 1 }
 
     private func workStage(_ worker: Int) { work(step.stage, worker) }
 

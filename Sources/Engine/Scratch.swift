@@ -7,8 +7,10 @@ import Glibc
 struct Scratch: ~Copyable {
     /// The residual stream: [rows][hidden].
     let residual: UnsafeMutablePointer<Float>
-    /// Three sets of quantised rows (K4T blocks), for the i, f and g products; all others use the first.
+    /// Three sets of quantised rows, for the i, f and g products; all others use the first.
     let quantised: [QuantisedRows]
+    /// Per worker and set: a K4T block of its own, made of rows that several workers have quantised.
+    let blocks: [[UnsafeMutablePointer<Int8>]]
     /// Products before scaling: room for the widest stage.
     let products: UnsafeMutablePointer<Int32>
     /// silu(state): [rows][inner].
@@ -46,6 +48,11 @@ struct Scratch: ~Copyable {
                         * ck_padded_columns(set == 0 ? widest : shape.hidden)),
                 inverses: take(Float.self, maxRows), sums: take(Int32.self, maxRows))
         }
+        blocks = (0..<workers).map { _ in
+            [widest, shape.hidden, shape.hidden].map {
+                take(Int8.self, Int(CK_BLOCK) * ck_padded_columns($0))
+            }
+        }
         let stageWidth = max(
             3 * Scratch.padded(shape.inner), Scratch.padded(shape.hidden),
             Scratch.padded(2 * shape.intermediate))
@@ -69,16 +76,16 @@ struct Scratch: ~Copyable {
     static func padded(_ rows: Int) -> Int { ck_tiles(rows) * Int(CK_TILE_ROWS) }
 }
 
-/// Quantised activations of the rows of a batch (CKernels.h "K4T").
+/// Quantised activations of the rows of a batch: K4T blocks (CKernels.h), or row after row.
 struct QuantisedRows {
     let values: UnsafeMutablePointer<Int8>
     /// 127 / max|y| of each row.
     let inverses: UnsafeMutablePointer<Float>
     let sums: UnsafeMutablePointer<Int32>
 
-    /// Where row `row` of `rows` goes when each has `columns` values.
-    func target(row: Int, of rows: Int, columns: Int) -> ck_quantised_row {
-        let block = Int(CK_BLOCK)
+    /// Where row `row` of `rows` goes when each has `columns` values; into its place in a block, or to lie alone.
+    func target(row: Int, of rows: Int, columns: Int, alone: Bool) -> ck_quantised_row {
+        let block = alone ? 1 : Int(CK_BLOCK)
         let first = row / block * block
         return ck_quantised_row(
             values: values + first * ck_padded_columns(columns),

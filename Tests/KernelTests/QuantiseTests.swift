@@ -78,4 +78,20 @@ struct QuantiseTests {
             }
         }
     }
+
+    @Test("rows that lie one after the other make a block", arguments: 1...Int(CK_BLOCK))
+    func block(_ count: Int) {
+        var g = SeededGenerator(state: 10)
+        for columns in [1, 4, 16, 19, 20, 21, 64, 100, 333] {
+            let padded = ck_padded_columns(columns)
+            let rows = (0..<count).map { _ in
+                (0..<columns).map { _ in Int8.random(in: -127...127, using: &g) }
+            }
+            let apart = rows.flatMap { $0 + [Int8](repeating: 0, count: padded - columns) }
+            // One byte more than the block takes, to see that it stays.
+            var block = [Int8](repeating: 99, count: count * padded + 1)
+            ck_make_block(apart, columns, count, &block)
+            #expect(block == Activations(rows, columns: columns).values + [99])
+        }
+    }
 }

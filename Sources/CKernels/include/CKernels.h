@@ -55,6 +55,9 @@ typedef struct ck_quantised_row {
     int32_t *sum;        ///< out: sum of the values
 } ck_quantised_row;
 
+/// Makes a K4T block of `count` rows (1...CK_BLOCK) that lie one after the other, each of ck_padded_columns(columns) values.
+void ck_make_block(const int8_t *rows, size_t columns, size_t count, int8_t *out);
+
 typedef struct ck_table {
     const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512gfni", "neon"
 
