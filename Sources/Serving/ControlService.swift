@@ -76,14 +76,15 @@ struct ControlService: Sendable {
 
     /// Everybody's numbers, and of the requests those that `peer` may see.
     private func status(for peer: Peer) -> StatusResponse {
-        let (open, queued, totals) = ledger.snapshot
+        let (open, totals) = ledger.snapshot
+        let load = ledger.load
         var status = StatusResponse()
         status.version = Version.string
         status.state = isDraining() ? "draining" : "serving"
         status.uptime = cl_monotonic_nanoseconds() &- started
         status.slots = UInt32(clamping: configuration.slots)
-        status.active = UInt32(clamping: open.count - queued)
-        status.queued = UInt32(clamping: queued)
+        status.active = UInt32(clamping: load.active)
+        status.queued = UInt32(clamping: load.queued)
         status.requests = open.filter {
             Permissions.maySee(
                 peer, ownedBy: $0.peer, controllers: configuration.controllers, own: getuid())

@@ -20,6 +20,21 @@ package enum Fairness {
         return best?.index
     }
 
+    /// Which request must make room when all slots are taken: the newest of the user who has the most, if somebody waits who
+    /// has none and nobody else would lose their only one.
+    ///
+    /// - Parameters:
+    ///   - waiting: the users of the waiting requests.
+    ///   - active: the users of the requests in slots, oldest first.
+    /// - Returns: its place in `active`.
+    package static func yields(waiting: some Swift.Sequence<UInt32>, active: [UInt32]) -> Int? {
+        var used: [UInt32: Int] = [:]
+        for user in active { used[user, default: 0] += 1 }
+        guard let most = used.values.max(), most > 1, waiting.contains(where: { used[$0] == nil })
+        else { return nil }
+        return active.lastIndex { used[$0] == most }
+    }
+
     /// Shares out a chunk of prompt tokens: equally, and what one does not need goes to the others.
     ///
     /// - Parameter wants: how many tokens each still has to read, 1 or more.

@@ -66,6 +66,8 @@ final class Ledger: Sendable {
     private struct State {
         var open: [String: RequestRecord] = [:]
         var queued = 0
+        /// Slots that are taken; a request for several embeddings takes several.
+        var occupied = 0
         var queuedByUser: [UInt32: Int] = [:]
         var totals = Totals()
         /// A running mean of how long requests take. Nanoseconds.
@@ -73,7 +75,7 @@ final class Ledger: Sendable {
         var onChange: (@Sendable () -> Void)?
 
         /// Slots that requests in the queue are about to take.
-        func free(of slots: Int) -> Int { max(0, slots - (open.count - queued)) }
+        func free(of slots: Int) -> Int { max(0, slots - max(occupied, open.count - queued)) }
     }
 
     private let state = Mutex(State())
@@ -131,6 +133,15 @@ final class Ledger: Sendable {
         return position
     }
 
+    /// So many slots are taken.
+    func occupy(_ slots: Int) {
+        let isNews = state.withLock { state in
+            defer { state.occupied = slots }
+            return state.occupied != slots
+        }
+        if isNews { changed() }
+    }
+
     /// The request has left the queue, for a slot or for good.
     func leaveQueue(_ record: RequestRecord) {
         state.withLock { state in
@@ -159,9 +170,13 @@ final class Ledger: Sendable {
 
     func find(_ id: String) -> RequestRecord? { state.withLock { $0.open[id] } }
 
-    var snapshot: (open: [RequestRecord], queued: Int, totals: Totals) {
+    /// Slots that are taken, and requests that wait for their first one.
+    var load: (active: Int, queued: Int) { state.withLock { ($0.occupied, $0.queued) } }
+
+    /// The open requests, oldest first, and what there has been.
+    var snapshot: (open: [RequestRecord], totals: Totals) {
         state.withLock { state in
-            (state.open.values.sorted { $0.received < $1.received }, state.queued, state.totals)
+            (state.open.values.sorted { $0.received < $1.received }, state.totals)
         }
     }
 }

@@ -28,6 +28,19 @@ final class ModelRunner {
 
     func giveBack(_ slot: Int) { free.append(slot) }
 
+    /// Frees a slot; what it remembers is the caller's to keep.
+    func setAside(_ slot: Int) -> [Float] {
+        giveBack(slot)
+        return states.save(slot)
+    }
+
+    /// A slot that remembers `state`.
+    func takeSlot(for state: [Float]) -> Int? {
+        guard let slot = free.popLast() else { return nil }
+        states.restore(slot, state)
+        return slot
+    }
+
     /// Computes what `sequences` want now: a row for each that decodes, and a share of `chunk` for each that reads its prompt.
     ///
     /// - Returns: the first row of each sequence, and one past the last.

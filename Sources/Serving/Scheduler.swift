@@ -8,7 +8,11 @@ import CLinux
 import Engine
 import Logging
 import RPC
-import Synchronization
+
+/// A model whose file is gone or replaced. It may still be on its way here with a request that was let in before.
+private struct Stale {
+    weak var model: Model?
+}
 
 final class Scheduler: @unchecked Sendable {
     enum Message: Sendable {
@@ -31,7 +35,6 @@ final class Scheduler: @unchecked Sendable {
     private let kernels: Kernels.Table
     /// Turns taken and layers computed: what the watchdog watches.
     private let signs = Progress()
-    private let stopped = Atomic<Bool>(false)
 
     // Owned by the decode thread.
     private var queue: [Sequence] = []
@@ -39,7 +42,7 @@ final class Scheduler: @unchecked Sendable {
     /// Answers that are complete but not yet read.
     private var unread: [Sequence] = []
     private var runners: [ObjectIdentifier: ModelRunner] = [:]
-    private var stale: [ObjectIdentifier: Model] = [:]
+    private var stale: [Stale] = []
     private var isStopping = false
 
     init(
@@ -58,7 +61,6 @@ final class Scheduler: @unchecked Sendable {
 
     /// Rises while the thread computes, and at least once after each `wake`.
     var progress: UInt64 { signs.value }
-    var hasStopped: Bool { stopped.load(ordering: .acquiring) }
 
     private func run() {
         if let problem = workers.pinCaller() {
@@ -74,7 +76,6 @@ final class Scheduler: @unchecked Sendable {
             compute()
         }
         for sequence in queue + active + unread { end(sequence, .cancelled) }
-        stopped.store(true, ordering: .releasing)
     }
 
     /// How long the thread may sleep: not at all while there is work, else until the next time limit.
@@ -84,7 +85,7 @@ final class Scheduler: @unchecked Sendable {
         if !queue.isEmpty, active.count < configuration.slots { return 0 }
         let deadlines = (queue + active).map(\.call.deadline)
         // An answer that is complete has met its deadline; only its reader is waited for.
-        let patience = (active + unread).map(\.waitingSince).filter { $0 != 0 }
+        let patience = (begun + unread).map(\.waitingSince).filter { $0 != 0 }
             .map { $0 &+ configuration.slowReaderTimeout }
         return (deadlines + patience).min()
     }
@@ -105,19 +106,21 @@ final class Scheduler: @unchecked Sendable {
                 if sequence.hasAnswer { end(sequence, .cancelled) } else { turnAway(sequence) }
             }
         case .stale(let models):
-            for model in models {
-                stale[ObjectIdentifier(model)] = model
-                tidy(model)
-            }
+            stale.removeAll { $0.model == nil }
+            stale += models.map { Stale(model: $0) }
+            for model in models { tidy(model) }
         case .stop: isStopping = true
         }
     }
+
+    /// Sequences that have had a slot.
+    private var begun: [Sequence] { queue.filter { $0.state != nil } + active }
 
     // MARK: Time limits
 
     private func expire() {
         let now = cl_monotonic_nanoseconds()
-        for sequence in active + unread {
+        for sequence in begun + unread {
             let since = sequence.waitingSince
             guard since != 0, now &- since >= configuration.slowReaderTimeout else { continue }
             let seconds = configuration.slowReaderTimeout / 1_000_000_000
@@ -139,12 +142,19 @@ final class Scheduler: @unchecked Sendable {
 
     // MARK: Admission
 
-    /// Fills free slots, each time from the user who has the fewest; of one user's, first come, first served.
+    /// Fills free slots, each time from the user who has the fewest; of one user's, first come, first served. If none is free,
+    /// whoever has several makes room for those who have none.
     private func admit() {
-        while active.count < configuration.slots, !queue.isEmpty {
-            let next = Fairness.next(
-                waiting: queue.lazy.map(\.record.peer.uid), active: active.map(\.record.peer.uid))
-            guard let next, let slot = runner(of: queue[next].model).takeSlot() else { return }
+        while !queue.isEmpty {
+            let users = active.map(\.record.peer.uid)
+            if active.count == configuration.slots {
+                let waiting = queue.lazy.map(\.record.peer.uid)
+                guard let place = Fairness.yields(waiting: waiting, active: users) else { return }
+                setAside(place)
+                continue
+            }
+            let next = Fairness.next(waiting: queue.lazy.map(\.record.peer.uid), active: users)
+            guard let next, let slot = slot(for: queue[next]) else { return }
             let sequence = queue.remove(at: next)
             sequence.begin(slot: slot)
             if sequence.record.phase == .queued {
@@ -152,7 +162,23 @@ final class Scheduler: @unchecked Sendable {
                 sequence.record.phase = .prefill
             }
             active.append(sequence)
+            ledger.occupy(active.count)
         }
+    }
+
+    private func slot(for sequence: Sequence) -> Int? {
+        let runner = runner(of: sequence.model)
+        guard let state = sequence.state else { return runner.takeSlot() }
+        return runner.takeSlot(for: state)
+    }
+
+    /// Takes its slot from an active sequence, which goes on, exactly as if nothing had been, as soon as its user's turn comes.
+    private func setAside(_ place: Int) {
+        let sequence = active.remove(at: place)
+        sequence.state = runner(of: sequence.model).setAside(sequence.slot)
+        sequence.slot = -1
+        // Before the others of its user, so that no user has more states kept than there are slots.
+        queue.insert(sequence, at: 0)
     }
 
     private func runner(of model: Model) -> ModelRunner {
@@ -227,6 +253,7 @@ final class Scheduler: @unchecked Sendable {
         sequence.phase = .finished
         queue.removeAll { $0 === sequence }
         active.removeAll { $0 === sequence }
+        ledger.occupy(active.count)
         let runner = runners[ObjectIdentifier(sequence.model)]
         if sequence.slot >= 0 {
             runner?.giveBack(sequence.slot)
@@ -250,12 +277,11 @@ final class Scheduler: @unchecked Sendable {
     /// Lets go of a model that nothing uses: at once if its file is gone, else when there are many.
     private func tidy(_ model: Model) {
         let key = ObjectIdentifier(model)
-        guard stale[key] != nil || runners.count > Self.runnersKept,
+        guard stale.contains(where: { $0.model === model }) || runners.count > Self.runnersKept,
             !queue.contains(where: { $0.model === model }),
             !active.contains(where: { $0.model === model })
         else { return }
         runners[key] = nil
-        stale[key] = nil
     }
 
     /// Models whose buffers stay while they are idle.

@@ -30,6 +30,8 @@ final class Sequence: @unchecked Sendable {
     let purpose: Purpose
     var phase = Phase.queued
     var slot = -1
+    /// What its slot remembered when it had to make room for another user; `nil` unless it waits to go on.
+    var state: [Float]?
     /// CLOCK_MONOTONIC, nanoseconds: when the slot was got, and when the prompt was done.
     var started: UInt64 = 0
     var prefilled: UInt64 = 0
@@ -115,8 +117,11 @@ final class Sequence: @unchecked Sendable {
         return false
     }
 
+    /// Begins in `slot`, or goes on there.
     func begin(slot: Int) {
         self.slot = slot
+        state = nil
+        guard case .queued = phase else { return }
         phase = .prefilling(next: 0)
         started = cl_monotonic_nanoseconds()
     }

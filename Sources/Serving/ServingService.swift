@@ -77,11 +77,8 @@ package final class ServingService: Sendable {
         ledger.onChange(handler)
     }
 
-    /// Requests in slots, and requests that wait for one.
-    package var load: (active: Int, queued: Int) {
-        let (open, queued, _) = ledger.snapshot
-        return (max(0, open.count - queued), queued)
-    }
+    /// Slots that are taken, and requests that wait for their first one.
+    package var load: (active: Int, queued: Int) { ledger.load }
 
     /// Looks for new, replaced and removed models.
     @discardableResult

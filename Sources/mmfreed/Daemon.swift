@@ -149,7 +149,7 @@ struct Daemon {
         notifier.stopping(status: "Finishing what was begun")
         notifier.extendTimeout(by: limit + .seconds(5))
         logger.info(
-            "stopping: \(service.load.active) requests under way",
+            "stopping: \(service.load.active) slots in use",
             metadata: ["message-id": "\(Event.draining)"])
         service.drain(limit: limit) {
             let signal = signals.wait(until: cl_monotonic_nanoseconds() + 10_000_000)

@@ -21,6 +21,20 @@ struct FairnessTests {
         #expect(Fairness.next(waiting: [1, 2], active: [1, 2]) == 0)
     }
 
+    @Test("whoever has several slots makes room, newest first, for a user who has none")
+    func room() {
+        #expect(Fairness.yields(waiting: [2], active: [1, 1, 1]) == 2)
+        #expect(Fairness.yields(waiting: [1, 1, 4], active: [1, 2, 2, 1, 2, 3]) == 4)
+    }
+
+    @Test("nobody's only slot is taken, and none for a user who has one")
+    func noRoom() {
+        #expect(Fairness.yields(waiting: [3], active: [1, 2]) == nil)
+        #expect(Fairness.yields(waiting: [1, 2], active: [1, 1, 2]) == nil)
+        #expect(Fairness.yields(waiting: [], active: [1, 1]) == nil)
+        #expect(Fairness.yields(waiting: [1], active: []) == nil)
+    }
+
     @Test("with slots filled one after another, no user gets two more than another who waits")
     func property() {
         var random = SeededGenerator(5)

@@ -92,6 +92,31 @@ struct LimitTests {
         }
     }
 
+    @Test("a request for many embeddings counts for every slot it takes")
+    func embeddingSlots() async throws {
+        var configuration = ServingConfiguration.testing
+        configuration.slots = 2
+        configuration.queue = 0
+        try await withDaemon(["tiny": 1], configuration) { daemon in
+            let hog = try await daemon.connect()
+            var request = EmbedRequest()
+            request.input = (0..<200).map { _ in
+                var input = EmbedInput()
+                input.input = .tokens([UInt32](repeating: 9, count: 2000))
+                return input
+            }
+            let task = Task { [request] in try await InferenceClient(hog).embedWhole(request) }
+            try await daemon.wait(active: 2)
+            try await daemon.withClient { inference, _ in
+                let error = try await refusal { _ = try await inference.collect(.endless) }
+                #expect(error?.reason == "QUEUE_FULL")
+            }
+            await hog.close()
+            _ = await task.result
+            try await daemon.wait(active: 0)
+        }
+    }
+
     @Test("an answer of no stated length is no longer than the longest allowed")
     func defaultLength() async throws {
         var configuration = ServingConfiguration.testing
