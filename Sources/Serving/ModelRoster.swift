@@ -73,9 +73,28 @@ package final class ModelRoster: Sendable {
         let place = try place(name)
         let model = try place.open { map(name, $0) }
         if configuration.prefault || configuration.lockMemory {
-            try place.prepare { prepare(name, model) }
+            try place.prepare { prepare(name, model) { _, _ in true } }
         }
         return (name, model)
+    }
+
+    /// Brings all models into memory, one after another, if the settings want them there. Those that cannot be used are
+    /// left out, having been logged.
+    ///
+    /// - Parameter progress: told a model's name, its bytes done so far and all its bytes; returns false to stop.
+    package func prepareAll(_ progress: (String, Int, Int) -> Bool) {
+        guard configuration.prefault || configuration.lockMemory else { return }
+        var goesOn = true
+        for name in names where goesOn {
+            guard let place = try? place(name), let model = try? place.open({ map(name, $0) })
+            else { continue }
+            try? place.prepare {
+                prepare(name, model) { done, all in
+                    goesOn = progress(name, done, all)
+                    return goesOn
+                }
+            }
+        }
     }
 
     private func resolve(_ asked: String) throws(RPCError) -> String {
@@ -115,10 +134,17 @@ package final class ModelRoster: Sendable {
     }
 
     /// Brings a model's file into memory and keeps it there, as the settings want it.
-    private func prepare(_ name: String, _ model: Model) {
+    ///
+    /// - Parameter progress: told the bytes done so far and all bytes; returns false to stop.
+    private func prepare(_ name: String, _ model: Model, _ progress: (Int, Int) -> Bool) {
         let began = cl_monotonic_nanoseconds()
+        var isStopped = false
         do {
-            if configuration.prefault { try model.file.map.prefault() }
+            try model.file.map.prefault { done in
+                isStopped = !progress(done, model.file.byteCount)
+                return !isStopped
+            }
+            guard !isStopped else { return }
             if configuration.lockMemory { try model.file.map.lock() }
             logger.info(
                 "model \(name) is in memory",

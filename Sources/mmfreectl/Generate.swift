@@ -21,7 +21,10 @@ struct Generate: AsyncParsableCommand {
     @Option(name: [.customShort("n"), .long], help: "Tokens at most. Default: the daemon's.")
     var maxTokens: UInt32 = 0
 
-    @Option(help: "Token ids instead of text: 1,415,310.")
+    @Option(
+        help:
+            "Token ids instead of text: 1,415,310. A model without tokenizer answers in ids, at the end."
+    )
     var tokens: TokenList?
 
     @Option(parsing: .singleValue, help: "End before this text; may be given more than once.")
@@ -61,20 +64,23 @@ struct Generate: AsyncParsableCommand {
         request.parseSpecial = parseSpecial
         request.logprobs = logprobs
         var endsInNewline = true
-        var isText = false
+        // A model without tokenizer answers in ids, and a piece without text does not tell which kind the model is.
+        var ids: [UInt32]? = tokens == nil ? nil : []
         for try await part in try await connection.inference().generate(request) {
             if json {
                 try write(part)
             } else if !part.text.isEmpty {
                 Terminal.printModelText(part.text)
                 endsInNewline = part.text.last == "\n"
-                isText = true
-            } else if !isText, part.text.isEmpty, !part.tokens.isEmpty, tokens != nil {
-                // A model without tokenizer answers in ids.
-                Terminal.print(part.tokens.map(String.init).joined(separator: " "), terminator: " ")
-                endsInNewline = false
+                ids = nil
+            } else {
+                ids? += part.tokens
             }
-            if let finished = part.finished { try end(finished, endsInNewline) }
+            guard let finished = part.finished else { continue }
+            if let ids, !ids.isEmpty {
+                Terminal.print(ids.map(String.init).joined(separator: " "))
+            }
+            try end(finished, endsInNewline)
         }
     }
 

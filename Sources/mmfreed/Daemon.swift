@@ -47,6 +47,7 @@ struct Daemon {
         } catch {
             return try refuse(error)
         }
+        guard prepareModels(service) else { return }
         try listen(service.server)
         logger.info(
             "serving \(service.roster.names.count) models with \(service.threads) threads and \(service.kernelsName) kernels",
@@ -64,7 +65,8 @@ struct Daemon {
         }
         let idle = settings.duration("idle_exit")
         if idle > .zero, !inherited.isEmpty {
-            duties.append(IdleExit(service, limit: idle, logger))
+            // The unit's StartLimitBurst is 20 a minute.
+            duties.append(IdleExit(service, limit: max(idle, .seconds(5)), logger))
         }
         attend(to: duties) {
             reload(service, status)
@@ -78,6 +80,21 @@ struct Daemon {
         try ServingService(
             settings.serving, transport: settings.transport,
             directory: ModelDirectory(settings.list("models").map { FilePath($0) }), logger: logger)
+    }
+
+    /// Brings models into memory before there are requests, if the settings want that.
+    ///
+    /// - Returns: false if a signal ends the daemon meanwhile.
+    private func prepareModels(_ service: ServingService) -> Bool {
+        var goesOn = true
+        service.roster.prepareAll { name, done, all in
+            notifier.status("Reading \(name) into memory: \(done * 100 / max(1, all)) %")
+            // As long as it gets on it may take its time.
+            notifier.extendTimeout(by: .seconds(60))
+            if let signal = signals.wait(until: 0), signal != SIGHUP { goesOn = false }
+            return goesOn
+        }
+        return goesOn
     }
 
     private func listen(_ server: RPCServer) throws {

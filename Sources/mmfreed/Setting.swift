@@ -85,7 +85,9 @@ struct Setting: Sendable {
             help: "Prompt tokens computed in one go."),
         .init(
             name: "prefault", kind: .flag, standard: "no",
-            help: "Read a model into memory when it is first used."),
+            help:
+                "Read models into memory: all there are before the first request, those that come later when they are first used."
+        ),
         .init(
             name: "lock_memory", kind: .flag, standard: "no",
             help: "Keep models in memory; needs LimitMEMLOCK=."),
@@ -102,7 +104,7 @@ struct Setting: Sendable {
         .init(
             name: "idle_exit", kind: .seconds(0...1e9), standard: "0",
             help:
-                "End after this long without a request when a socket unit can start the daemon again; 0 never."
+                "End after this long without a request when a socket unit can start the daemon again; 0 never. Less than 5 counts as 5: systemd gives up on a service that starts too often."
         ),
         .init(
             name: "drain_timeout", kind: .seconds(0...3600), standard: "20",

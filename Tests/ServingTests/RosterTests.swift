@@ -28,6 +28,38 @@ struct RosterTests {
         }
     }
 
+    @Test("asked to, all models are read into memory beforehand, unless that is stopped")
+    func prepared() async throws {
+        var configuration = ServingConfiguration.testing
+        try await withDaemon(["one": 1, "two": 2], configuration) { daemon in
+            daemon.service.roster.prepareAll { name, _, _ in
+                Issue.record("\(name) is read unasked")
+                return true
+            }
+        }
+        configuration.prefault = true
+        try await withDaemon(["one": 1, "two": 2], configuration) { daemon in
+            var steps: [String] = []
+            daemon.service.roster.prepareAll { name, done, all in
+                steps.append("\(name) \(done == all)")
+                return true
+            }
+            #expect(steps == ["one true", "two true"])
+            daemon.service.roster.prepareAll { name, _, _ in
+                Issue.record("\(name) is read twice")
+                return true
+            }
+        }
+        try await withDaemon(["one": 1, "two": 2], configuration) { daemon in
+            var asked = 0
+            daemon.service.roster.prepareAll { _, _, _ in
+                asked += 1
+                return false
+            }
+            #expect(asked == 1)
+        }
+    }
+
     @Test("no name: the default if there is one, else the question which")
     func unnamed() async throws {
         try await withDaemon(["one": 1, "two": 2]) { daemon in
