@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
+
 /// A vocabulary and its merges as plain values, whichever file they come from.
 package struct TokenizerTables: Sendable {
     /// The numbers are GGUF's `tokenizer.ggml.token_type`, and SentencePiece's.
@@ -77,6 +79,7 @@ package struct TokenizerTables: Sendable {
         for id in 0..<count where piece(id).first.map({ $0 & 0xC0 == 0x80 }) ?? false {
             throw .badTokenizer("token \(id) begins inside a character")
         }
+        try checkLengths()
         let limit = UInt32(count)
         for (index, merge) in merges.enumerated() {
             guard merge.left < limit, merge.right < limit, merge.result < limit else {
@@ -88,6 +91,27 @@ package struct TokenizerTables: Sendable {
         for (name, id) in [("bos", bos), ("eos", eos), ("unknown", unknown)] {
             guard let id, id >= limit else { continue }
             throw .badTokenizer("its \(name) token is \(id); there are \(count)")
+        }
+    }
+
+    /// What is looked for in raw text has a node of memory for each byte.
+    private func checkLengths() throws(ModelError) {
+        var named = 0
+        for id in 0..<count {
+            let length = piece(id).count
+            guard length <= Format.pieceLimit else {
+                throw .badTokenizer(
+                    "token \(id) is \(length) bytes long; at most \(Format.pieceLimit) are allowed")
+            }
+            switch kinds[id] {
+            case .control, .unknown, .userDefined: named += length
+            case .normal, .unused, .byte: break
+            }
+        }
+        guard named <= Format.namedPiecesLimit else {
+            throw .badTokenizer(
+                "its control, unknown and user-defined tokens are \(named) bytes together; at most "
+                    + "\(Format.namedPiecesLimit) are allowed")
         }
     }
 

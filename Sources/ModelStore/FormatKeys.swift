@@ -56,6 +56,11 @@ package enum Format {
     /// The packed layout (CKernels.h): tiles of 16 rows by 4 columns, five trits a byte.
     package static let packedEncoding = "R16K4T5"
     package static let digestAlgorithm = "sha256"
+    /// Bytes of one token's piece.
+    package static let pieceLimit = 1024
+    /// Bytes of all pieces that are looked for in raw text: control, unknown and user-defined tokens. Finding them costs a
+    /// hundred bytes of memory for each of these.
+    package static let namedPiecesLimit = 1 << 20
     /// Where the ternary stream starts: so that huge pages can map it.
     package static let streamAlignment = 2 << 20
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
+
 /// tokenizer.model: a SentencePiece model of the BPE kind with byte fallback.
 ///
 /// Source of the field numbers and defaults: sentencepiece, src/sentencepiece_model.proto.
@@ -75,7 +77,7 @@ struct SentencePiece {
             }
         }
         // The trainer's own limit is 16 characters; ours keeps cutting pieces up cheap.
-        guard (1...1024).contains(piece.text.utf8.count) else {
+        guard (1...Format.pieceLimit).contains(piece.text.utf8.count) else {
             throw .init(what: "piece \(pieces.count) is \(piece.text.utf8.count) bytes long")
         }
         return piece

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 internal import SystemPackage
 
 /// Finds a checkpoint's tokenizer and reads it into tables, with the special tokens its other files name.
@@ -51,14 +52,31 @@ package enum TokenizerImport {
 
     private static func check(_ tables: TokenizerTables, file: String) throws(PackError) {
         var seen: Set<ByteString> = []
+        var named = 0
         for (id, token) in tables.tokens.enumerated() {
             guard !token.isEmpty, !token.utf8.contains(0) else {
                 throw .malformed(file: file, what: "token \(id) is empty or holds a NUL")
+            }
+            let length = token.utf8.count
+            guard length <= Format.pieceLimit else {
+                throw .unsupported(
+                    file: file,
+                    what: "token \(id) is \(length) bytes long; at most \(Format.pieceLimit) are read")
+            }
+            switch tables.kinds[id] {
+            case .control, .unknown, .userDefined: named += length
+            case .normal, .unused, .byte: break
             }
             guard seen.insert(ByteString(token)).inserted else {
                 throw .malformed(
                     file: file, what: "two tokens are \"\(token.prefix(80))\", \(id) the second")
             }
+        }
+        guard named <= Format.namedPiecesLimit else {
+            throw .unsupported(
+                file: file,
+                what: "its special and added tokens are \(named) bytes together; at most "
+                    + "\(Format.namedPiecesLimit) are read")
         }
     }
 }

@@ -68,6 +68,24 @@ struct TokenizerFileTests {
         return tables
     }
 
+    @Test("pieces are 1024 bytes long at most, and those looked for in raw text 1 MiB together")
+    func lengths() throws {
+        func refusal(_ kind: TokenizerTables.Kind, _ lengths: [Int]) -> String {
+            var tables = TokenizerTables()
+            for length in lengths { tables.append([UInt8](repeating: 0x61, count: length), kind) }
+            do { _ = try Tokenizer(tables) } catch { return "\(error)" }
+            return ""
+        }
+        for kind in [TokenizerTables.Kind.normal, .control, .userDefined, .unused] {
+            #expect(refusal(kind, [1, 1024]) == "")
+            #expect(refusal(kind, [1, 1025]).contains("token 1 is 1025 bytes long; at most 1024"))
+        }
+        let many = [Int](repeating: 1024, count: 1025)
+        #expect(refusal(.control, many).contains("1049600 bytes together; at most 1048576"))
+        #expect(refusal(.control, many.dropLast()) == "")
+        #expect(refusal(.normal, many) == "")
+    }
+
     @Test("is refused by the name of the key that is wrong")
     func refused() throws {
         func refusal(_ key: String, _ value: MetadataValue?) throws -> String {

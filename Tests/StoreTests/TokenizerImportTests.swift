@@ -213,6 +213,35 @@ struct TokenizerImportTests {
         #expect(try refusal(Self.file(), vocabulary: 200).contains("268 tokens"))
     }
 
+    @Test("tokens longer than a packed file may hold are refused, in the vocabulary or added to it")
+    func lengths() throws {
+        func word(_ length: Int) -> String { String(repeating: "x", count: length) }
+        func listed(_ word: String) -> JSON {
+            let words = (Self.vocabulary + [word]).enumerated()
+            return Self.file(model: [
+                ("vocab", .object(words.map { JSON.Member($1, .integer($0)) }))
+            ])
+        }
+        func added(_ words: [String]) -> JSON {
+            let first = Self.vocabulary.count
+            return Self.file([
+                (
+                    "added_tokens",
+                    .array(words.enumerated().map { Self.added(first + $0, $1, special: true) })
+                )
+            ])
+        }
+        let longest = word(1024)
+        for file in [listed(longest), added([longest])] {
+            #expect(try tables([("tokenizer.json", file)])?.tokens[268] == longest)
+        }
+        for file in [listed(word(1025)), added([word(1025)])] {
+            #expect(try refusal(file).contains("token 268 is 1025 bytes long; at most 1024"))
+        }
+        let many = added((0..<1100).map { word(1000) + "\($0)" })
+        #expect(try refusal(many, vocabulary: 2000).contains("bytes together; at most 1048576"))
+    }
+
     @Test("a vocabulary that joins spaces is not split at them")
     func split() throws {
         let stage = Self.object([
