@@ -65,6 +65,13 @@ extension ModelShape {
         layers = try size(FormatKeys.blockCount, atMost: 1 << 12)
         inner = try size(FormatKeys.innerLength, atMost: 1 << 18)
         intermediate = try size(FormatKeys.feedForwardLength, atMost: 1 << 20)
+        // Every slot has such a state: 320 KiB in the largest published model.
+        let state = layers * inner * MemoryLayout<Float>.size
+        guard state <= Format.stateLimit else {
+            throw .badMetadata(
+                "\(FormatKeys.blockCount) is \(layers) and \(FormatKeys.innerLength) \(inner): a "
+                    + "conversation's state is \(state) bytes; it must be at most \(Format.stateLimit)")
+        }
         epsilon = try metadata.value(FormatKeys.rmsEpsilon) { m throws(StoreError) in
             try m.float(forKey: FormatKeys.rmsEpsilon)
         }

@@ -6,7 +6,7 @@ extension Tokenizer {
     /// The vocabulary of a packed file; `nil` when it carries none and serves token ids only.
     package convenience init?(file: PackedFile) throws(ModelError) {
         let vocabulary = try ModelShape(file.metadata).vocabulary
-        guard let tables = try TokenizerTables(file.metadata) else { return nil }
+        guard let tables = try TokenizerTables(file.metadata, vocabulary: vocabulary) else { return nil }
         guard tables.count == vocabulary else {
             throw .badTokenizer("it has \(tables.count) pieces, the model \(vocabulary) tokens")
         }
@@ -16,7 +16,9 @@ extension Tokenizer {
 
 extension TokenizerTables {
     /// Reads the tables as docs/format.md lays them down; `nil` when the file has none.
-    package init?(_ metadata: Metadata) throws(ModelError) {
+    ///
+    /// - Parameter vocabulary: how many pieces there may be at most.
+    package init?(_ metadata: Metadata, vocabulary: Int) throws(ModelError) {
         guard metadata.contains(FormatKeys.tokens) else { return nil }
         let model = try metadata.table(FormatKeys.tokenizerModel, Metadata.string(forKey:))
         guard model == "llama" else {
@@ -30,7 +32,7 @@ extension TokenizerTables {
             }
             self.source = source
         }
-        try readPieces(metadata)
+        try readPieces(metadata, atMost: vocabulary)
         try readMerges(metadata)
         bos = try metadata.token(FormatKeys.bosToken)
         eos = try metadata.token(FormatKeys.eosToken)
@@ -40,8 +42,11 @@ extension TokenizerTables {
         prefixesOnlyIfMissing = try metadata.flag(FormatKeys.prefixOnlyIfMissing) ?? false
     }
 
-    private mutating func readPieces(_ metadata: Metadata) throws(ModelError) {
-        let raw = try metadata.table(FormatKeys.tokenTypes, Metadata.int32s(forKey:))
+    private mutating func readPieces(
+        _ metadata: Metadata, atMost limit: Int
+    ) throws(ModelError) {
+        let raw = try metadata.table(
+            FormatKeys.tokenTypes, atMost: limit, Metadata.int32s(forKey:atMost:))
         var types: [Kind] = []
         types.reserveCapacity(raw.count)
         for (id, number) in raw.enumerated() {
@@ -72,7 +77,8 @@ extension TokenizerTables {
     }
 
     private mutating func readMerges(_ metadata: Metadata) throws(ModelError) {
-        let values = try metadata.table(FormatKeys.merges, Metadata.uint32s(forKey:))
+        let values = try metadata.table(
+            FormatKeys.merges, atMost: 4 * Format.mergeLimit, Metadata.uint32s(forKey:atMost:))
         guard values.count % 4 == 0 else {
             throw .badTokenizer(
                 "\(FormatKeys.merges) has \(values.count) values, which is not a multiple of 4")
@@ -93,6 +99,14 @@ extension Metadata {
         _ key: String, _ read: (Metadata) -> (String) throws(StoreError) -> T
     ) throws(ModelError) -> T {
         do { return try read(self)(key) } catch { throw .badTokenizer("\(key): \(error)") }
+    }
+
+    /// An array of at most `limit` values.
+    fileprivate func table<T>(
+        _ key: String, atMost limit: Int,
+        _ read: (Metadata) -> (String, Int) throws(StoreError) -> [T]
+    ) throws(ModelError) -> [T] {
+        do { return try read(self)(key, limit) } catch { throw .badTokenizer("\(key): \(error)") }
     }
 
     fileprivate func token(_ key: String) throws(ModelError) -> UInt32? {

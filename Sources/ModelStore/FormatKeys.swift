@@ -61,6 +61,10 @@ package enum Format {
     /// Bytes of all pieces that are looked for in raw text: control, unknown and user-defined tokens. Finding them costs a
     /// hundred bytes of memory for each of these.
     package static let namedPiecesLimit = 1 << 20
+    /// Bytes of one conversation's recurrent state, layers by channels by four.
+    package static let stateLimit = 64 << 20
+    /// Merges of a tokenizer. The largest vocabularies in use have half a million.
+    package static let mergeLimit = 1 << 22
     /// Where the ternary stream starts: so that huge pages can map it.
     package static let streamAlignment = 2 << 20
 

@@ -135,10 +135,15 @@ package struct Metadata: Sendable {
     }
 
     /// An array of integers or floats, its elements of `type` in the file.
+    ///
+    /// - Parameter limit: how many there may be. A sparse file claims any number of zeros at no cost of its own.
     private func values<T: BitwiseCopyable>(
-        _ key: String, _ type: ValueType, as: T.Type
+        _ key: String, _ type: ValueType, as: T.Type, atMost limit: Int
     ) throws(StoreError) -> [T] {
         let entry = try entry(key, type, array: true)
+        guard entry.count <= limit else {
+            throw .malformed("the key \(key) holds \(entry.count) numbers; at most \(limit) fit")
+        }
         return [T](unsafeUninitializedCapacity: entry.count) { buffer, count in
             for index in 0..<entry.count {
                 (buffer.baseAddress! + index).initialize(
@@ -148,16 +153,22 @@ package struct Metadata: Sendable {
         }
     }
 
-    package func uint32s(forKey key: String) throws(StoreError) -> [UInt32] {
-        try values(key, .uint32, as: UInt32.self)
+    package func uint32s(
+        forKey key: String, atMost limit: Int = .max
+    ) throws(StoreError) -> [UInt32] {
+        try values(key, .uint32, as: UInt32.self, atMost: limit)
     }
 
-    package func int32s(forKey key: String) throws(StoreError) -> [Int32] {
-        try values(key, .int32, as: Int32.self)
+    package func int32s(
+        forKey key: String, atMost limit: Int = .max
+    ) throws(StoreError) -> [Int32] {
+        try values(key, .int32, as: Int32.self, atMost: limit)
     }
 
-    package func floats(forKey key: String) throws(StoreError) -> [Float] {
-        try values(key, .float32, as: Float.self)
+    package func floats(
+        forKey key: String, atMost limit: Int = .max
+    ) throws(StoreError) -> [Float] {
+        try values(key, .float32, as: Float.self, atMost: limit)
     }
 
     /// - Parameter limit: how many there may be. In memory a short string is larger than in the file, so that without a

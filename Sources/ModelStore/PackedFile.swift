@@ -89,9 +89,9 @@ package final class PackedFile: Sendable {
             )
         }
         let names = try metadata.strings(forKey: FormatKeys.packedNames, atMost: tensorCount)
-        let rows = try metadata.uint32s(forKey: FormatKeys.packedRows)
-        let columns = try metadata.uint32s(forKey: FormatKeys.packedColumns)
-        let scales = try metadata.floats(forKey: FormatKeys.packedScales)
+        let rows = try metadata.uint32s(forKey: FormatKeys.packedRows, atMost: tensorCount)
+        let columns = try metadata.uint32s(forKey: FormatKeys.packedColumns, atMost: tensorCount)
+        let scales = try metadata.floats(forKey: FormatKeys.packedScales, atMost: tensorCount)
         let types = try metadata.strings(forKey: FormatKeys.packedTypes, atMost: tensorCount)
         guard
             [rows.count, columns.count, scales.count, types.count].allSatisfy({ $0 == names.count })

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
+
 /// config.json of an HGRNBit checkpoint, its defaults filled in and its limits checked.
 package struct CheckpointConfig: Sendable, Equatable {
     package var vocabularySize = 32000
@@ -74,6 +76,12 @@ package struct CheckpointConfig: Sendable, Equatable {
         guard innerSize % headCount == 0 else {
             throw refuse(
                 "the recurrence's width \(innerSize) is not divisible by num_heads \(headCount)")
+        }
+        let state = layerCount * innerSize * MemoryLayout<Float>.size
+        guard state <= Format.stateLimit else {
+            throw refuse(
+                "\(layerCount) layers, the recurrence \(innerSize) wide, make a conversation's state "
+                    + "\(state) bytes; at most \(Format.stateLimit) are allowed")
         }
         // Upstream fails too: lower_bounds is [L, D], the gate [., E].
         if innerSize != hiddenSize, useLowerBound, layerCount > 1 {

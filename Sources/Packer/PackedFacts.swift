@@ -66,10 +66,12 @@ extension TokenizerTables {
         try storing { () throws(StoreError) in
             source =
                 Source(rawValue: try metadata.string(forKey: FormatKeys.tokenizerSource)) ?? .json
-            tokens = try metadata.strings(forKey: FormatKeys.tokens)
-            scores = try metadata.floats(forKey: FormatKeys.scores)
-            kinds = try metadata.int32s(forKey: FormatKeys.tokenTypes).compactMap(Kind.init)
-            let flat = try metadata.uint32s(forKey: FormatKeys.merges)
+            tokens = try metadata.strings(forKey: FormatKeys.tokens, atMost: vocabulary)
+            scores = try metadata.floats(forKey: FormatKeys.scores, atMost: vocabulary)
+            kinds = try metadata.int32s(forKey: FormatKeys.tokenTypes, atMost: vocabulary)
+                .compactMap(Kind.init)
+            let flat = try metadata.uint32s(
+                forKey: FormatKeys.merges, atMost: 4 * Format.mergeLimit)
             merges = stride(from: 0, to: flat.count / 4 * 4, by: 4).map {
                 Merge(left: flat[$0], right: flat[$0 + 1], result: flat[$0 + 2], rank: flat[$0 + 3])
             }

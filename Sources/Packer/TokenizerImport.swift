@@ -51,6 +51,11 @@ package enum TokenizerImport {
     }
 
     private static func check(_ tables: TokenizerTables, file: String) throws(PackError) {
+        guard tables.merges.count <= Format.mergeLimit else {
+            throw .unsupported(
+                file: file,
+                what: "it has \(tables.merges.count) merges; at most \(Format.mergeLimit) are read")
+        }
         var seen: Set<ByteString> = []
         var named = 0
         for (id, token) in tables.tokens.enumerated() {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
+
 /// tokenizer.json of the Hugging Face `tokenizers` library: the form of the Llama family, nothing else.
 struct TokenizerJSON {
     let json: JSON
@@ -91,7 +93,9 @@ struct TokenizerJSON {
 
     private func readMerges(_ model: JSON, into tables: inout TokenizerTables) throws(PackError) {
         guard let merges = model["merges"]?.array else { throw broken("its model has no merges") }
-        guard merges.count < 1 << 24 else { throw broken("\(merges.count) merges") }
+        guard merges.count <= Format.mergeLimit else {
+            throw refuse("it has \(merges.count) merges; at most \(Format.mergeLimit) are read")
+        }
         var ids: [ByteString: UInt32] = [:]
         ids.reserveCapacity(tables.tokens.count)
         for (id, token) in tables.tokens.enumerated() { ids[ByteString(token)] = UInt32(id) }

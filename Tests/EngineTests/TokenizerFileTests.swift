@@ -30,7 +30,7 @@ struct TokenizerFileTests {
     }
 
     /// Writes a file with nothing but metadata and reads its tables.
-    private func read(_ facts: Facts) throws -> TokenizerTables? {
+    private func read(_ facts: Facts, vocabulary: Int = 1 << 24) throws -> TokenizerTables? {
         let path = FilePath(
             "/tmp/mmfreed-tokenizer-\(getpid())-\(UInt64.random(in: 0 ... .max)).gguf")
         defer { unlink(path.string) }
@@ -42,7 +42,7 @@ struct TokenizerFileTests {
         ]
         let writer = try PackedWriter(path: path, metadata: general + facts, tensors: [])
         try writer.finish()
-        return try TokenizerTables(PackedFile(path: path).metadata)
+        return try TokenizerTables(PackedFile(path: path).metadata, vocabulary: vocabulary)
     }
 
     @Test("arrives as it was", arguments: ["tokenizer.json", "tokenizer.model"])
@@ -66,6 +66,28 @@ struct TokenizerFileTests {
         for piece in ["<unk>", "<s>", "</s>", "a", "b", "ab"] { tables.append(piece.utf8, .normal) }
         tables.merges = [.init(left: 3, right: 4, result: 5, rank: 0)]
         return tables
+    }
+
+    @Test("more types than the model has tokens, or more merges than 2^22, are not even read")
+    func counts() throws {
+        func refusal(_ facts: Facts, vocabulary: Int) throws -> String {
+            do { _ = try read(facts, vocabulary: vocabulary) } catch let error as ModelError {
+                return "\(error)"
+            }
+            return ""
+        }
+        let facts = Self.facts(Self.small())
+        #expect(try refusal(facts, vocabulary: 6) == "")
+        #expect(
+            try refusal(facts, vocabulary: 5).contains(
+                "\(FormatKeys.tokenTypes) holds 6 numbers; at most 5 fit"))
+        let merges = [UInt32](repeating: 0, count: (1 << 24) + 4)
+        let many = facts.filter { $0.key != FormatKeys.merges } + [
+            (FormatKeys.merges, .uint32s(merges))
+        ]
+        #expect(
+            try refusal(many, vocabulary: 6).contains(
+                "\(FormatKeys.merges) holds 16777220 numbers; at most 16777216 fit"))
     }
 
     @Test("pieces are 1024 bytes long at most, and those looked for in raw text 1 MiB together")

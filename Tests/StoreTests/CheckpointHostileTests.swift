@@ -112,6 +112,7 @@ struct CheckpointHostileTests {
             accepted += 1
             #expect(config.hiddenSize * config.vocabularySize <= 1 << 31)
             #expect((1...1 << 17).contains(config.innerSize))
+            #expect(config.layerCount * config.innerSize * 4 <= 64 << 20)
         }
         #expect(accepted > 1000)
     }

@@ -204,6 +204,18 @@ enum Refusals {
             .malformed("the key hgrnbit.packed.names holds 4 strings; at most 3 fit")
         ) { $0.set(FormatKeys.packedNames, .strings(["", "", "", ""])) },
         Refusal(
+            "more rows than tensors",
+            .malformed("the key hgrnbit.packed.rows holds 4 numbers; at most 3 fit")
+        ) { $0.set(FormatKeys.packedRows, .uint32s([17, 1, 1, 1])) },
+        Refusal(
+            "more columns than tensors",
+            .malformed("the key hgrnbit.packed.columns holds 4 numbers; at most 3 fit")
+        ) { $0.set(FormatKeys.packedColumns, .uint32s([21, 20, 1, 1])) },
+        Refusal(
+            "more scales than tensors",
+            .malformed("the key hgrnbit.packed.scales holds 4 numbers; at most 3 fit")
+        ) { $0.set(FormatKeys.packedScales, .floats([1, 1, 1, 1])) },
+        Refusal(
             "a matrix that is no tensor",
             .malformed("hgrnbit.packed.names names c.weight, which is no tensor of the file")
         ) { $0.set(FormatKeys.packedNames, .strings(["a.weight", "c.weight"])) },
