@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Finds the merge of two neighbouring tokens: open addressing from (left, right) to (rank, result).
+///
+/// Where a pair lies is drawn by lot for each table, for whoever makes a file could else choose pairs that all begin at one
+/// slot. No result depends on it.
 struct MergeTable: Sendable {
     private struct Slot: Sendable {
         var left: UInt32 = 0
@@ -12,11 +15,14 @@ struct MergeTable: Sendable {
 
     private var slots: [Slot]
     private let mask: Int
+    /// Odd factors.
+    private let lots: (UInt64, UInt64)
 
     init(_ merges: [TokenizerTables.Merge]) {
         var capacity = 16
         while capacity < merges.count * 2 { capacity *= 2 }
         mask = capacity - 1
+        lots = (UInt64.random(in: .min ... .max) | 1, UInt64.random(in: .min ... .max) | 1)
         slots = [Slot](repeating: Slot(), count: capacity)
         for merge in merges {
             let index = place(merge.left, merge.right)
@@ -35,8 +41,11 @@ struct MergeTable: Sendable {
     /// Where the pair is, or the empty slot where it would be. Half of the slots stay empty, so there is one.
     private func place(_ left: UInt32, _ right: UInt32) -> Int {
         let key = UInt64(left) << 32 | UInt64(right)
-        // The product's high half holds what all bits of the key have a say in.
-        var index = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 32) & mask
+        // A product's high half holds what all bits of the key have a say in; twice, so that no difference of two keys
+        // keeps them neighbours whatever the lots.
+        let product = key &* lots.0
+        let mixed = (product ^ product >> 32) &* lots.1
+        var index = Int(truncatingIfNeeded: mixed >> 32) & mask
         while true {
             let slot = slots[index]
             if slot.result == .max || (slot.left == left && slot.right == right) { return index }
