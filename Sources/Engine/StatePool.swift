@@ -2,7 +2,7 @@
 
 /// The recurrent states of all slots: [slots][layers][inner] float32, zero at first.
 ///
-/// The model is recurrent, so this block is a conversation's whole memory; copying it forks the conversation.
+/// The model is recurrent, so this block is a conversation's whole memory.
 package struct StatePool: ~Copyable {
     package let slots: Int
     /// Floats in one slot's state: layers × inner.
@@ -39,11 +39,6 @@ package struct StatePool: ~Copyable {
     /// Forgets everything the slot has read.
     package func reset(_ slot: Int) {
         state(slot).update(repeating: 0, count: stateCount)
-    }
-
-    /// Makes slot `to` what slot `from` is.
-    package func copy(from: Int, to: Int) {
-        state(to).update(from: state(from), count: stateCount)
     }
 
     /// The slot's state as values: [layers × inner].

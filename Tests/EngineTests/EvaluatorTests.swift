@@ -155,7 +155,7 @@ struct EvaluatorDeterminismTests {
         #expect(states.save(1) == expected.state)
     }
 
-    @Test("a saved state, restored or copied into another slot, goes on as if never interrupted")
+    @Test("a saved state, restored into another pool, goes on as if never interrupted")
     func saved() throws {
         let golden = try Golden("e_heads4")
         let expected = try reference(golden)
