@@ -18,7 +18,8 @@ struct EmbeddingTable: @unchecked Sendable {
         let text = try file.metadata.value(key) { m throws(StoreError) in try m.string(forKey: key)
         }
         guard let encoding = EmbeddingEncoding(rawValue: text) else {
-            throw .badMetadata("\(key) is '\(text)'; this version reads f32, f16, bf16 and q6")
+            throw .badMetadata(
+                "\(key) is '\(text.quoted)'; this version reads f32, f16, bf16 and q6")
         }
         let (type, rowBytes): (TensorType, Int) =
             switch encoding {

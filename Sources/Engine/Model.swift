@@ -70,7 +70,8 @@ extension ModelShape {
         guard state <= Format.stateLimit else {
             throw .badMetadata(
                 "\(FormatKeys.blockCount) is \(layers) and \(FormatKeys.innerLength) \(inner): a "
-                    + "conversation's state is \(state) bytes; it must be at most \(Format.stateLimit)")
+                    + "conversation's state is \(state) bytes; it must be at most \(Format.stateLimit)"
+            )
         }
         epsilon = try metadata.value(FormatKeys.rmsEpsilon) { m throws(StoreError) in
             try m.float(forKey: FormatKeys.rmsEpsilon)

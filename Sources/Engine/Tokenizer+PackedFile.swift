@@ -6,7 +6,9 @@ extension Tokenizer {
     /// The vocabulary of a packed file; `nil` when it carries none and serves token ids only.
     package convenience init?(file: PackedFile) throws(ModelError) {
         let vocabulary = try ModelShape(file.metadata).vocabulary
-        guard let tables = try TokenizerTables(file.metadata, vocabulary: vocabulary) else { return nil }
+        guard let tables = try TokenizerTables(file.metadata, vocabulary: vocabulary) else {
+            return nil
+        }
         guard tables.count == vocabulary else {
             throw .badTokenizer("it has \(tables.count) pieces, the model \(vocabulary) tokens")
         }
@@ -22,13 +24,15 @@ extension TokenizerTables {
         guard metadata.contains(FormatKeys.tokens) else { return nil }
         let model = try metadata.table(FormatKeys.tokenizerModel, Metadata.string(forKey:))
         guard model == "llama" else {
-            throw .badTokenizer("\(FormatKeys.tokenizerModel) is '\(model)'; only 'llama' is read")
+            throw .badTokenizer(
+                "\(FormatKeys.tokenizerModel) is '\(model.quoted)'; only 'llama' is read")
         }
         self.init()
         if metadata.contains(FormatKeys.tokenizerSource) {
             let name = try metadata.table(FormatKeys.tokenizerSource, Metadata.string(forKey:))
             guard let source = Source(rawValue: name) else {
-                throw .badTokenizer("\(FormatKeys.tokenizerSource) is '\(name)', which is unknown")
+                throw .badTokenizer(
+                    "\(FormatKeys.tokenizerSource) is '\(name.quoted)', which is unknown")
             }
             self.source = source
         }

@@ -44,7 +44,9 @@ struct Header {
 
     private static func checkKind(_ metadata: Metadata) throws(StoreError) {
         let architecture = try metadata.string(forKey: FormatKeys.architecture)
-        guard architecture == Format.architecture else { throw .otherArchitecture(architecture) }
+        guard architecture == Format.architecture else {
+            throw .otherArchitecture(architecture.quoted)
+        }
         let version = try metadata.uint32(forKey: FormatKeys.formatVersion)
         guard version == Format.version else {
             throw .unsupportedVersion("the packed format", found: version, expected: Format.version)

@@ -69,7 +69,7 @@ package final class PackedFile: Sendable {
             let found = digest.finish()
             let expected = digests[tensor.name] ?? ""
             guard found == expected else {
-                throw .damaged("tensor \(tensor.name)", expected: expected, found: found)
+                throw .damaged("tensor \(tensor.name)", expected: expected.quoted, found: found)
             }
         }
     }
@@ -85,7 +85,7 @@ package final class PackedFile: Sendable {
         let encoding = try metadata.string(forKey: FormatKeys.packedEncoding)
         guard encoding == Format.packedEncoding else {
             throw .malformed(
-                "\(FormatKeys.packedEncoding) is '\(encoding)'; this program reads '\(Format.packedEncoding)'"
+                "\(FormatKeys.packedEncoding) is '\(encoding.quoted)'; this program reads '\(Format.packedEncoding)'"
             )
         }
         let names = try metadata.strings(forKey: FormatKeys.packedNames, atMost: tensorCount)
@@ -103,7 +103,8 @@ package final class PackedFile: Sendable {
         for (index, name) in names.enumerated() {
             guard let info = tensor(name) else {
                 throw .malformed(
-                    "\(FormatKeys.packedNames) names \(name), which is no tensor of the file")
+                    "\(FormatKeys.packedNames) names \(name.quoted), which is no tensor of the file"
+                )
             }
             let (r, c) = (Int(rows[index]), Int(columns[index]))
             guard info.type == .i8, Format.packedBytes(rows: r, columns: c) == info.byteCount else {
@@ -130,7 +131,7 @@ package final class PackedFile: Sendable {
         let algorithm = try metadata.string(forKey: FormatKeys.digestAlgorithm)
         guard algorithm == Format.digestAlgorithm else {
             throw .malformed(
-                "\(FormatKeys.digestAlgorithm) is '\(algorithm)'; this program checks '\(Format.digestAlgorithm)'"
+                "\(FormatKeys.digestAlgorithm) is '\(algorithm.quoted)'; this program checks '\(Format.digestAlgorithm)'"
             )
         }
         let names = try metadata.strings(

@@ -2,6 +2,13 @@
 
 package import SystemPackage
 
+extension String {
+    /// The beginning of a text from a file, for a message: 80 scalars, for one character may be as long as the text.
+    package var quoted: String {
+        unicodeScalars.count > 80 ? String(unicodeScalars.prefix(80)) + "…" : self
+    }
+}
+
 /// Why a packed file cannot be opened, read or written. Each names the place and the numbers.
 package enum StoreError: Error, Equatable, CustomStringConvertible {
     /// A system call failed.

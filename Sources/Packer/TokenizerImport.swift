@@ -66,7 +66,9 @@ package enum TokenizerImport {
             guard length <= Format.pieceLimit else {
                 throw .unsupported(
                     file: file,
-                    what: "token \(id) is \(length) bytes long; at most \(Format.pieceLimit) are read")
+                    what:
+                        "token \(id) is \(length) bytes long; at most \(Format.pieceLimit) are read"
+                )
             }
             switch tables.kinds[id] {
             case .control, .unknown, .userDefined: named += length

@@ -34,7 +34,8 @@ struct MergeTableTests {
     @Test("of two merges of one pair the lower rank counts; other pairs are not found")
     func ranks() {
         let table = MergeTable([
-            .init(left: 1, right: 2, result: 3, rank: 5), .init(left: 1, right: 2, result: 4, rank: 1),
+            .init(left: 1, right: 2, result: 3, rank: 5),
+            .init(left: 1, right: 2, result: 4, rank: 1),
             .init(left: 1, right: 2, result: 5, rank: 9),
         ])
         #expect(table.find(1, 2)! == (1, 4))

@@ -82,9 +82,10 @@ struct TokenizerFileTests {
             try refusal(facts, vocabulary: 5).contains(
                 "\(FormatKeys.tokenTypes) holds 6 numbers; at most 5 fit"))
         let merges = [UInt32](repeating: 0, count: (1 << 24) + 4)
-        let many = facts.filter { $0.key != FormatKeys.merges } + [
-            (FormatKeys.merges, .uint32s(merges))
-        ]
+        let many =
+            facts.filter { $0.key != FormatKeys.merges } + [
+                (FormatKeys.merges, .uint32s(merges))
+            ]
         #expect(
             try refusal(many, vocabulary: 6).contains(
                 "\(FormatKeys.merges) holds 16777220 numbers; at most 16777216 fit"))

@@ -26,6 +26,19 @@ enum Refusals {
             $0.set(FormatKeys.architecture, .string("llama"))
         },
         Refusal(
+            "an architecture of a megabyte, by its beginning",
+            .otherArchitecture(String(repeating: "x", count: 80) + "…")
+        ) {
+            $0.set(FormatKeys.architecture, .string(String(repeating: "x", count: 1 << 20)))
+        },
+        Refusal(
+            "an architecture of one endless letter",
+            .otherArchitecture("e" + String(repeating: "\u{301}", count: 79) + "…")
+        ) {
+            let letter = "e" + String(repeating: "\u{301}", count: 1 << 16)
+            $0.set(FormatKeys.architecture, .string(letter))
+        },
+        Refusal(
             "another alignment", .malformed("general.alignment is 32; it must be 64")
         ) {
             $0.set(FormatKeys.alignment, .uint32(32))
@@ -195,6 +208,12 @@ enum Refusals {
             "another layout",
             .malformed("hgrnbit.packed.encoding is 'TQ2_0'; this program reads 'R16K4T5'")
         ) { $0.set(FormatKeys.packedEncoding, .string("TQ2_0")) },
+        Refusal(
+            "a layout of a long name",
+            .malformed(
+                "hgrnbit.packed.encoding is '\(String(repeating: "T", count: 80))…'; this program reads 'R16K4T5'"
+            )
+        ) { $0.set(FormatKeys.packedEncoding, .string(String(repeating: "T", count: 81))) },
         Refusal(
             "arrays of different lengths",
             .malformed("the hgrnbit.packed.* arrays differ in length: the file is inconsistent")
