@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import CKernels
 import Engine
 import ModelStore
 import SystemPackage
@@ -51,7 +52,7 @@ struct Inspect: ParsableCommand {
         }
         var table = Table([], numeric: [])
         table.rows = packed.metadata.keys.map {
-            [$0, Terminal.harmless(packed.metadata.describe($0))]
+            [$0, packed.metadata.describe($0)]
         }
         Terminal.print(table.text)
         let shape = try ModelShape(packed.metadata)
@@ -74,7 +75,9 @@ struct Inspect: ParsableCommand {
 
 struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Compare every tensor of a packed file with its digest.")
+        abstract:
+            "Compare every tensor of a packed file with its digest, and see that every ternary one holds trits."
+    )
 
     @Argument(help: "The packed file.") var file: String
 
@@ -88,9 +91,26 @@ struct Verify: ParsableCommand {
         }
         progress.clear()
         if Interruption.isWanted { throw Failure("interrupted", .interrupted) }
+        try checkTrits(packed)
         _ = try Model(packed)
         Terminal.print(
             "\(file): \(packed.tensors.count) tensors are as they were written; model \(packed.modelDigest)"
         )
+    }
+
+    /// A byte of a ternary matrix holds five trits, which make at most 242; of larger ones every CPU makes something else.
+    private func checkTrits(_ packed: PackedFile) throws {
+        for tensor in packed.tensors where packed.packed[tensor.name] != nil {
+            let bytes = packed.bytes(of: tensor)
+            let sound = bytes.withMemoryRebound(to: UInt8.self) {
+                ck_check_packed($0.baseAddress!, $0.count)
+            }
+            guard sound == bytes.count else {
+                throw Failure(
+                    "\(file): tensor \(tensor.name) holds \(bytes[sound]) at byte \(sound), \(tensor.offset + sound) of the file; "
+                        + "five trits make at most 242: the file was not written by `mmfreectl pack`, pack the checkpoint again",
+                    .data)
+            }
+        }
     }
 }

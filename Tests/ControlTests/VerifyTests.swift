@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import ModelStore
+import SystemPackage
+import Testing
+
+@testable import mmfreectl
+
+@Suite("mmfreectl verify")
+struct VerifyTests {
+    @Test(
+        "a byte that is not five trits is refused by its tensor and place, though its digest is right"
+    )
+    func trits() throws {
+        let path = FilePath(
+            "/tmp/mmfreectl-verify-\(getpid())-\(UInt64.random(in: 0 ... .max)).gguf")
+        defer { unlink(path.string) }
+        func refusal(_ byte: UInt8, at place: Int) throws -> Failure? {
+            var writer = try PackedWriter(
+                path: path,
+                metadata: [
+                    (FormatKeys.architecture, .string(Format.architecture)),
+                    (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
+                    (FormatKeys.formatVersion, .uint32(Format.version)),
+                ],
+                tensors: [
+                    // Any byte may be here.
+                    TensorPlan(name: "a.weight", type: .i8, shape: [64]),
+                    TensorPlan(packed: "b.weight", rows: 16, columns: 400, sourceType: "F32"),
+                ], replacing: true)
+            var bytes = [UInt8](repeating: 255, count: 64) + [UInt8](repeating: 242, count: 1280)
+            bytes[64 + place] = byte
+            try bytes.withUnsafeBytes { try writer.write($0) }
+            try writer.finish()
+            do { try Verify.parse([path.string]).run() } catch { return Failure(error) }
+            return nil
+        }
+        for (byte, place) in [(UInt8(243), 0), (255, 1000), (243, 1279)] {
+            let failure = try #require(try refusal(byte, at: place))
+            #expect(failure.status == .data)
+            #expect(failure.message.contains("tensor b.weight holds \(byte) at byte \(place), "))
+        }
+        // Trits they are; no model.
+        let failure = try #require(try refusal(242, at: 0))
+        #expect(failure.message.contains(FormatKeys.vocabularySize))
+    }
+}
