@@ -136,7 +136,7 @@ struct Reload: AsyncParsableCommand {
         for (what, names) in [
             ("added", changes.added), ("replaced", changes.replaced), ("removed", changes.removed),
         ] where !names.isEmpty {
-            Terminal.print("\(what): \(names.joined(separator: ", "))")
+            Terminal.print(Terminal.harmless("\(what): \(names.joined(separator: ", "))"))
         }
     }
 }

@@ -24,7 +24,7 @@ final class ProgressLine {
             done, of: total, what, elapsed: now.timeIntervalSince(began), bar: isTerminal)
         if isTerminal {
             isOpen = true
-            FileHandle.standardError.write(Data(("\r\u{1B}[K" + line).utf8))
+            Terminal.overwrite(line)
         } else {
             Terminal.note(line)
         }
@@ -34,7 +34,7 @@ final class ProgressLine {
     func clear() {
         guard isOpen else { return }
         isOpen = false
-        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+        Terminal.overwrite("")
     }
 
     deinit { clear() }

@@ -48,6 +48,22 @@ struct ControlTests {
     func harmless() {
         #expect(Terminal.harmless("a\tb\nc") == "a\tb\nc")
         #expect(Terminal.harmless("\u{1b}[2Jx\u{7}\r") == "\\x1b[2Jx\\x07\\x0d")
+        #expect(Terminal.harmless("\u{7f}\u{9b}0m") == "\\x7f\\x9b0m")
+        // Marks that turn the direction, and other line breaks.
+        #expect(Terminal.harmless("a\u{202e}b\u{2066}c") == "a\\u{202e}b\\u{2066}c")
+        #expect(Terminal.harmless("\u{2028}") == "\\u{2028}")
+        #expect(Terminal.harmless("a\tb\nc", keepingLines: false) == "a\\x09b\\x0ac")
+    }
+
+    @Test("a cell of a table is one line, and JSON shows no control character")
+    func harmlessRows() throws {
+        var table = Table(["KEY", "VALUE"])
+        table.add(["a\u{1b}[1m", "x\ny"])
+        #expect(table.text == "KEY       VALUE\na\\x1b[1m  x\\x0ay")
+        let text = try Terminal.json(["a": "\u{1b}\u{9b}\u{202e}é\n"])
+        #expect(text == #"{"a":"\u001b\u009b\u202eé\n"}"#)
+        let back = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
+        #expect(back == ["a": "\u{1b}\u{9b}\u{202e}é\n"])
     }
 
     @Test(
