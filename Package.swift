@@ -105,7 +105,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ControlTests",
-            dependencies: ["mmfreectl", "RPC", "ModelStore", arguments, system],
+            dependencies: ["mmfreectl", "RPC", "ModelStore", "Packer", arguments, system],
             swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",

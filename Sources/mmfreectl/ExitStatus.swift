@@ -24,7 +24,7 @@ enum ExitStatus: Int32, CaseIterable {
     case interrupted = 130
 
     static let summary = """
-        0 done; 64 wrong arguments or an invalid request; 65 a damaged or unsupported file; 66 no such file, model or \
+        0 done; 1 a comparison failed; 64 wrong arguments or an invalid request; 65 a damaged or unsupported file; 66 no such file, model or \
         request; 69 no daemon, or it is stopping; 70 a bug; 73 the output cannot be made; 74 input or output failed; \
         75 busy or out of time, try again; 77 not allowed; 78 the model or the daemon must be fixed first; 130 interrupted.
         """
@@ -53,7 +53,11 @@ struct Failure: Error {
                 self.init(error.description, Self.status(of: error))
             }
         case let error as Errno: self.init(error.description, .io)
-        case let error as CocoaError: self.init(error.localizedDescription, .noInput)
+        case let error as CocoaError:
+            // Foundation's numbers: 512 and more are about writing.
+            self.init(
+                error.localizedDescription,
+                (512..<1024).contains(error.code.rawValue) ? .cannotCreate : .noInput)
         case let error as ModelError: self.init("\(error)", .data)
         default: return nil
         }
@@ -77,12 +81,16 @@ struct Failure: Error {
             if let after = error.retryAfter {
                 message += " (try again in \(String(format: "%.1f", Double(after) / 1e9)) s)"
             }
-            self.init(message, Self.status(of: error.code))
+            self.init(message, Self.status(of: error))
         }
     }
 
-    private static func status(of code: RPCCode) -> ExitStatus {
-        switch code {
+    private static func status(of error: RPCError) -> ExitStatus {
+        // Trying again helps with other limits, not with these.
+        if let reason = error.reason, ["FRAME_TOO_LARGE", "ANSWER_TOO_LARGE"].contains(reason) {
+            return .usage
+        }
+        return switch error.code {
         case .invalidArgument, .outOfRange, .unimplemented: .usage
         case .notFound: .noInput
         case .dataLoss: .data
@@ -97,16 +105,27 @@ struct Failure: Error {
 
     private static func status(of error: StoreError) -> ExitStatus {
         switch error {
-        case .io(.noSuchFileOrDirectory, _, _): .noInput
-        case .io(.permissionDenied, _, _): .noPermission
-        case .io: .io
+        case .io(let errno, _, _): status(of: errno)
         case .exists, .noSpace: .cannotCreate
         default: .data
         }
     }
 
     private static func status(of error: PackError) -> ExitStatus {
-        if case .store(let error) = error { return status(of: error) }
-        return .data
+        switch error {
+        case .store(let error): status(of: error)
+        case .io(let errno, _): status(of: errno)
+        case .destinationExists: .cannotCreate
+        case .noCheckpoint: .noInput
+        default: .data
+        }
+    }
+
+    private static func status(of errno: Errno) -> ExitStatus {
+        switch errno {
+        case .noSuchFileOrDirectory: .noInput
+        case .permissionDenied: .noPermission
+        default: .io
+        }
     }
 }

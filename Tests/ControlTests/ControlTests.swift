@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import ModelStore
+import Packer
 import RPC
 import SystemPackage
 import Testing
@@ -84,6 +85,18 @@ struct ControlTests {
             (ClientError.rpc(RPCError(.internal, "")), 70), (StoreError.notGGUF(found: []), 65),
             (StoreError.exists("/x"), 73),
             (StoreError.io(.noSuchFileOrDirectory, doing: "open", "/x"), 66),
+            (PackError.io(.noSuchFileOrDirectory, doing: "open /x"), 66),
+            (PackError.io(.permissionDenied, doing: "open /x"), 77),
+            (PackError.io(.ioError, doing: "read /x"), 74),
+            (PackError.store(.exists("/x")), 73), (PackError.destinationExists("/x"), 73),
+            (PackError.noCheckpoint("/x", why: "no config.json"), 66),
+            (PackError.malformed(file: "/x", what: "y"), 65), (PackError.cancelled, 130),
+            (CocoaError(.fileReadNoSuchFile), 66), (CocoaError(.fileReadNoPermission), 66),
+            (CocoaError(.fileNoSuchFile), 66), (CocoaError(.fileWriteNoPermission), 73),
+            (CocoaError(.fileWriteOutOfSpace), 73),
+            (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "QUEUE_FULL")), 75),
+            (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "FRAME_TOO_LARGE")), 64),
+            (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "ANSWER_TOO_LARGE")), 64),
         ] as [(any Error & Sendable, Int32)])
     func statuses(_ error: any Error & Sendable, _ status: Int32) {
         #expect(Failure(error)?.status.rawValue == status)
