@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import RPC
+import SystemPackage
 
 /// How to reach the daemon.
 struct Connection: ParsableArguments {
@@ -46,11 +47,24 @@ func textArgument(_ text: String?) throws -> String {
     if text == nil, isatty(0) == 1 {
         Terminal.note("(reading from the terminal; end with Ctrl-D)")
     }
-    let data = FileHandle.standardInput.readDataToEndOfFile()
-    guard let text = String(validating: data, as: UTF8.self) else {
+    guard let text = String(validating: try standardInput(), as: UTF8.self) else {
         throw Failure("standard input is not UTF-8 text", .data)
     }
     return text
+}
+
+private func standardInput() throws -> [UInt8] {
+    var bytes: [UInt8] = []
+    var part = [UInt8](repeating: 0, count: 64 << 10)
+    while true {
+        do {
+            let count = try part.withUnsafeMutableBytes {
+                try FileDescriptor.standardInput.read(into: $0)
+            }
+            guard count > 0 else { return bytes }
+            bytes += part[..<count]
+        } catch { throw Failure("cannot read standard input: \(error)", .io) }
+    }
 }
 
 /// "1,415,310".
