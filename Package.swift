@@ -88,7 +88,7 @@ let package = Package(
         .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: strict),
         .testTarget(
             name: "StoreTests",
-            dependencies: ["ModelStore", "Packer", "Reference", "CKernels", system],
+            dependencies: ["ModelStore", "Packer", "Reference", "CKernels", "CLinux", system],
             swiftSettings: strict),
         .testTarget(
             name: "EngineTests",

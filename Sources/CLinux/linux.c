@@ -3,11 +3,14 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 uint64_t cl_monotonic_nanoseconds(void) {
     struct timespec now;
@@ -39,6 +42,17 @@ void cl_name_thread(const char *name) {
     strncpy(kept, name, sizeof kept - 1);
     kept[sizeof kept - 1] = 0;
     pthread_setname_np(pthread_self(), kept);
+}
+
+int cl_open_nameless(const char *directory, mode_t mode) {
+    int descriptor = open(directory, O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
+    return descriptor >= 0 ? descriptor : -errno;
+}
+
+int cl_give_name(int descriptor, const char *path) {
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
 }
 
 int cl_peer_credentials(int descriptor, cl_credentials *ret_credentials) {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Glibc
 package import SystemPackage
 
 /// Writes a packed file: everything is declared first, then the tensors' bytes are streamed in the declared order.
 ///
-/// The bytes go to a hidden temporary file beside the destination, which `finish` syncs and renames into place; until then the
-/// destination is untouched. A writer that is dropped unfinished removes its temporary file. The same input gives the same
-/// bytes.
+/// The bytes go to a file without a name in the destination's directory, which `finish` syncs and puts in its place; until then
+/// the destination is untouched. However the process ends, nothing is left of an unfinished file. File systems that have no
+/// such files (NFS, older overlays) get a hidden temporary one instead, which a writer that is dropped unfinished removes. The
+/// same input gives the same bytes.
 package struct PackedWriter: ~Copyable {
     private let path: FilePath
+    /// A hidden name beside the destination.
     private let temporary: FilePath
+    /// Whether the file has no name at all so far.
+    private let isNameless: Bool
     private let descriptor: FileDescriptor
     private let plan: PackPlan
     private var scales: [Float]
@@ -31,9 +36,10 @@ package struct PackedWriter: ~Copyable {
     ///   - metadata: keys and values in the order to write them; the `hgrnbit.packed.*` and `hgrnbit.digest.*` keys are added.
     ///   - tensors: in the order their bytes will come.
     ///   - replacing: whether `path` may exist, at the beginning or at the end.
+    ///   - nameless: whether to ask for a file without a name.
     package init(
         path: FilePath, metadata: [(key: String, value: MetadataValue)], tensors: [TensorPlan],
-        replacing: Bool = false
+        replacing: Bool = false, nameless: Bool = true
     ) throws(StoreError) {
         let plan = try PackPlan(metadata: metadata, tensors: tensors)
         if !replacing, access(path.string, F_OK) == 0 { throw .exists(path) }
@@ -50,12 +56,19 @@ package struct PackedWriter: ~Copyable {
         let random = String(UInt64.random(in: .min ... .max), radix: 36)
         let name = path.lastComponent?.string ?? "model"
         let temporary = place.appending(".\(name).partial-\(getpid())-\(random)")
+        // It gets its name by way of /proc.
+        let asks = nameless && access("/proc/self/fd", X_OK) == 0
+        let unnamed = asks ? cl_open_nameless(place.string, 0o600) : -1
         let descriptor: FileDescriptor
         do {
-            descriptor = try .open(
-                temporary, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec],
-                permissions: [.ownerReadWrite])
+            descriptor =
+                unnamed >= 0
+                ? FileDescriptor(rawValue: unnamed)
+                : try .open(
+                    temporary, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec],
+                    permissions: [.ownerReadWrite])
         } catch { throw .io(error as? Errno ?? .ioError, doing: "create", temporary) }
+        isNameless = unnamed >= 0
         self.path = path
         self.temporary = temporary
         self.descriptor = descriptor
@@ -69,7 +82,7 @@ package struct PackedWriter: ~Copyable {
 
     deinit {
         try? descriptor.close()
-        if !finished { unlink(temporary.string) }
+        if !finished, !isNameless { unlink(temporary.string) }
     }
 
     /// The whole file's size in bytes.
@@ -132,6 +145,20 @@ package struct PackedWriter: ~Copyable {
     /// Puts the complete file in its place. A destination that came into being meanwhile is not replaced unwished: linking
     /// refuses it in one step, which renaming does not.
     private func install() throws(StoreError) {
+        if isNameless {
+            var result = cl_give_name(descriptor.rawValue, path.string)
+            if result == 0 { return }
+            guard replacing || result != -EEXIST else { throw .exists(path) }
+            // Only renaming replaces, and takes a name for it.
+            if result == -EEXIST { result = cl_give_name(descriptor.rawValue, temporary.string) }
+            guard result == 0 else { throw .io(Errno(rawValue: -result), doing: "name", path) }
+            guard rename(temporary.string, path.string) == 0 else {
+                let error = Errno(rawValue: errno)
+                unlink(temporary.string)
+                throw .io(error, doing: "rename into place", path)
+            }
+            return
+        }
         if !replacing {
             if link(temporary.string, path.string) == 0 {
                 unlink(temporary.string)

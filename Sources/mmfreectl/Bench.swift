@@ -50,19 +50,11 @@ struct Bench: ParsableCommand {
     }
 
     func run() throws {
-        var path = file ?? ""
-        var made: String?
-        if let shape {
-            path =
-                directory
-                + "/mmfreectl-bench-\(shape.rawValue)-\(ProcessInfo.processInfo.processIdentifier).gguf"
-            made = path
-            try shape.write(to: FilePath(path))
-        }
-        // An unlinked file stays mapped, and a killed bench leaves nothing behind.
+        let made = try shape.map { try make($0) }
+        defer { try? made?.close() }
+        let path = made.map { "/proc/self/fd/\($0.rawValue)" } ?? file ?? ""
         let packed = try open(path)
         let cold = noFirstToken ? nil : try FirstToken.measure(path, options)
-        if let made { try FileManager.default.removeItem(atPath: made) }
         try packed.map.prefault()
         let run = try BenchRun(packed, options)
         let batches = Self.numbers(batch, 1...512) ?? []
@@ -83,6 +75,16 @@ struct Bench: ParsableCommand {
         rows.append(
             BenchRow("proportional memory", Double(memoryFigure("Pss")) / 1e6, "MB", nil, nil))
         try show(rows, run)
+    }
+
+    /// Writes a random model and takes its name away at once: a killed bench leaves nothing behind.
+    private func make(_ shape: PublishedShape) throws -> FileDescriptor {
+        let path = FilePath(
+            "\(directory)/mmfreectl-bench-\(shape.rawValue)-\(ProcessInfo.processInfo.processIdentifier).gguf"
+        )
+        try shape.write(to: path)
+        defer { unlink(path.string) }
+        return try FileDescriptor.open(path, .readOnly, options: [.closeOnExec])
     }
 
     private func show(_ rows: [BenchRow], _ run: BenchRun) throws {

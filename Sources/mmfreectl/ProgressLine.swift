@@ -26,7 +26,7 @@ final class ProgressLine {
             isOpen = true
             Terminal.overwrite(line)
         } else {
-            Terminal.note(line)
+            Terminal.note(Terminal.harmless(line, keepingLines: false))
         }
     }
 
@@ -57,16 +57,24 @@ final class ProgressLine {
     }
 }
 
-/// Whether the user has asked to stop, by Ctrl-C or SIGTERM.
+/// Whether the user has asked to stop: by Ctrl-C, SIGTERM, or by closing the terminal.
 enum Interruption {
     nonisolated(unsafe) private static var flag: sig_atomic_t = 0
 
-    /// From now on a first signal only sets the flag; a second one ends the program.
+    /// From now on a first signal only sets the flag; a second one ends the program. Nor does it end because nobody reads
+    /// what it writes: writing says so.
     static func watch() {
-        for number in [SIGINT, SIGTERM] {
-            signal(number) { number in
+        signal(SIGPIPE, SIG_IGN)
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            let before = signal(number) { number in
                 if Interruption.flag != 0 { _exit(128 + number) }
                 Interruption.flag = 1
+            }
+            // nohup
+            if number == SIGHUP,
+                unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+            {
+                signal(number, SIG_IGN)
             }
         }
     }

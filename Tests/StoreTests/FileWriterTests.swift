@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Foundation
 import ModelStore
 import SystemPackage
@@ -14,11 +15,12 @@ struct FileWriterTests {
 
     private func writer(
         _ path: FilePath, _ tensors: [TensorPlan]? = nil,
-        adding: [(key: String, value: MetadataValue)] = [], replacing: Bool = false
+        adding: [(key: String, value: MetadataValue)] = [], replacing: Bool = false,
+        nameless: Bool = true
     ) throws -> PackedWriter {
         try PackedWriter(
             path: path, metadata: RandomContents.required + adding,
-            tensors: tensors ?? self.tensors, replacing: replacing)
+            tensors: tensors ?? self.tensors, replacing: replacing, nameless: nameless)
     }
 
     private func write(_ count: Int, to writer: inout PackedWriter) throws {
@@ -30,11 +32,46 @@ struct FileWriterTests {
         String(try #require(FileIdentity.of(path: path)).mode, radix: 8)
     }
 
-    @Test("until it is finished there is one hidden file only its owner may read; then one file")
+    /// Whether the tests' file system has files without a name.
+    private func hasNameless(_ directory: FilePath) -> Bool {
+        let descriptor = cl_open_nameless(directory.string, 0o600)
+        if descriptor >= 0 { close(descriptor) }
+        return descriptor >= 0
+    }
+
+    @Test(
+        "until it is finished there is no file at all, so that no death leaves one",
+        arguments: [false, true])
+    func nameless(_ replacing: Bool) throws {
+        try withDirectory { directory in
+            guard hasNameless(directory) else { return }
+            let path = directory.appending("m.gguf")
+            if replacing { try StoreTests.write([1, 2, 3], to: path) }
+            let before = replacing ? ["m.gguf"] : []
+            do {
+                var dropped = try writer(path, replacing: replacing)
+                try write(100, to: &dropped)
+                try expectNames(before, in: directory)
+            }
+            var writer = try writer(path, replacing: replacing)
+            try write(164, to: &writer)
+            try expectNames(before, in: directory)
+            try writer.finish()
+            try expectNames(["m.gguf"], in: directory)
+            let mask = umask(0o022)
+            umask(mask)
+            #expect(try mode(path) == String(0o644 & ~mask, radix: 8))
+            try PackedFile(path: path).verify()
+        }
+    }
+
+    @Test(
+        "where files need names, there is one hidden file only its owner may read until it is finished; then one file"
+    )
     func finished() throws {
         try withDirectory { directory in
             let path = directory.appending("m.gguf")
-            var writer = try writer(path)
+            var writer = try writer(path, nameless: false)
             try write(100, to: &writer)
             let temporary = try #require(names(in: directory).first)
             #expect(temporary.hasPrefix(".m.gguf.partial-\(getpid())-"))
@@ -49,11 +86,13 @@ struct FileWriterTests {
         }
     }
 
-    @Test("what exists is not replaced unasked, nor what comes into being meanwhile")
-    func notReplaced() throws {
+    @Test(
+        "what exists is not replaced unasked, nor what comes into being meanwhile",
+        arguments: [true, false])
+    func notReplaced(_ nameless: Bool) throws {
         try withDirectory { directory in
             let path = directory.appending("m.gguf")
-            var writer = try writer(path)
+            var writer = try writer(path, nameless: nameless)
             try write(164, to: &writer)
             try StoreTests.write([1, 2, 3], to: path)
             #expect(throws: StoreError.exists(path)) { _ = try self.writer(path) }

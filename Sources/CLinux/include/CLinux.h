@@ -26,6 +26,12 @@ int cl_pin_thread(int processor);
 /// Names the calling thread; 15 bytes are kept.
 void cl_name_thread(const char *name);
 
+/// A file without a name in `directory`, for writing (O_TMPFILE): nothing is left of it when its descriptor is closed. Returns
+/// the descriptor.
+int cl_open_nameless(const char *directory, mode_t mode);
+/// Gives a file of `cl_open_nameless` a name that nothing has yet. Needs /proc.
+int cl_give_name(int descriptor, const char *path);
+
 /// Who is at the other end of a Unix socket, as the kernel recorded it at connect time. Same layout as `struct ucred`.
 typedef struct cl_credentials {
     pid_t pid;
