@@ -6,6 +6,8 @@ internal import Packer
 ///
 /// Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py `FusedBitLinear`, whose norm uses 1e-6 whatever
 /// the configuration says.
+///
+/// Trits and scale come from the packer's own `Ternariser`: this is no second opinion on them. The golden files are.
 struct BitLinear {
     let norm: [Float]
     let scale: Float

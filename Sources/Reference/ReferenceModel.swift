@@ -5,7 +5,8 @@ package import Packer
 /// The original checkpoint run as the original code runs it, for comparison only.
 ///
 /// It shares no line with the engine: no packed file, no kernels, one token and one row at a time,
-/// in the order the model is written down. Slow, and meant to be read.
+/// in the order the model is written down. Slow, and meant to be read. With the packer it shares
+/// how weights are made ternary.
 package final class ReferenceModel {
     /// What one call computed.   T: tokens given.
     package struct Output {

@@ -13,7 +13,10 @@ struct Compare: ParsableCommand {
         abstract: "Hold a packed file against the checkpoint it was made from.",
         discussion: """
             The checkpoint is run as the original code runs it: dense weights, made ternary at run time, plain and slow. \
-            Each side runs in a process of its own, so that its memory is its own.
+            Each side runs in a process of its own, so that its memory is its own. Which weights are -1, 0 and 1 is found by \
+            the same code as in packing, which the tests hold against the original's: that alone is not compared here.
+
+            Exit status: 1 if the two write different tokens.
             """)
 
     @Argument(help: "The checkpoint's directory.") var checkpoint: String
@@ -24,7 +27,6 @@ struct Compare: ParsableCommand {
     @Option(help: "Tokens to write for the decoding speed.") var decode = 16
     @Flag(help: "One JSON object.") var json = false
     @Option(help: .hidden) var side: String?
-    @Option(help: .hidden) var logitsTo: String?
     @OptionGroup var options: LocalOptions
 
     func validate() throws {
@@ -32,6 +34,13 @@ struct Compare: ParsableCommand {
         guard limit >= 2, decode >= 1 else {
             throw ValidationError("--limit is 2 or more, --decode 1 or more")
         }
+    }
+
+    /// What a side's process writes.
+    private struct Answer: Codable {
+        var side: Side
+        /// float32 after the last token.
+        var logits: Data
     }
 
     /// What is measured of one side.
@@ -52,19 +61,16 @@ struct Compare: ParsableCommand {
 
     func run() throws {
         if let side { return try measure(side) }
-        Interruption.watch()
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-            "mmfreectl-compare-\(ProcessInfo.processInfo.processIdentifier)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
         if Terminal.errorIsTerminal {
             Terminal.note("running the packed file, then the checkpoint (slow) …")
         }
-        let packed = try child("packed", folder)
-        let original = try child("checkpoint", folder)
-        let (a, b) = (try logits("packed", folder), try logits("checkpoint", folder))
+        Interruption.watch()
+        let (packed, a) = try child("packed")
+        let (original, b) = try child("checkpoint")
         guard a.count == b.count else {
-            throw Failure("the two have different vocabularies", .data)
+            throw Failure(
+                "the checkpoint's vocabulary has \(b.count) tokens, the packed file's \(a.count)",
+                .data)
         }
         let difference = zip(a, b).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
         let row = Row(
@@ -72,6 +78,7 @@ struct Compare: ParsableCommand {
             maxLogit: Double(b.reduce(0) { max($0, abs($1)) }),
             sameGreedyTokens: original.greedy == packed.greedy)
         Terminal.print(json ? try Terminal.json(row) : table(row))
+        if !row.sameGreedyTokens { throw ExitCode(ExitStatus.failure.rawValue) }
     }
 
     private func table(_ row: Row) -> String {
@@ -111,13 +118,12 @@ struct Compare: ParsableCommand {
 
     // MARK: The two sides
 
-    private func child(_ side: String, _ folder: URL) throws -> Side {
+    private func child(_ side: String) throws -> (Side, logits: [Float]) {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         var arguments = [
             "compare", checkpoint, file, "--side", side, "--limit", "\(limit)", "--decode",
             "\(decode)",
-            "--logits-to", folder.appendingPathComponent(side).path,
         ]
         if let text { arguments += ["--text", text] }
         if let ids { arguments += ["--ids", ids] }
@@ -128,32 +134,33 @@ struct Compare: ParsableCommand {
         let pipe = Pipe()
         process.standardOutput = pipe
         try process.run()
-        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        // It is in a process group of its own: Ctrl-C does not reach it.
+        Interruption.pass(to: process.processIdentifier)
+        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
         process.waitUntilExit()
+        Interruption.pass(to: 0)
+        if Interruption.isWanted { throw Failure("interrupted", .interrupted) }
         guard process.terminationStatus == 0 else {
             throw ExitCode(process.terminationReason == .exit ? process.terminationStatus : 130)
         }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return try decoder.decode(Side.self, from: data)
-    }
-
-    private func logits(_ side: String, _ folder: URL) throws -> [Float] {
-        let data = try Data(contentsOf: folder.appendingPathComponent(side))
-        return data.withUnsafeBytes { bytes in
+        let answer = try decoder.decode(Answer.self, from: data)
+        let logits = answer.logits.withUnsafeBytes { bytes in
             (0..<bytes.count / 4).map {
                 bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
             }
         }
+        return (answer.side, logits)
     }
 
     private func measure(_ side: String) throws {
         // Both sides read the text with the packed file's tokenizer.
         let tokens = try prompt()
         let result = side == "packed" ? try measurePacked(tokens) : try measureCheckpoint(tokens)
-        try result.logits.withUnsafeBytes { Data($0) }.write(
-            to: URL(fileURLWithPath: logitsTo ?? "/dev/null"))
-        Terminal.print(try Terminal.json(result.side))
+        Terminal.print(
+            try Terminal.json(
+                Answer(side: result.side, logits: result.logits.withUnsafeBytes { Data($0) })))
     }
 
     private func prompt() throws -> [UInt32] {
@@ -206,6 +213,10 @@ struct Compare: ParsableCommand {
 
     private func measureCheckpoint(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
         let source = try Checkpoint(directory: FilePath(checkpoint))
+        let vocabulary = source.config.vocabularySize
+        if let wrong = tokens.first(where: { $0 >= UInt32(vocabulary) }) {
+            throw Failure("token \(wrong); the checkpoint's vocabulary has \(vocabulary)", .data)
+        }
         let model = try ReferenceModel(source)
         let kernels = try options.table()
         var state = model.freshState

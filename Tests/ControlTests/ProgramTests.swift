@@ -59,4 +59,91 @@ struct ProgramTests {
         #expect(result.status == 74)
         #expect(result.errors.contains("cannot read standard input: Is a directory"))
     }
+
+    @Test("a text too large for one prompt is refused before it is read")
+    func largeText() throws {
+        try withDirectory { directory in
+            let text = directory.appendingPathComponent("text").path
+            try Data().write(to: URL(fileURLWithPath: text))
+            try #require(truncate(text, 3 << 30) == 0)
+            let result = try run(["perplexity", Self.demo, "--text", text])
+            #expect(result.status == 65)
+            #expect(result.errors.contains("3221225472 bytes; a text may have 1073741824"))
+        }
+    }
+
+    /// The demonstration model's checkpoint, and some of its tokens.
+    private func withCheckpoint(_ body: (String, _ ids: String, URL) throws -> Void) throws {
+        try withDirectory { directory in
+            let checkpoint = directory.appendingPathComponent("checkpoint").path
+            #expect(try run(["unpack", Self.demo, "-o", checkpoint]).status == 0)
+            let ids = directory.appendingPathComponent("ids").path
+            try Data((0..<8).flatMap { [UInt8($0 * 11 + 3), 1] }).write(
+                to: URL(fileURLWithPath: ids))
+            try body(checkpoint, ids, directory)
+        }
+    }
+
+    @Test("compare says by its exit status whether both write the same tokens")
+    func compare() throws {
+        try withCheckpoint { checkpoint, ids, directory in
+            let line = ["--ids", ids, "--limit", "8", "--decode", "4", "--json"]
+            let same = try run(["compare", checkpoint, Self.demo] + line)
+            #expect(same.status == 0, "\(same.errors)")
+            #expect(same.output.contains("\"same_greedy_tokens\":true"))
+            // The head's rows in another order name other tokens. What was written is not asked here but by verify.
+            let other = directory.appendingPathComponent("other.gguf")
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: Self.demo))
+            let head = try #require(PackedFile(path: FilePath(Self.demo))["output.weight"])
+            let place = head.offset..<head.offset + head.byteCount
+            bytes.replaceSubrange(place, with: Data(bytes[place].reversed()))
+            try bytes.write(to: other)
+            let different = try run(["compare", checkpoint, other.path] + line)
+            #expect(different.status == 1, "\(different.errors)")
+            #expect(different.output.contains("\"same_greedy_tokens\":false"))
+        }
+    }
+
+    @Test("compare with a checkpoint of fewer tokens is an error of data")
+    func smaller() throws {
+        try withCheckpoint { _, ids, _ in
+            let golden = Self.root.appendingPathComponent("Tests/Fixtures/golden/b_bf16").path
+            let result = try run(["compare", golden, Self.demo, "--ids", ids])
+            #expect(result.status == 65)
+            #expect(result.errors.contains("token 259; the checkpoint's vocabulary has 128"))
+        }
+    }
+
+    @Test(
+        "compare ended by a signal takes its other process with it", arguments: [SIGTERM, SIGINT])
+    func ended(_ signal: Int32) throws {
+        try withCheckpoint { checkpoint, ids, directory in
+            let process = program([
+                "compare", checkpoint, Self.demo, "--ids", ids, "--decode", "100000000",
+            ])
+            process.standardError = FileHandle.nullDevice
+            process.environment = ["TMPDIR": directory.path]
+            try process.run()
+            let list =
+                "/proc/\(process.processIdentifier)/task/\(process.processIdentifier)/children"
+            var child: pid_t?
+            defer {
+                if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+                if let child { kill(child, SIGKILL) }
+            }
+            for _ in 0..<500 where child == nil {
+                usleep(20_000)
+                let text = try String(contentsOfFile: list, encoding: .utf8)
+                child = text.split(separator: " ").first.flatMap { pid_t($0) }
+            }
+            let other = try #require(child)
+            kill(process.processIdentifier, signal)
+            for _ in 0..<500 where process.isRunning { usleep(20_000) }
+            try #require(!process.isRunning)
+            #expect(process.terminationStatus == 130)
+            #expect(kill(other, 0) == -1 && errno == ESRCH)
+            let left = try FileManager.default.contentsOfDirectory(atPath: directory.path)
+            #expect(left.sorted() == ["checkpoint", "ids"])
+        }
+    }
 }
