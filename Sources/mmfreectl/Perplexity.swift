@@ -3,6 +3,8 @@
 import ArgumentParser
 import Engine
 import Foundation
+import ModelStore
+import SystemPackage
 
 struct Perplexity: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,6 +23,7 @@ struct Perplexity: ParsableCommand {
     func validate() throws {
         guard (text == nil) != (ids == nil) else { throw ValidationError("give --text or --ids") }
         if let window, window < 2 { throw ValidationError("--window is 2 or more") }
+        if let limit, limit < 2 { throw ValidationError("--limit is 2 or more") }
     }
 
     private struct Row: Encodable {
@@ -66,10 +69,18 @@ struct Perplexity: ParsableCommand {
     }
 }
 
+/// Bytes of a text that are taken for one prompt: 40 times as many of memory may be needed for its tokens.
+let textLimit = 1 << 30
+
 func readText(_ path: String) throws -> String {
-    guard let data = FileManager.default.contents(atPath: path) else {
-        throw Failure("cannot read \(path)", .noInput)
+    let size = FileIdentity.of(path: FilePath(path))?.size ?? 0
+    let data = size > textLimit ? nil : FileManager.default.contents(atPath: path)
+    guard size <= textLimit, data?.count ?? 0 <= textLimit else {
+        throw Failure(
+            "\(path) has \(max(size, data?.count ?? 0)) bytes; a text may have \(textLimit): cut it in pieces",
+            .data)
     }
+    guard let data else { throw Failure("cannot read \(path)", .noInput) }
     guard let text = String(validating: data, as: UTF8.self) else {
         throw Failure("\(path) is not UTF-8 text", .data)
     }

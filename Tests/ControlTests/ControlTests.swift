@@ -116,7 +116,7 @@ struct ControlTests {
             ["generate", "--logprobs", "2", "a"],
             ["perplexity", "f"], ["logits", "f", "-o", "x"], ["bench"], ["compare", "a", "b"],
             ["generate", "--timeout", "-1", "a"], ["generate", "--logit-bias", "5", "a"],
-            ["pack", "dir"],
+            ["pack", "dir"], ["perplexity", "f", "--text", "t", "--limit=-1"],
         ] {
             #expect(throws: (any Error).self, "\(line)") { try Mmfreectl.parseAsRoot(line) }
         }
