@@ -74,12 +74,12 @@ struct PackJobTests {
 
     @Test(
         "the same checkpoint packs to the same bytes on any number of cores",
-        arguments: [
-            PackJob.Embedding.keep, .q6,
-        ])
-    func reproducible(_ embedding: PackJob.Embedding) throws {
+        arguments: zip([PackJob.Embedding.keep, .q6], [ElementType.f32, .bf16]))
+    func reproducible(_ embedding: PackJob.Embedding, _ type: ElementType) throws {
         var made = MadeCheckpoint()
-        (made.hidden, made.intermediate, made.vocabulary, made.layers) = (160, 333, 500, 1)
+        made.type = type
+        // The head is scanned and packed in three pieces: 2^18 weights, or 1632 such rows, are one.
+        (made.hidden, made.intermediate, made.vocabulary, made.layers) = (160, 333, 4200, 1)
         try made.open { checkpoint in
             try withDirectory { directory in
                 let files = try [1, 2, 3].map { workers in

@@ -93,19 +93,6 @@ struct PackedFileTests {
         }
     }
 
-    @Test("two mappings of a file share its pages")
-    func shared() throws {
-        try withDirectory { directory in
-            let path = directory.appending("m.gguf")
-            try MadeFile(seed: 7).write(to: path)
-            let (a, b) = (try PackedFile(path: path), try PackedFile(path: path))
-            try a.map.prefault()
-            #expect(a.map.identity == b.map.identity)
-            #expect(a.modelDigest == b.modelDigest)
-            #expect(a.map.start != b.map.start)
-        }
-    }
-
     @Test("a mapping outlives its file's name, and the replacement has another identity")
     func replaced() throws {
         try withDirectory { directory in

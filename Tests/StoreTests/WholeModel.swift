@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ModelStore
+import Packer
+import SystemPackage
+
+/// A whole small model as the writer takes it, to be spoilt one thing at a time.
+struct WholeModel {
+    var metadata: [(key: String, value: MetadataValue)] = [
+        (FormatKeys.architecture, .string(Format.architecture)),
+        (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
+        (FormatKeys.formatVersion, .uint32(Format.version)),
+        (FormatKeys.name, .string("x")),
+        (FormatKeys.vocabularySize, .uint32(4)), (FormatKeys.embeddingLength, .uint32(16)),
+        (FormatKeys.blockCount, .uint32(1)), (FormatKeys.feedForwardLength, .uint32(20)),
+        (FormatKeys.innerLength, .uint32(16)), (FormatKeys.headCount, .uint32(1)),
+        (FormatKeys.contextLength, .uint32(2048)), (FormatKeys.rmsEpsilon, .float(1e-6)),
+        (FormatKeys.useLowerBound, .bool(false)), (FormatKeys.tieWordEmbeddings, .bool(false)),
+        (FormatKeys.embeddingEncoding, .string("bf16")),
+        (FormatKeys.tokenizerModel, .string("llama")),
+        (FormatKeys.tokens, .strings(["<unk>", "a", "b", "ab"])),
+        (FormatKeys.scores, .floats([0, 0, 0, -1])),
+        (FormatKeys.tokenTypes, .int32s([2, 1, 1, 1])),
+        (FormatKeys.merges, .uint32s([1, 2, 3, 0])), (FormatKeys.unknownToken, .uint32(0)),
+        (FormatKeys.addBOS, .bool(false)), (FormatKeys.addSpacePrefix, .bool(true)),
+        (FormatKeys.tokenizerSource, .string("tokenizer.json")),
+    ]
+    var tensors: [(plan: TensorPlan, bytes: [UInt8])] = []
+
+    init() throws {
+        var made = MadeCheckpoint()
+        (made.vocabulary, made.hidden, made.layers) = (4, 16, 1)
+        (made.intermediate, made.bound) = (20, false)
+        tensors = try made.open { checkpoint in
+            try withDirectory { directory in
+                let path = directory.appending("m.gguf")
+                _ = try PackJob(checkpoint, to: path).run()
+                let file = try PackedFile(path: path)
+                return file.tensors.map { info in
+                    let plan =
+                        file.packed[info.name].map {
+                            TensorPlan(
+                                packed: info.name, rows: $0.rows, columns: $0.columns,
+                                sourceType: $0.sourceType)
+                        } ?? TensorPlan(name: info.name, type: info.type, shape: info.shape)
+                    return (plan, Array(file.bytes(of: info)))
+                }
+            }
+        }
+    }
+
+    mutating func set(_ key: String, _ value: MetadataValue?) {
+        guard let place = metadata.firstIndex(where: { $0.key == key }) else { return }
+        if let value { metadata[place].value = value } else { metadata.remove(at: place) }
+    }
+
+    /// Puts another tensor in the place of one; zeros if its size is another.
+    mutating func put(_ plan: TensorPlan?, for name: String) {
+        guard let place = tensors.firstIndex(where: { $0.plan.name == name }) else { return }
+        guard let plan else {
+            tensors.remove(at: place)
+            return
+        }
+        tensors[place].plan = plan
+        if plan.byteCount != tensors[place].bytes.count {
+            tensors[place].bytes = [UInt8](repeating: 0, count: plan.byteCount)
+        }
+    }
+
+    /// Writes it, opens it, unpacks it; expects that a refusal leaves nothing.
+    func unpack() throws {
+        try withDirectory { directory in
+            let path = directory.appending("m.gguf")
+            var writer = try PackedWriter(
+                path: path, metadata: metadata, tensors: tensors.map(\.plan))
+            for tensor in tensors { try tensor.bytes.withUnsafeBytes { try writer.write($0) } }
+            try writer.finish()
+            let file = try PackedFile(path: path)
+            do {
+                try UnpackJob(file, to: directory.appending("out")).run()
+            } catch {
+                try expectNames(["m.gguf"], in: directory)
+                throw error
+            }
+            _ = try Checkpoint(directory: directory.appending("out"))
+        }
+    }
+}
