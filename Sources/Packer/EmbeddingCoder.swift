@@ -13,9 +13,12 @@ struct EmbeddingCoder {
 
     let parallel: Parallel
 
+    /// The largest magnitude of either sign that a block holds: the largest half, 31 times.
+    private static let limit: Float = 65504 * 31
+
     static func rowBytes(_ columns: Int) -> Int { ck_q6_row_bytes(columns) }
 
-    /// The rows of `range`. Refuses NaN and infinity.
+    /// The rows of `range`. Refuses NaN, infinity and what is too large for q6.
     func encode(_ tensor: CheckpointTensor, rows range: Range<Int>) throws(PackError) -> Rows {
         let columns = tensor.columns
         let rowBytes = Self.rowBytes(columns)
@@ -52,13 +55,15 @@ struct EmbeddingCoder {
         decoded: UnsafeMutablePointer<Float>
     ) -> (error: Double, power: Double) {
         var power = 0.0
+        var largest: Float = 0
         var k = 0
         while k < count {
             power += Double(values[k]) * Double(values[k])
+            largest = max(largest, abs(values[k]))
             k &+= 1
         }
-        // The encoder is given finite numbers only.
-        guard power.isFinite else { return (0, power) }
+        // The encoder is given finite numbers only, and none that it would have to cut down.
+        guard power.isFinite, largest <= limit else { return (0, .infinity) }
         ck_q6_encode(values, count, out)
         ck_q6_decode(out, count, decoded)
         var error = 0.0
@@ -84,6 +89,11 @@ struct EmbeddingCoder {
         } catch {
             return error
         }
-        return .tensor(tensor.name, what: "row \(row) is too large to be stored as q6")
+        let largest = values.reduce(0) { max($0, abs($1)) }
+        return .tensor(
+            tensor.name,
+            what:
+                "row \(row) holds a value of magnitude \(largest), q6 holds \(limit): use --embedding keep"
+        )
     }
 }

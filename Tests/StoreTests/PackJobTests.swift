@@ -115,6 +115,34 @@ struct PackJobTests {
         }
     }
 
+    @Test("a value that q6 cannot hold is refused by its row; keeping the embedding holds it")
+    func tooLarge() throws {
+        for (value, fits) in [(Float(65504 * 31), true), (65504 * 31 + 1, false), (-3e6, false)] {
+            var made = MadeCheckpoint()
+            (made.hidden, made.vocabulary, made.layers, made.type) = (64, 8, 1, .f32)
+            made.edit = { list in
+                for k in 0..<list.count where list[k].name == "model.embeddings.weight" {
+                    list[k].values[64 * 5 + 7] = value
+                }
+            }
+            try made.open { checkpoint in
+                try withDirectory { directory in
+                    let job = PackJob(
+                        checkpoint, to: directory.appending("q.gguf"), embedding: .q6)
+                    if fits {
+                        _ = try job.run()
+                    } else {
+                        let error = #expect(throws: PackError.self) { try job.run() }
+                        #expect(
+                            error?.description.contains("row 5 holds a value of magnitude") == true)
+                        try expectNames([], in: directory)
+                    }
+                    _ = try PackJob(checkpoint, to: directory.appending("k.gguf")).run()
+                }
+            }
+        }
+    }
+
     @Test("the report counts weights, zeros and bytes")
     func report() throws {
         var made = MadeCheckpoint()
