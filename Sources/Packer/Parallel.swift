@@ -9,7 +9,8 @@ internal import Glibc
 package struct Parallel: Sendable {
     package let workers: Int
 
-    /// `workers`: threads to use; as many as this process may run on if nil.
+    /// `workers`: threads to use; as many as processors are online if nil. Who knows how many this
+    /// process may have says so.
     package init(workers: Int? = nil) {
         self.workers = max(1, workers ?? sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     }

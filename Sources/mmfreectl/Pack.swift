@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import Engine
 import Foundation
 import Packer
 import SystemPackage
@@ -32,7 +33,8 @@ struct Pack: ParsableCommand {
         let progress = ProgressLine()
         let source = try Checkpoint(directory: FilePath(checkpoint))
         let report = try PackJob(
-            source, to: FilePath(output), embedding: embedding, name: name, replacing: force
+            source, to: FilePath(output), embedding: embedding, name: name, replacing: force,
+            parallel: Parallel(workers: CPUBudget.threads())
         ).run(
             isCancelled: { Interruption.isWanted },
             progress: { progress.show($0.done, of: $0.total, $0.tensor) })
