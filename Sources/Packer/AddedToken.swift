@@ -6,12 +6,15 @@ struct AddedToken {
     let content: String
     /// The object with `special`, `lstrip` and so on.
     let flags: JSON
+    /// Whether the tokenizer changes text before it looks for tokens: then `normalized` means something.
+    var hasNormalizer = false
 
     var isSpecial: Bool { flags["special"]?.bool ?? false }
 
     /// Flags that would change how the token is found in text.
     var ignoredFlags: [String] {
-        ["lstrip", "rstrip", "single_word"].filter { flags[$0]?.bool == true }
+        let names = ["lstrip", "rstrip", "single_word"] + (hasNormalizer ? ["normalized"] : [])
+        return names.filter { flags[$0]?.bool == true }
     }
 }
 

@@ -15,7 +15,7 @@ extension TokenizerTables {
         ])
         let metaspace = Self.object([
             ("type", .string("Metaspace")), ("replacement", space),
-            ("prepend_scheme", .string("always")), ("split", .bool(false)),
+            ("prepend_scheme", .string("first")), ("split", .bool(false)),
         ])
         let members: [(String, JSON)] = [
             ("version", .string("1.0")), ("truncation", .null), ("padding", .null),

@@ -144,12 +144,14 @@ struct TokenizerJSON {
             tables.kinds[id] = .unknown
             tables.unknown = UInt32(id)
         }
+        let hasNormalizer = json["normalizer"].map { !$0.isNull } ?? false
         var list: [AddedToken] = []
         for token in added {
             guard let id = token["id"]?.integer, let content = token["content"]?.string else {
                 throw broken("an added token has no id or content")
             }
-            list.append(AddedToken(id: id, content: content, flags: token))
+            list.append(
+                AddedToken(id: id, content: content, flags: token, hasNormalizer: hasNormalizer))
         }
         try tables.add(list, file: file)
     }
@@ -214,6 +216,12 @@ struct TokenizerJSON {
                 throw broken("an unknown prepend_scheme")
             }
             prepends = scheme.map { $0 != "never" } ?? splitter["add_prefix_space"]?.bool ?? true
+            if prepends, scheme != "first", tables.kinds.contains(.userDefined) {
+                tables.warnings.append(
+                    "its pre_tokenizer Metaspace puts a space after added tokens too "
+                        + "(prepend_scheme \"always\"), ignoring: only the beginning of a text gets one"
+                )
+            }
             tables.prefixOnlyIfMissing = prepends
             replaces = true
             if splitter["split"]?.bool ?? true { try checkSplit(tables) }

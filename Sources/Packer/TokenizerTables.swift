@@ -32,7 +32,8 @@ package struct TokenizerTables: Sendable, Equatable {
     package var addBOS = true
     /// A "▁" goes before any text that is not empty.
     package var addSpacePrefix = true
-    /// The prefix is left out before a text that already begins with a space ("Metaspace").
+    /// The prefix is left out before a text that already begins with a space, and after a special or
+    /// added token ("Metaspace", whose prepend_scheme is "first").
     package var prefixOnlyIfMissing = false
     /// Things the tokenizer's files ask for that are survivable but not done.
     package var warnings: [String] = []

@@ -12,11 +12,11 @@ struct TokenizerImportTests {
     ]
     private static let merges = ["a b", "\u{2581} a", "\u{2581} ab", "\u{2581}a b"]
 
-    private static func object(_ members: [(String, JSON)]) -> JSON {
+    static func object(_ members: [(String, JSON)]) -> JSON {
         .object(members.map { JSON.Member($0.0, $0.1) })
     }
 
-    private static var vocabulary: [String] {
+    static var vocabulary: [String] {
         let bytes = (0..<256).map { byte in
             let digits = String(byte, radix: 16, uppercase: true)
             return "<0x\(byte < 16 ? "0" : "")\(digits)>"
@@ -50,13 +50,13 @@ struct TokenizerImportTests {
         ),
     ])
 
-    private static func added(_ id: Int, _ text: String, special: Bool) -> JSON {
+    static func added(_ id: Int, _ text: String, special: Bool) -> JSON {
         object([
             ("id", .integer(id)), ("content", .string(text)), ("special", .bool(special)),
         ])
     }
 
-    private static func file(
+    static func file(
         model changes: [(String, JSON?)] = [], _ others: [(String, JSON?)] = []
     ) -> JSON {
         func changed(_ list: [(String, JSON)], _ changes: [(String, JSON?)]) -> JSON {
@@ -79,8 +79,7 @@ struct TokenizerImportTests {
     }
 
     /// Imports what these files say, for a model of 300 tokens.
-    private func tables(_ files: [(String, JSON)], vocabulary: Int = 300) throws -> TokenizerTables?
-    {
+    func tables(_ files: [(String, JSON)], vocabulary: Int = 300) throws -> TokenizerTables? {
         try withDirectory { directory in
             var made = MadeCheckpoint()
             made.vocabulary = vocabulary
@@ -90,7 +89,7 @@ struct TokenizerImportTests {
         }
     }
 
-    private func refusal(_ file: JSON, vocabulary: Int = 300) throws -> String {
+    func refusal(_ file: JSON, vocabulary: Int = 300) throws -> String {
         do {
             _ = try tables([("tokenizer.json", file)], vocabulary: vocabulary)
         } catch let error as PackError {
@@ -140,6 +139,8 @@ struct TokenizerImportTests {
         }
         let first = try #require(try tables([("tokenizer.json", Self.file(metaspace("first")))]))
         #expect(first.addSpacePrefix && first.prefixOnlyIfMissing)
+        let exported = first.tokenizerJSON["pre_tokenizer"]
+        #expect(exported?["prepend_scheme"]?.string == "first")
         let never = try #require(try tables([("tokenizer.json", Self.file(metaspace("never")))]))
         #expect(!never.addSpacePrefix && !never.prefixOnlyIfMissing)
     }
@@ -211,35 +212,6 @@ struct TokenizerImportTests {
             #expect(error.contains(mention), "\(error)")
         }
         #expect(try refusal(Self.file(), vocabulary: 200).contains("268 tokens"))
-    }
-
-    @Test("tokens longer than a packed file may hold are refused, in the vocabulary or added to it")
-    func lengths() throws {
-        func word(_ length: Int) -> String { String(repeating: "x", count: length) }
-        func listed(_ word: String) -> JSON {
-            let words = (Self.vocabulary + [word]).enumerated()
-            return Self.file(model: [
-                ("vocab", .object(words.map { JSON.Member($1, .integer($0)) }))
-            ])
-        }
-        func added(_ words: [String]) -> JSON {
-            let first = Self.vocabulary.count
-            return Self.file([
-                (
-                    "added_tokens",
-                    .array(words.enumerated().map { Self.added(first + $0, $1, special: true) })
-                )
-            ])
-        }
-        let longest = word(1024)
-        for file in [listed(longest), added([longest])] {
-            #expect(try tables([("tokenizer.json", file)])?.tokens[268] == longest)
-        }
-        for file in [listed(word(1025)), added([word(1025)])] {
-            #expect(try refusal(file).contains("token 268 is 1025 bytes long; at most 1024"))
-        }
-        let many = added((0..<1100).map { word(1000) + "\($0)" })
-        #expect(try refusal(many, vocabulary: 2000).contains("bytes together; at most 1048576"))
     }
 
     @Test("a vocabulary that joins spaces is not split at them")
