@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Synchronization
+import Testing
+
+@testable import RPC
+
+@Suite("Who is let in", .timeLimit(.minutes(1)))
+struct ConnectionTests {
+    @Test("a stale socket is replaced; a live one, a file and too long a path are refused")
+    func paths() async throws {
+        let first = TestServer()
+        try first.start()
+        #expect(throws: ListenError.inUse(first.path)) {
+            try first.server.listen(on: .path(first.path, mode: 0o600))
+        }
+        var status = stat()
+        stat(first.path, &status)
+        #expect(status.st_mode & 0o777 == 0o600)
+        first.server.close()
+        let stale = first.path + ".stale"
+        try SocketMaker.leaveBehind(stale)
+        await #expect(throws: ClientError.refused(stale)) {
+            try await RPCClient.connect(path: stale)
+        }
+        let second = TestServer()
+        try second.server.listen(on: .path(stale, mode: 0o600))
+        second.server.close()
+        let file = first.path + ".txt"
+        fclose(fopen(file, "w"))
+        let third = TestServer()
+        #expect(throws: ListenError.notASocket(file)) {
+            try third.server.listen(on: .path(file, mode: 0o600))
+        }
+        #expect(access(file, F_OK) == 0)
+        unlink(file)
+        let long = "/tmp/" + String(repeating: "x", count: 200)
+        #expect(throws: ListenError.tooLong(long, limit: 107)) {
+            try third.server.listen(on: .path(long, mode: 0o600))
+        }
+        third.server.close()
+    }
+
+    @Test("a client waits while the queue of connections is full")
+    func fullQueue() async throws {
+        let path = TestServer().path
+        let listener = try SocketMaker.listen(path, backlog: 1)
+        defer { close(listener) }
+        let waiting = [try RawSocket(path), try RawSocket(path)]
+        let client = Task { try await RPCClient.connect(path: path) }
+        try await Task.sleep(for: .milliseconds(100))
+        let accepted = (0..<3).map { _ in accept(listener, nil, nil) }
+        defer { for descriptor in accepted { close(descriptor) } }
+        _ = try await client.value
+        withExtendedLifetime(waiting) {}
+    }
+
+    @Test("from twice as many connections as allowed on, the next waits until one is closed")
+    func waitingConnections() async throws {
+        let test = TestServer { $0.connections = 1 }
+        try test.start()
+        let first = try await RPCClient.connect(path: test.path)
+        let second = try await RPCClient.connect(path: test.path)
+        let error = await #expect(throws: ClientError.self) {
+            let _: DetokenizeResponse = try await second.unary("t", "Echo", text(""))
+        }
+        guard case .rpc(let refusal) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(refusal.reason == "TOO_MANY_CONNECTIONS")
+        let third = try await RPCClient.connect(path: test.path)
+        let isAnswered = Atomic(false)
+        let answer = Task {
+            defer { isAnswered.store(true, ordering: .relaxed) }
+            let _: DetokenizeResponse = try await third.unary("t", "Echo", text("third"))
+        }
+        try await Task.sleep(for: .milliseconds(200))
+        let early = isAnswered.load(ordering: .relaxed)
+        #expect(!early)
+        await first.close()
+        await second.close()
+        // It is let in; whether it is served depends on which of the two had left by then.
+        _ = await answer.result
+        test.server.close()
+    }
+
+    @Test("more connections of one user than allowed are told so; an administrator's are not")
+    func connectionsPerUser() async throws {
+        for (administrator, isServed) in [(nil, false), (getuid(), true)] as [(UInt32?, Bool)] {
+            let test = TestServer {
+                $0.connectionsPerUser = 1
+                $0.administrator = administrator
+            }
+            try test.start()
+            let first = try await RPCClient.connect(path: test.path)
+            let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
+            let second = try await RPCClient.connect(path: test.path)
+            let outcome: Result<DetokenizeResponse, any Error>
+            do { outcome = .success(try await second.unary("t", "Echo", text("served"))) } catch {
+                outcome = .failure(error)
+            }
+            switch outcome {
+            case .success: #expect(isServed)
+            case .failure(ClientError.rpc(let error)):
+                #expect(!isServed)
+                #expect(error.reason == "TOO_MANY_CONNECTIONS")
+                #expect(error.message.contains("user \(getuid())"))
+            case .failure(let error): Issue.record(error)
+            }
+            test.server.close()
+        }
+    }
+
+    @Test("more connections than allowed are told so")
+    func connections() async throws {
+        let test = TestServer { $0.connections = 1 }
+        try test.start()
+        let first = try await RPCClient.connect(path: test.path)
+        let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
+        let second = try await RPCClient.connect(path: test.path)
+        await #expect {
+            let _: DetokenizeResponse = try await second.unary("t", "Echo", text(""))
+        } throws: { error in
+            guard case ClientError.rpc(let error) = error else { return false }
+            return error.code == .resourceExhausted && error.reason == "TOO_MANY_CONNECTIONS"
+        }
+        test.server.close()
+    }
+}

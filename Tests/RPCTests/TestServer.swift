@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Logging
+import Synchronization
+
+@testable import RPC
+
+/// A server on a socket of its own with a few methods that show what servers do.
+final class TestServer: Sendable {
+    let path = "/tmp/mmfreed-rpc-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let server: RPCServer
+    /// Calls that were told their caller had gone.
+    let cancelled = Mutex(0)
+    let held = Mutex<[ReplySink<GenerateResponse>]>([])
+    /// What was no RPCError, and its number.
+    let bugs = Bugs()
+    /// Messages the method Flood could send.
+    let sent = Bugs()
+
+    final class Bugs: Sendable {
+        private let list = Mutex<[String]>([])
+        func withLock<R>(_ body: (inout [String]) -> R) -> R { list.withLock { body(&$0) } }
+    }
+
+    init(_ change: (inout RPCServer.Configuration) -> Void = { _ in }) {
+        var configuration = RPCServer.Configuration()
+        configuration.administrator = nil
+        change(&configuration)
+        var services = Services { [bugs] error, _, number in
+            bugs.withLock { $0.append("\(error) \(number)") }
+        }
+        nonisolated(unsafe) var cancel: (@Sendable () -> Void)?
+        nonisolated(unsafe) var hold: (@Sendable (ReplySink<GenerateResponse>) -> Void)?
+        services.unary("t", "Echo") { (request: TokenizeRequest, call) in
+            var response = DetokenizeResponse()
+            response.text = "\(request.text) \(call.peer.uid)"
+            return response
+        }
+        services.unary("t", "Deadline") { (_: TokenizeRequest, call) in
+            var response = DetokenizeResponse()
+            response.text = "\((call.deadline - call.received) / 1_000_000)"
+            return response
+        }
+        services.unary("t", "Fail") { (_: TokenizeRequest, _) -> DetokenizeResponse in
+            throw RPCError(.aborted, "on purpose", reason: "TEST").retrying(after: 5)
+        }
+        // Sends as many pieces as max_tokens says.
+        services.stream("t", "Count") {
+            (request: GenerateRequest, _, sink: ReplySink<GenerateResponse>) in
+            for number in 0..<request.maxTokens {
+                var part = GenerateResponse()
+                part.text = "\(number) "
+                _ = sink.send(part)
+            }
+            sink.finish()
+        }
+        services.unary("t", "Bug") { (_: TokenizeRequest, _) -> DetokenizeResponse in
+            throw CancellationError()
+        }
+        // Sends ten kilobytes at a time for as long as they are taken.
+        services.stream("t", "Flood") {
+            [sent] (_: GenerateRequest, _, sink: ReplySink<GenerateResponse>) in
+            var part = GenerateResponse()
+            part.text = String(repeating: "x", count: 10_000)
+            while sink.send(part) == .accepted { sent.withLock { $0.append("") } }
+            sink.finish()
+        }
+        // Never answers by itself.
+        services.stream("t", "Hold") {
+            (_: GenerateRequest, call, sink: ReplySink<GenerateResponse>) in
+            call.onCancel { cancel?() }
+            hold?(sink)
+        }
+        server = RPCServer(
+            services: services, configuration: configuration,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        cancel = { [self] in cancelled.withLock { $0 += 1 } }
+        hold = { [self] sink in held.withLock { $0.append(sink) } }
+    }
+
+    func start() throws { try server.listen(on: .path(path, mode: 0o600)) }
+
+    /// Waits for something, at most ten seconds.
+    static func eventually(_ condition: () -> Bool) async -> Bool {
+        for _ in 0..<1000 {
+            if condition() { return true }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return false
+    }
+}
+
+func text(_ text: String) -> TokenizeRequest {
+    var request = TokenizeRequest()
+    request.text = text
+    return request
+}
+
+func count(_ tokens: UInt32) -> GenerateRequest {
+    var request = GenerateRequest()
+    request.maxTokens = tokens
+    return request
+}
+
+/// A request for a method of "t" as a client would frame it.
+func frame(_ stream: UInt8, _ method: String, _ payload: [UInt8], flags: UInt8) -> [UInt8] {
+    var request = Request()
+    request.service = "t"
+    request.method = method
+    request.payload = payload
+    let data = request.encoded()
+    return [0, 0, 0, UInt8(data.count), 0, 0, 0, stream, 1, flags] + data
+}
