@@ -10,13 +10,17 @@ import Synchronization
 /// Answers calls on Unix sockets.
 package final class RPCServer: Sendable {
     package struct Configuration: Sendable {
-        /// Connections that are served. Those beyond are told so; from twice as many on, or where descriptors would run out,
-        /// the next wait to be accepted.
+        /// Connections that are served. Those beyond are told so and closed; where descriptors would run out, the next wait to
+        /// be accepted.
         package var connections = 256
         /// Of one user.
         package var connectionsPerUser = 64
         /// Who is never told that there are too many.
         package var administrator: UInt32? = 0
+        /// How long a connection that is to be told so may keep silent. Nanoseconds.
+        package var refusedTime: Int64 = 5_000_000_000
+        /// Descriptors for connections; `nil` asks the system.
+        package var descriptors: Int?
         package var streamsPerConnection = 64
         /// Nanoseconds.
         package var defaultTimeout: UInt64 = 300_000_000_000
@@ -53,7 +57,7 @@ package final class RPCServer: Sendable {
     private struct State {
         var listeners: [any Channel] = []
         var connections: [ObjectIdentifier: any Channel] = [:]
-        var connectionsByUser: [UInt32: Int] = [:]
+        var admissions: Admissions
         var waiting = WaitingRoom()
         var paths: [String] = []
         var calls = 0
@@ -62,12 +66,21 @@ package final class RPCServer: Sendable {
         var isDraining = false
         var isPaused = false
     }
-    private let state = Mutex(State())
+    private let state: Mutex<State>
+    /// Connections from which on the next wait to be accepted.
+    private let mostOpen: Int
 
     package init(services: Services, configuration: Configuration = .init(), logger: Logger) {
         self.services = services
         self.configuration = configuration
         self.logger = logger
+        mostOpen = configuration.descriptors ?? Self.spareDescriptors
+        state = Mutex(
+            State(
+                admissions: Admissions(
+                    connections: configuration.connections,
+                    perUser: configuration.connectionsPerUser,
+                    administrator: configuration.administrator, descriptors: mostOpen)))
     }
 
     /// Begins to accept connections. Not to be called on an event loop, as neither is `close`.
@@ -164,66 +177,56 @@ package final class RPCServer: Sendable {
         let credentials: EventLoopFuture<cl_credentials> = socket.unsafeGetSocketOption(
             level: .socket, name: .init(rawValue: SO_PEERCRED))
         return credentials.flatMapThrowing { [self] credentials in
-            let (id, peer) = (ObjectIdentifier(channel), Peer(credentials))
-            let (all, own) = change(connection: id, of: peer.uid, to: channel)
-            channel.closeFuture.whenComplete { [self] _ in
-                change(connection: id, of: peer.uid, to: nil)
+            let peer = Peer(credentials)
+            let verdict = enter(channel, peer.uid)
+            channel.closeFuture.whenComplete { [self] _ in leave(channel, peer.uid, verdict) }
+            let refusal: RPCError?
+            switch verdict {
+            case .served: refusal = nil
+            case .refused(let error): refusal = error
+            case .closed: throw TurnedAway()
             }
             try channel.pipeline.syncOperations.addHandler(
-                ServerConnection(
-                    server: self, peer: peer, refusal: refusal(of: peer.uid, all: all, own: own)))
+                ServerConnection(server: self, peer: peer, refusal: refusal))
         }
     }
 
-    /// Keeps the list of connections, and stops accepting while it is full: a server out of descriptors would try for ever.
-    ///
-    /// - Returns: how many there are, and how many of them are `user`'s.
-    @discardableResult
-    private func change(
-        connection id: ObjectIdentifier, of user: UInt32, to channel: (any Channel)?
-    ) -> (all: Int, own: Int) {
-        let (counts, changed, listeners) = state.withLock { state in
-            state.connections[id] = channel
-            let own = state.connectionsByUser[user, default: 0] + (channel == nil ? -1 : 1)
-            state.connectionsByUser[user] = own > 0 ? own : nil
+    private struct TurnedAway: Error {}
+
+    private func enter(_ channel: any Channel, _ user: UInt32) -> Admissions.Verdict {
+        defer { pauseOrResume() }
+        return state.withLock { state in
+            state.connections[ObjectIdentifier(channel)] = channel
+            return state.admissions.enter(user)
+        }
+    }
+
+    private func leave(_ channel: any Channel, _ user: UInt32, _ verdict: Admissions.Verdict) {
+        state.withLock { state in
+            state.connections[ObjectIdentifier(channel)] = nil
+            state.admissions.leave(user, verdict)
+        }
+        pauseOrResume()
+    }
+
+    /// Stops accepting while descriptors are short: a server that has none left would try for ever.
+    private func pauseOrResume() {
+        let (isFull, listeners) = state.withLock { state in
             let isFull = state.connections.count >= mostOpen
             defer { state.isPaused = isFull }
-            return (
-                (state.connections.count, own), isFull != state.isPaused ? isFull : nil,
-                state.listeners
-            )
+            return (isFull, isFull == state.isPaused ? [] : state.listeners)
         }
-        if let isFull = changed {
-            for listener in listeners { _ = listener.setOption(.autoRead, value: !isFull) }
-        }
-        return counts
+        for listener in listeners { _ = listener.setOption(.autoRead, value: !isFull) }
     }
 
-    private var mostOpen: Int {
+    private static var spareDescriptors: Int {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-        return max(
-            1, min(2 * configuration.connections, Int(clamping: limit.rlim_cur) - Self.reserve))
+        return max(1, Int(clamping: limit.rlim_cur) - reserve)
     }
 
     /// Descriptors for everything but connections, and for those one turn of the loop may accept too many.
     private static let reserve = 48
-
-    /// Why a connection's calls are all refused: there are too many. An administrator always gets through.
-    private func refusal(of user: UInt32, all: Int, own: Int) -> RPCError? {
-        guard user != configuration.administrator else { return nil }
-        let problem: String
-        if all > configuration.connections {
-            problem = "\(configuration.connections) connections are open, which is the limit"
-        } else if own > configuration.connectionsPerUser {
-            problem =
-                "\(configuration.connectionsPerUser) connections of user \(user) are open, which is the limit for one user"
-        } else {
-            return nil
-        }
-        return RPCError(.resourceExhausted, problem, reason: "TOO_MANY_CONNECTIONS")
-            .retrying(after: 1_000_000_000)
-    }
 
     static var draining: RPCError {
         RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")

@@ -11,18 +11,28 @@ final class ServerConnection: ChannelInboundHandler {
 
     private let server: RPCServer
     private let peer: Peer
-    /// There are too many connections: every call of this one is refused.
+    /// There are too many connections: this one's first call is answered with this, and then it is closed.
     private let refusal: RPCError?
     private var decoder = FrameDecoder()
     private var streams: ServerStreams
     private var calls: [UInt32: Call] = [:]
     private var isClosing = false
+    /// Closes a connection that is to be refused and asks nothing.
+    private var silence: Scheduled<Void>?
 
     init(server: RPCServer, peer: Peer, refusal: RPCError?) {
         self.server = server
         self.peer = peer
         self.refusal = refusal
         streams = ServerStreams(limit: server.configuration.streamsPerConnection)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        guard refusal != nil else { return }
+        let channel = context.channel
+        silence = context.eventLoop.scheduleTask(
+            in: .nanoseconds(server.configuration.refusedTime)
+        ) { channel.close(promise: nil) }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -44,6 +54,7 @@ final class ServerConnection: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        silence?.cancel()
         for call in calls.values {
             call.cancel()
             server.callEnded()
@@ -91,7 +102,11 @@ final class ServerConnection: ChannelInboundHandler {
         server.callBegan()
         let output = output(stream, context)
         do throws(RPCError) {
-            if let refusal = refusal ?? server.configuration.refusal { throw refusal }
+            if let refusal {
+                isClosing = true
+                throw refusal
+            }
+            if let refusal = server.configuration.refusal { throw refusal }
             if server.isDraining { throw RPCServer.draining }
             let handler = try server.services.find(request.service, request.method)
             try server.handle(call, payload: request.payload.count) { isOpen in
@@ -105,14 +120,18 @@ final class ServerConnection: ChannelInboundHandler {
 
     private func output(_ stream: UInt32, _ context: ChannelHandlerContext) -> StreamOutput {
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
-        return StreamOutput(channel: context.channel, stream: stream) {
-            handler.value.ended(stream, $0)
+        let channel = context.channel
+        return StreamOutput(channel: channel, stream: stream) {
+            handler.value.ended(stream, $0, channel)
         }
     }
 
-    private func ended(_ stream: UInt32, _ written: EventLoopFuture<Void>) {
+    private func ended(
+        _ stream: UInt32, _ written: EventLoopFuture<Void>, _ channel: any Channel
+    ) {
         streams.end(stream)
         server.answer(isOnItsWay: written)
+        if refusal != nil { written.whenComplete { _ in channel.close(promise: nil) } }
         if calls.removeValue(forKey: stream) != nil { server.callEnded() }
     }
 

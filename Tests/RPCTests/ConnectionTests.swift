@@ -56,20 +56,13 @@ struct ConnectionTests {
         withExtendedLifetime(waiting) {}
     }
 
-    @Test("from twice as many connections as allowed on, the next waits until one is closed")
+    @Test("where descriptors would run out, the next waits until one is closed")
     func waitingConnections() async throws {
-        let test = TestServer { $0.connections = 1 }
+        let test = TestServer { $0.descriptors = 2 }
         try test.start()
         let first = try await RPCClient.connect(path: test.path)
-        let second = try await RPCClient.connect(path: test.path)
-        let error = await #expect(throws: ClientError.self) {
-            let _: DetokenizeResponse = try await second.unary("t", "Echo", text(""))
-        }
-        guard case .rpc(let refusal) = error else {
-            Issue.record("\(String(describing: error))")
-            return
-        }
-        #expect(refusal.reason == "TOO_MANY_CONNECTIONS")
+        let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
+        let silent = try RawSocket(test.path)
         let third = try await RPCClient.connect(path: test.path)
         let isAnswered = Atomic(false)
         let answer = Task {
@@ -80,9 +73,52 @@ struct ConnectionTests {
         let early = isAnswered.load(ordering: .relaxed)
         #expect(!early)
         await first.close()
-        await second.close()
-        // It is let in; whether it is served depends on which of the two had left by then.
-        _ = await answer.result
+        try await answer.value
+        withExtendedLifetime(silent) {}
+        test.server.close()
+    }
+
+    @Test("a connection too many is told so once and closed")
+    func refusedOnce() async throws {
+        let test = TestServer { $0.connectionsPerUser = 1 }
+        try test.start()
+        let first = try await RPCClient.connect(path: test.path)
+        let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
+        let second = try RawSocket(test.path)
+        let question = frame(1, "Echo", text("").encoded(), flags: 0)
+        second.send(question + frame(3, "Echo", text("").encoded(), flags: 0))
+        let answer = try second.response().response
+        #expect(answer.status?.code == RPCCode.resourceExhausted.rawValue)
+        #expect(await TestServer.eventually { second.isClosed })
+        let again: DetokenizeResponse = try await first.unary("t", "Echo", text("still"))
+        #expect(again.text.hasPrefix("still"))
+        test.server.close()
+    }
+
+    @Test("a connection too many that says nothing is closed after some time, others are not")
+    func refusedSilence() async throws {
+        let test = TestServer {
+            $0.connectionsPerUser = 1
+            $0.refusedTime = 50_000_000
+        }
+        try test.start()
+        let first = try RawSocket(test.path)
+        let second = try RawSocket(test.path)
+        #expect(await TestServer.eventually { second.isClosed })
+        #expect(!first.isClosed)
+        test.server.close()
+    }
+
+    @Test("where too many are being told already, the next is closed without a word")
+    func turnedAway() async throws {
+        let test = TestServer { $0.connectionsPerUser = 2 }
+        try test.start()
+        let held = try (0..<4).map { _ in try RawSocket(test.path) }
+        for _ in 0..<20 {
+            let next = try RawSocket(test.path)
+            #expect(await TestServer.eventually { next.isClosed })
+        }
+        #expect(held.allSatisfy { !$0.isClosed })
         test.server.close()
     }
 

@@ -32,6 +32,13 @@ final class RawSocket {
         }
     }
 
+    /// The server has closed it, and everything before that was read. Does not wait.
+    var isClosed: Bool {
+        var byte: UInt8 = 0
+        let got = recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT | MSG_PEEK))
+        return got == 0 || (got < 0 && errno == ECONNRESET)
+    }
+
     private func read(_ count: Int) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
         var done = 0

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import RPC
+import Testing
+
+@Suite("Who is served, who is told that there are too many, and who is closed")
+struct AdmissionsTests {
+    private func admissions(
+        _ connections: Int, perUser: Int, descriptors: Int = 10_000
+    ) -> Admissions {
+        Admissions(
+            connections: connections, perUser: perUser, administrator: 0, descriptors: descriptors)
+    }
+
+    private enum Kind: Equatable { case served, refused, closed }
+
+    private func enter(_ admissions: inout Admissions, _ user: UInt32) -> Kind {
+        switch admissions.enter(user) {
+        case .served: .served
+        case .refused: .refused
+        case .closed: .closed
+        }
+    }
+
+    @Test("one user who connects for ever keeps out neither others nor the administrator")
+    func oneUser() {
+        var admissions = admissions(256, perUser: 64)
+        let kinds = (0..<1000).map { _ in enter(&admissions, 7) }
+        #expect(kinds[..<64].allSatisfy { $0 == .served })
+        #expect(kinds[64..<128].allSatisfy { $0 == .refused })
+        #expect(kinds[128...].allSatisfy { $0 == .closed })
+        for user in 8..<11 as Range<UInt32> {
+            #expect((0..<64).allSatisfy { _ in enter(&admissions, user) == .served })
+        }
+        #expect((0..<300).allSatisfy { _ in enter(&admissions, 0) == .served })
+    }
+
+    @Test("many users who connect for ever leave the administrator descriptors")
+    func manyUsers() {
+        var admissions = admissions(4096, perUser: 64, descriptors: 976)
+        let open = (1...100_000).count { enter(&admissions, UInt32($0 % 100 + 1)) != .closed }
+        #expect(open == 976 - 8)
+        #expect(enter(&admissions, 0) == .served)
+    }
+
+    @Test("who leaves makes room for one of his kind")
+    func leaving() {
+        var admissions = admissions(2, perUser: 1)
+        let first = admissions.enter(1)
+        let second = admissions.enter(1)
+        #expect(first == .served)
+        #expect(enter(&admissions, 1) == .closed)
+        admissions.leave(1, second)
+        #expect(enter(&admissions, 1) == .refused)
+        admissions.leave(1, first)
+        #expect(enter(&admissions, 1) == .served)
+    }
+
+    @Test("a refusal names the limit that is reached, and when to try again")
+    func texts() {
+        var admissions = admissions(2, perUser: 1)
+        _ = admissions.enter(1)
+        let own = admissions.enter(1)
+        _ = admissions.enter(2)
+        let all = admissions.enter(3)
+        for (verdict, text) in [(own, "1 connections of user 1"), (all, "2 connections are open")] {
+            guard case .refused(let error) = verdict else {
+                Issue.record("\(verdict)")
+                continue
+            }
+            #expect(error.message.hasPrefix(text))
+            #expect(error.reason == "TOO_MANY_CONNECTIONS")
+            #expect(error.retryAfter == 1_000_000_000)
+        }
+    }
+}
