@@ -19,6 +19,8 @@ package final class RPCServer: Sendable {
         package var administrator: UInt32? = 0
         /// How long a connection that is to be told so may keep silent. Nanoseconds.
         package var refusedTime: Int64 = 5_000_000_000
+        /// How long answers wait for a reader that takes nothing of them. Nanoseconds.
+        package var slowReaderTimeout: UInt64 = 30_000_000_000
         /// Descriptors for connections; `nil` asks the system.
         package var descriptors: Int?
         package var streamsPerConnection = 64
@@ -117,6 +119,7 @@ package final class RPCServer: Sendable {
     /// Complete answers of which the system does not have the last byte yet: their readers are behind, or do not read at all.
     package var unreadAnswers: Int { state.withLock { $0.unread } }
 
+    var openConnections: Int { state.withLock { $0.connections.count } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
     /// Accepts no more connections and refuses new calls; those under way go on.
@@ -186,12 +189,22 @@ package final class RPCServer: Sendable {
             case .refused(let error): refusal = error
             case .closed: throw TurnedAway()
             }
-            try channel.pipeline.syncOperations.addHandler(
-                ServerConnection(server: self, peer: peer, refusal: refusal))
+            try channel.pipeline.syncOperations.addHandlers([
+                readerWatch(of: peer),
+                ServerConnection(server: self, peer: peer, refusal: refusal),
+            ])
         }
     }
 
     private struct TurnedAway: Error {}
+
+    private func readerWatch(of peer: Peer) -> ReaderWatch {
+        ReaderWatch(patience: configuration.slowReaderTimeout) { [self] in
+            logger.debug(
+                "a peer does not read what it is answered, closing its connection",
+                metadata: ["uid": "\(peer.uid)", "pid": "\(peer.pid)"])
+        }
+    }
 
     private func enter(_ channel: any Channel, _ user: UInt32) -> Admissions.Verdict {
         defer { pauseOrResume() }

@@ -77,8 +77,11 @@ struct Daemon {
     }
 
     private func makeService() throws -> ServingService {
-        try ServingService(
-            settings.serving, transport: settings.transport,
+        let serving = settings.serving
+        var transport = settings.transport
+        transport.slowReaderTimeout = serving.slowReaderTimeout
+        return try ServingService(
+            serving, transport: transport,
             directory: ModelDirectory(settings.list("models").map { FilePath($0) }), logger: logger)
     }
 

@@ -63,6 +63,7 @@ struct ConnectionTests {
         let first = try await RPCClient.connect(path: test.path)
         let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
         let silent = try RawSocket(test.path)
+        #expect(await TestServer.eventually { test.server.openConnections == 2 })
         let third = try await RPCClient.connect(path: test.path)
         let isAnswered = Atomic(false)
         let answer = Task {

@@ -39,6 +39,12 @@ final class RawSocket {
         return got == 0 || (got < 0 && errno == ECONNRESET)
     }
 
+    /// Reads what there is, at most so many bytes. Does not wait.
+    func take(_ most: Int) -> Int {
+        var bytes = [UInt8](repeating: 0, count: most)
+        return max(0, recv(descriptor, &bytes, most, Int32(MSG_DONTWAIT)))
+    }
+
     private func read(_ count: Int) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
         var done = 0

@@ -110,5 +110,6 @@ func frame(_ stream: UInt8, _ method: String, _ payload: [UInt8], flags: UInt8) 
     request.method = method
     request.payload = payload
     let data = request.encoded()
-    return [0, 0, 0, UInt8(data.count), 0, 0, 0, stream, 1, flags] + data
+    let length = (0..<4).map { UInt8(truncatingIfNeeded: data.count >> (24 - 8 * $0)) }
+    return length + [0, 0, 0, stream, 1, flags] + data
 }

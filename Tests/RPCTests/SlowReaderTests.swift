@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+@testable import RPC
+
+@Suite("Answers that nobody reads", .timeLimit(.minutes(1)))
+struct SlowReaderTests {
+    private static let megabyte = text(String(repeating: "x", count: 1 << 20)).encoded()
+
+    @Test(
+        "a reader that takes nothing loses its connection, with a whole answer or the end of a stream"
+    )
+    func cut() async throws {
+        let test = TestServer { $0.slowReaderTimeout = 100_000_000 }
+        try test.start()
+        for (number, (question, size)) in [
+            (frame(1, "Echo", Self.megabyte, flags: 0), 1 << 20),
+            (frame(1, "Count", count(20_000).encoded(), flags: 1), 340_000),
+        ].enumerated() {
+            let socket = try RawSocket(test.path)
+            socket.send(question)
+            #expect(await TestServer.eventually { test.server.callsBegun == number + 1 })
+            #expect(await TestServer.eventually { test.server.openCalls == 0 })
+            #expect(await TestServer.eventually { test.server.unreadAnswers == 0 })
+            var taken = 0
+            while !socket.isClosed { taken += socket.take(1 << 20) }
+            #expect(taken < size)
+        }
+        test.server.close()
+    }
+
+    @Test("a reader that is slow but goes on gets everything")
+    func steady() async throws {
+        let test = TestServer { $0.slowReaderTimeout = 800_000_000 }
+        try test.start()
+        let socket = try RawSocket(test.path)
+        socket.send(frame(1, "Echo", Self.megabyte, flags: 0))
+        var taken = 0
+        let began = ContinuousClock.now
+        // Much less at a time than a socket holds: the system takes more only when most of that is gone.
+        while taken <= 1 << 20, !socket.isClosed {
+            taken += socket.take(10_000)
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(taken > 1 << 20)
+        #expect(ContinuousClock.now - began > .milliseconds(1600))
+        #expect(!socket.isClosed)
+        test.server.close()
+    }
+
+    @Test("a connection that is at rest is left alone")
+    func atRest() async throws {
+        let test = TestServer { $0.slowReaderTimeout = 20_000_000 }
+        try test.start()
+        let client = try await RPCClient.connect(path: test.path)
+        for _ in 0..<2 {
+            let _: DetokenizeResponse = try await client.unary("t", "Echo", text("x"))
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        test.server.close()
+    }
+}
