@@ -61,6 +61,7 @@ package final class RPCServer: Sendable {
         var connections: [ObjectIdentifier: any Channel] = [:]
         var admissions: Admissions
         var waiting = WaitingRoom()
+        var queue = CallQueue<Waiting>()
         var paths: [String] = []
         var calls = 0
         var unread = 0
@@ -119,6 +120,8 @@ package final class RPCServer: Sendable {
     /// Complete answers of which the system does not have the last byte yet: their readers are behind, or do not read at all.
     package var unreadAnswers: Int { state.withLock { $0.unread } }
 
+    /// Bytes of calls that wait for a handler.
+    var waitingBytes: Int { state.withLock { $0.waiting.total } }
     var openConnections: Int { state.withLock { $0.connections.count } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
@@ -145,24 +148,39 @@ package final class RPCServer: Sendable {
         try? group.syncShutdownGracefully()
     }
 
-    /// Runs `body` where it may block; with `false` when the server is closed. A call whose caller has gone is passed over.
-    func handle(
-        _ call: Call, payload: Int, _ body: @escaping @Sendable (Bool) -> Void
-    ) throws(RPCError) {
-        try enter(call.peer.uid, payload)
-        handlers.submit { [self] in
-            state.withLock { $0.waiting.leave(call.peer.uid, payload: payload) }
-            if !call.isCancelled { body($0 == .active) }
-        }
+    /// A call that waits for a handler.
+    struct Waiting: Sendable {
+        let call: Call
+        let payload: Int
+        /// What its connection's reader has not taken yet.
+        let backlog: Backlog
+        /// Given `false` when the server is closed.
+        let body: @Sendable (Bool) -> Void
     }
 
-    private func enter(_ user: UInt32, _ payload: Int) throws(RPCError) {
+    /// Runs a call's body where it may block, when its turn has come.
+    func handle(_ waiting: Waiting) throws(RPCError) {
         let result: Result<Void, RPCError> = state.withLock { state in
             do throws(RPCError) {
-                return .success(try state.waiting.enter(user, payload: payload))
+                return .success(
+                    try state.waiting.enter(waiting.call.peer.uid, payload: waiting.payload))
             } catch { return .failure(error) }
         }
         try result.get()
+        enqueue(waiting)
+    }
+
+    private func enqueue(_ waiting: Waiting) {
+        state.withLock { $0.queue.append(waiting, of: waiting.call.peer.uid) }
+        handlers.submit { [self] in handleNext(isOpen: $0 == .active) }
+    }
+
+    /// There is one of these for every call in the queue. A call whose caller has gone is passed over.
+    private func handleNext(isOpen: Bool) {
+        guard let next = state.withLock({ $0.queue.next() }) else { return }
+        if isOpen, !next.call.isCancelled, next.backlog.hold({ [self] in enqueue(next) }) { return }
+        state.withLock { $0.waiting.leave(next.call.peer.uid, payload: next.payload) }
+        if !next.call.isCancelled { next.body(isOpen) }
     }
 
     /// Runs `body` on a loop after some time.
@@ -244,6 +262,12 @@ package final class RPCServer: Sendable {
     static var draining: RPCError {
         RPCError(.unavailable, "the daemon is stopping", reason: "DRAINING")
             .retrying(after: 1_000_000_000)
+    }
+
+    static var tooLate: RPCError {
+        RPCError(
+            .deadlineExceeded, "the deadline passed while the call was waiting to be handled",
+            reason: "DEADLINE")
     }
 
     /// - Parameter written: completes when the system has all of the answer, or never will.

@@ -145,6 +145,7 @@ extension EmbedResponse: MergeableMessage {
 struct StreamOutput: Sendable {
     let channel: any Channel
     let stream: UInt32
+    let backlog: Backlog
     /// Told on the channel's loop that the stream has ended, with its last frame on the way.
     let ended: @Sendable (EventLoopFuture<Void>) -> Void
 
@@ -156,11 +157,20 @@ struct StreamOutput: Sendable {
         let frame = Frame(stream: stream, kind: kind, flags: flags, data: data)
         var buffer = channel.allocator.buffer(capacity: FrameHeader.size + data.count)
         frame.write(to: &buffer)
-        return channel.writeAndFlush(buffer)
+        let count = buffer.readableBytes
+        backlog.add(count)
+        let written = channel.writeAndFlush(buffer)
+        written.whenComplete { [backlog] _ in backlog.remove(count) }
+        return written
     }
 
     func end(_ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8]) {
-        channel.eventLoop.execute { [self] in ended(write(kind, flags: flags, data: data)) }
+        // It counts from now on, not only when the loop comes to it.
+        backlog.add(data.count)
+        channel.eventLoop.execute { [self] in
+            ended(write(kind, flags: flags, data: data))
+            backlog.remove(data.count)
+        }
     }
 
     static func tooLarge(_ bytes: String) -> RPCError {

@@ -16,6 +16,7 @@ final class ServerConnection: ChannelInboundHandler {
     private var decoder = FrameDecoder()
     private var streams: ServerStreams
     private var calls: [UInt32: Call] = [:]
+    private let backlog = Backlog()
     private var isClosing = false
     /// Closes a connection that is to be refused and asks nothing.
     private var silence: Scheduled<Void>?
@@ -60,6 +61,7 @@ final class ServerConnection: ChannelInboundHandler {
             server.callEnded()
         }
         calls = [:]
+        backlog.abandon()
         context.fireChannelInactive()
     }
 
@@ -109,10 +111,16 @@ final class ServerConnection: ChannelInboundHandler {
             if let refusal = server.configuration.refusal { throw refusal }
             if server.isDraining { throw RPCServer.draining }
             let handler = try server.services.find(request.service, request.method)
-            try server.handle(call, payload: request.payload.count) { isOpen in
+            let waiting = RPCServer.Waiting(
+                call: call, payload: request.payload.count, backlog: backlog
+            ) { isOpen in
                 guard isOpen else { return output.respond(RPCServer.draining) }
+                guard cl_monotonic_nanoseconds() < call.deadline else {
+                    return output.respond(RPCServer.tooLate)
+                }
                 handler(request.payload, call, mode, output)
             }
+            try server.handle(waiting)
         } catch {
             output.respond(error)
         }
@@ -121,7 +129,7 @@ final class ServerConnection: ChannelInboundHandler {
     private func output(_ stream: UInt32, _ context: ChannelHandlerContext) -> StreamOutput {
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
         let channel = context.channel
-        return StreamOutput(channel: channel, stream: stream) {
+        return StreamOutput(channel: channel, stream: stream, backlog: backlog) {
             handler.value.ended(stream, $0, channel)
         }
     }

@@ -129,6 +129,42 @@ struct ServerTests {
         test.server.close()
     }
 
+    @Test("a call whose time is up before a handler is free is told so, and not begun")
+    func tooLate() async throws {
+        let test = TestServer()
+        try test.start()
+        let client = try await RPCClient.connect(path: test.path)
+        func block(_ name: String, timeout: UInt64?) -> Task<ClientError?, Never> {
+            Task {
+                do throws(ClientError) {
+                    let _: DetokenizeResponse = try await client.unary(
+                        "t", "Block", text(name), timeout: timeout)
+                    return nil
+                } catch { return error }
+            }
+        }
+        let first = (0..<RPCServer.handlerThreads).map { _ in block("first", timeout: nil) }
+        #expect(
+            await TestServer.eventually {
+                test.sent.withLock { $0.count } == RPCServer.handlerThreads
+            })
+        let late = block("late", timeout: 10_000_000)
+        #expect(
+            await TestServer.eventually {
+                test.server.openCalls == RPCServer.handlerThreads + 1
+            })
+        try await Task.sleep(for: .milliseconds(20))
+        test.gate.withLock { $0 = true }
+        for call in first { #expect(await call.value == nil) }
+        guard case .rpc(let error) = await late.value else {
+            Issue.record("it was answered")
+            return
+        }
+        #expect(error.code == .deadlineExceeded)
+        #expect(!test.sent.withLock { $0.contains("late") })
+        test.server.close()
+    }
+
     @Test("a frame that is too large is refused by name and the connection goes on")
     func oversize() async throws {
         let test = TestServer()

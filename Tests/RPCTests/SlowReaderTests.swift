@@ -49,6 +49,40 @@ struct SlowReaderTests {
         test.server.close()
     }
 
+    @Test("no more calls are begun while eight megabytes of answers wait, and all are in the end")
+    func backlog() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        let question = count(1 << 20).encoded()
+        socket.send((0..<40).flatMap { frame(2 * $0 + 1, "Large", question, flags: 0) })
+        #expect(await TestServer.eventually { test.sent.withLock { $0.count } >= 8 })
+        try await Task.sleep(for: .milliseconds(100))
+        // Eight that wait, and one more on each handler's thread.
+        #expect(test.sent.withLock { $0.count } <= 12)
+        #expect(test.server.openCalls >= 28)
+        let client = try await RPCClient.connect(path: test.path)
+        let _: DetokenizeResponse = try await client.unary("t", "Echo", text("another's"))
+        for _ in 0..<40 { #expect(try socket.response().response.payload.count > 1 << 20) }
+        #expect(await TestServer.eventually { test.server.unreadAnswers == 0 })
+        test.server.close()
+    }
+
+    @Test("calls that wait for a reader who leaves are over")
+    func leaving() async throws {
+        let test = TestServer()
+        try test.start()
+        var socket: RawSocket? = try RawSocket(test.path)
+        let question = count(1 << 20).encoded()
+        socket?.send((0..<40).flatMap { frame(2 * $0 + 1, "Large", question, flags: 0) })
+        #expect(await TestServer.eventually { test.sent.withLock { $0.count } >= 8 })
+        socket = nil
+        #expect(await TestServer.eventually { test.server.openCalls == 0 })
+        #expect(await TestServer.eventually { test.server.waitingBytes == 0 })
+        #expect(test.server.unreadAnswers == 0)
+        test.server.close()
+    }
+
     @Test("a connection that is at rest is left alone")
     func atRest() async throws {
         let test = TestServer { $0.slowReaderTimeout = 20_000_000 }

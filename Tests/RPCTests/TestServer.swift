@@ -15,8 +15,14 @@ final class TestServer: Sendable {
     let held = Mutex<[ReplySink<GenerateResponse>]>([])
     /// What was no RPCError, and its number.
     let bugs = Bugs()
-    /// Messages the method Flood could send.
+    /// Messages the method Flood could send, and calls that Large and Block began.
     let sent = Bugs()
+    let gate = Gate()
+
+    final class Gate: Sendable {
+        private let isOpen = Mutex(false)
+        func withLock<R>(_ body: (inout Bool) -> R) -> R { isOpen.withLock { body(&$0) } }
+    }
 
     final class Bugs: Sendable {
         private let list = Mutex<[String]>([])
@@ -65,6 +71,19 @@ final class TestServer: Sendable {
             part.text = String(repeating: "x", count: 10_000)
             while sink.send(part) == .accepted { sent.withLock { $0.append("") } }
             sink.finish()
+        }
+        // Answers with as many bytes as max_tokens says.
+        services.unary("t", "Large") { [sent] (request: GenerateRequest, _) in
+            sent.withLock { $0.append("") }
+            var response = DetokenizeResponse()
+            response.text = String(repeating: "x", count: Int(request.maxTokens))
+            return response
+        }
+        // Keeps its handler until the gate is open.
+        services.unary("t", "Block") { [gate, sent] (request: TokenizeRequest, _) in
+            sent.withLock { $0.append(request.text) }
+            while !gate.withLock({ $0 }) { usleep(1000) }
+            return DetokenizeResponse()
         }
         // Never answers by itself.
         services.stream("t", "Hold") {

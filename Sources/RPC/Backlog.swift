@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// The bytes of one connection's answers that the system does not have yet, and the calls that begin only when most of them are
+/// out. Any thread may use it.
+final class Backlog: Sendable {
+    /// Bytes beyond which no more calls of a connection are begun: two of the largest answers.
+    static let limit = 2 * FrameHeader.dataLimit
+
+    private struct State {
+        var bytes = 0
+        var held: [@Sendable () -> Void] = []
+    }
+    private let state = Mutex(State())
+
+    func add(_ bytes: Int) { state.withLock { $0.bytes += bytes } }
+
+    func remove(_ bytes: Int) {
+        release { state in
+            state.bytes -= bytes
+            return state.bytes <= Self.limit
+        }
+    }
+
+    /// Keeps `begin` until the reader has caught up; `false` if there is no need to wait.
+    func hold(_ begin: @escaping @Sendable () -> Void) -> Bool {
+        state.withLock { state in
+            guard state.bytes > Self.limit else { return false }
+            state.held.append(begin)
+            return true
+        }
+    }
+
+    /// The connection is closed: nobody waits for its reader any more.
+    func abandon() { release { _ in true } }
+
+    private func release(_ isTime: (inout State) -> Bool) {
+        let held = state.withLock { state in
+            guard isTime(&state) else { return [@Sendable () -> Void]() }
+            defer { state.held = [] }
+            return state.held
+        }
+        for begin in held { begin() }
+    }
+}
