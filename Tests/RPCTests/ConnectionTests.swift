@@ -42,6 +42,30 @@ struct ConnectionTests {
         third.server.close()
     }
 
+    @Test("a socket whose queue is full is in use: it is left alone, and the start does not hang")
+    func busyPath() async throws {
+        let test = TestServer()
+        let listener = try SocketMaker.listen(test.path, backlog: 1)
+        defer { close(listener) }
+        let waiting = [try RawSocket(test.path), try RawSocket(test.path)]
+        #expect(throws: ListenError.inUse(test.path)) { try test.start() }
+        #expect(access(test.path, F_OK) == 0)
+        unlink(test.path)
+        withExtendedLifetime(waiting) {}
+        test.server.close()
+    }
+
+    @Test("a socket of another kind is left alone")
+    func otherKind() async throws {
+        let test = TestServer()
+        let other = try SocketMaker.datagram(test.path)
+        defer { close(other) }
+        #expect(throws: ListenError.inUse(test.path)) { try test.start() }
+        #expect(access(test.path, F_OK) == 0)
+        unlink(test.path)
+        test.server.close()
+    }
+
     @Test("a client waits while the queue of connections is full")
     func fullQueue() async throws {
         let path = TestServer().path

@@ -93,6 +93,13 @@ enum SocketMaker {
         return descriptor
     }
 
+    /// A socket that takes datagrams, not connections.
+    static func datagram(_ path: String) throws -> Int32 {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
+        guard withAddress(path, { bind(descriptor, $0, $1) }) == 0 else { throw RawSocket.Broken() }
+        return descriptor
+    }
+
     /// A socket in the file system that nobody listens on.
     static func leaveBehind(_ path: String) throws {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
