@@ -146,6 +146,8 @@ struct StreamOutput: Sendable {
     let channel: any Channel
     let stream: UInt32
     let backlog: Backlog
+    /// Whether the last frame may be written: it has not been yet. Asked on the channel's loop.
+    let mayEnd: @Sendable () -> Bool
     /// Told on the channel's loop that the stream has ended, with its last frame on the way.
     let ended: @Sendable (EventLoopFuture<Void>) -> Void
 
@@ -164,11 +166,12 @@ struct StreamOutput: Sendable {
         return written
     }
 
+    /// Writes the last frame, unless there has been one.
     func end(_ kind: FrameHeader.Kind, flags: FrameHeader.Flags = [], data: [UInt8]) {
         // It counts from now on, not only when the loop comes to it.
         backlog.add(data.count)
         channel.eventLoop.execute { [self] in
-            ended(write(kind, flags: flags, data: data))
+            if mayEnd() { ended(write(kind, flags: flags, data: data)) }
             backlog.remove(data.count)
         }
     }

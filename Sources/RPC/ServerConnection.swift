@@ -129,15 +129,17 @@ final class ServerConnection: ChannelInboundHandler {
     private func output(_ stream: UInt32, _ context: ChannelHandlerContext) -> StreamOutput {
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
         let channel = context.channel
-        return StreamOutput(channel: channel, stream: stream, backlog: backlog) {
-            handler.value.ended(stream, $0, channel)
-        }
+        // A stream that was never begun is only answered by its refusal.
+        let wasOpen = streams.open.contains(stream)
+        return StreamOutput(
+            channel: channel, stream: stream, backlog: backlog,
+            mayEnd: { handler.value.streams.end(stream) || !wasOpen },
+            ended: { handler.value.ended(stream, $0, channel) })
     }
 
     private func ended(
         _ stream: UInt32, _ written: EventLoopFuture<Void>, _ channel: any Channel
     ) {
-        streams.end(stream)
         server.answer(isOnItsWay: written)
         if refusal != nil { written.whenComplete { _ in channel.close(promise: nil) } }
         if calls.removeValue(forKey: stream) != nil { server.callEnded() }

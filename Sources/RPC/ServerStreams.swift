@@ -29,15 +29,7 @@ package struct ServerStreams: Sendable {
         let stream = frame.header.stream
         switch frame.header.kind {
         case .request:
-            guard stream % 2 == 1, stream > last else {
-                return .refuseAndClose(
-                    stream: stream,
-                    RPCError(
-                        .invalidArgument,
-                        "stream \(stream) after stream \(last): a client's streams are odd and rise"
-                    ))
-            }
-            last = stream
+            if let refusal = take(stream) { return refusal }
             return start(frame, stream)
         case .data:
             guard open.contains(stream) else { return .ignore }
@@ -45,10 +37,26 @@ package struct ServerStreams: Sendable {
             return .refuse(
                 stream: stream,
                 RPCError(.unimplemented, "no method takes more than one message from its client"))
-        case .response:
-            return .refuseAndClose(
-                stream: stream, RPCError(.invalidArgument, "a client does not send responses"))
+        case .response: return response(on: stream)
         }
+    }
+
+    /// Takes a new stream, if it is one.
+    private mutating func take(_ stream: UInt32) -> Action? {
+        guard stream % 2 == 1, stream > last else {
+            return .refuseAndClose(
+                stream: stream,
+                RPCError(
+                    .invalidArgument,
+                    "stream \(stream) after stream \(last): a client's streams are odd and rise"))
+        }
+        last = stream
+        return nil
+    }
+
+    private func response(on stream: UInt32) -> Action {
+        .refuseAndClose(
+            stream: stream, RPCError(.invalidArgument, "a client does not send responses"))
     }
 
     private mutating func start(_ frame: Frame, _ stream: UInt32) -> Action {
@@ -81,8 +89,10 @@ package struct ServerStreams: Sendable {
 
     /// A frame too large to read was announced on `stream`; its data is skipped.
     package mutating func receiveOversize(_ header: FrameHeader) -> Action {
-        if header.kind == .request, header.stream % 2 == 1, header.stream > last {
-            last = header.stream
+        switch header.kind {
+        case .request: if let refusal = take(header.stream) { return refusal }
+        case .data: guard open.contains(header.stream) else { return .ignore }
+        case .response: return response(on: header.stream)
         }
         return .refuse(
             stream: header.stream,
@@ -92,6 +102,7 @@ package struct ServerStreams: Sendable {
                 reason: "FRAME_TOO_LARGE"))
     }
 
-    /// The answer on `stream` is complete.
-    package mutating func end(_ stream: UInt32) { open.remove(stream) }
+    /// The answer on `stream` is complete; `false` if it was before.
+    @discardableResult
+    package mutating func end(_ stream: UInt32) -> Bool { open.remove(stream) != nil }
 }

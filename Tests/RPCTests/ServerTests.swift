@@ -185,6 +185,27 @@ struct ServerTests {
         test.server.close()
     }
 
+    @Test("a stream has one last frame, also when its client sends what it must not")
+    func oneEnd() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
+        #expect(await TestServer.eventually { test.held.withLock { $0.count } == 1 })
+        // A message on a stream that takes none, twice.
+        for _ in 0..<2 { socket.send([0, 0, 0, 1, 0, 0, 0, 1, 3, 0, 7]) }
+        let refusal = try socket.response()
+        #expect(refusal.stream == 1)
+        #expect(refusal.response.status?.code == RPCCode.unimplemented.rawValue)
+        #expect(test.server.openCalls == 0)
+        let sink = test.held.withLock { $0[0] }
+        #expect(sink.send(GenerateResponse()) == .closed)
+        sink.finish()
+        socket.send(frame(3, "Echo", text("next").encoded(), flags: 0))
+        #expect(try socket.response().stream == 3)
+        test.server.close()
+    }
+
     @Test("noise on a connection ends that connection alone")
     func noise() async throws {
         let test = TestServer()
