@@ -73,6 +73,8 @@ package struct FrameDecoder: Sendable {
     }
 
     private var buffer = ByteBuffer()
+    /// Bytes of memory it takes.
+    var held: Int { buffer.storageCapacity }
     private var skipping = 0
     private let limit: Int
 
@@ -83,7 +85,13 @@ package struct FrameDecoder: Sendable {
         let skipped = min(skipping, bytes.readableBytes)
         bytes.moveReaderIndex(forwardBy: skipped)
         skipping -= skipped
-        if buffer.readableBytes == 0 { buffer = bytes } else { buffer.writeBuffer(&bytes) }
+        if buffer.readableBytes == 0 {
+            buffer = bytes
+        } else {
+            // Only now: after every frame it would move what is left as often as there are frames.
+            buffer.discardReadBytes()
+            buffer.writeBuffer(&bytes)
+        }
     }
 
     /// The next event, or `nil` when more bytes are needed.
@@ -105,7 +113,7 @@ package struct FrameDecoder: Sendable {
         guard buffer.readableBytes >= FrameHeader.size + Int(length) else { return nil }
         buffer.moveReaderIndex(forwardBy: FrameHeader.size)
         let data = buffer.readBytes(length: Int(length)) ?? []
-        if buffer.readableBytes == 0 { buffer.clear() } else { buffer.discardReadBytes() }
+        if buffer.readableBytes == 0 { buffer.clear() }
         return .frame(Frame(stream: stream, kind: kind, flags: header.flags, data: data))
     }
 }

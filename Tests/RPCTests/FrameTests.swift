@@ -19,7 +19,7 @@ struct Seeded: RandomNumberGenerator {
     }
 }
 
-@Suite("Frames")
+@Suite("Frames", .timeLimit(.minutes(1)))
 struct FrameTests {
     private func decode(_ bytes: [UInt8], step: Int, limit: Int = 64) throws -> [FrameDecoder.Event]
     {
@@ -80,6 +80,20 @@ struct FrameTests {
         }
     }
 
+    @Test("many frames that come at once do not each move all that is behind them")
+    func many() throws {
+        var buffer = ByteBuffer()
+        for _ in 0..<20_000 { Frame(stream: 1, kind: .data, data: []).write(to: &buffer) }
+        buffer.writeRepeatingByte(0, count: 64 << 20)
+        var decoder = FrameDecoder()
+        // Behind the beginning of a frame. Moved after each, it would be a terabyte: more than a minute.
+        for piece in [buffer.readSlice(length: 5), buffer] {
+            decoder.append(try #require(piece))
+        }
+        let count = try (0..<20_000).count { _ in try decoder.next() != nil }
+        #expect(count == 20_000)
+    }
+
     @Test("random bytes end in frames or in the one error, and are not hoarded")
     func noise() {
         var random = Seeded(2)
@@ -89,10 +103,27 @@ struct FrameTests {
             }
             do { _ = try decode(bytes, step: 13) } catch { #expect(error is FrameDecoder.Lost) }
         }
+        var (decoder, most) = (FrameDecoder(limit: 64), 0)
+        for _ in 0..<20_000 {
+            // Types that there are, lengths up to twice the limit, and pieces that end anywhere.
+            let frame = Frame(
+                stream: 1, kind: .data,
+                data: .init(repeating: 0, count: .random(in: 0...128, using: &random)))
+            var bytes = ByteBuffer()
+            frame.write(to: &bytes)
+            while let piece = bytes.readSlice(length: min(13, bytes.readableBytes)),
+                piece.readableBytes > 0
+            {
+                decoder.append(piece)
+                while (try? decoder.next()) != nil {}
+                most = max(most, decoder.held)
+            }
+        }
+        #expect(most < 1024)
     }
 }
 
-@Suite("A connection's streams")
+@Suite("A connection's streams", .timeLimit(.minutes(1)))
 struct ServerStreamsTests {
     private func request(_ stream: UInt32, _ flags: FrameHeader.Flags = [], data: [UInt8]? = nil)
         -> Frame
@@ -152,7 +183,21 @@ struct ServerStreamsTests {
         #expect(streams.receive(Frame(stream: 99, kind: .data, data: [1])) == .ignore)
         #expect(
             code(streams.receive(Frame(stream: 5, kind: .response, data: []))) == .invalidArgument)
-        let large = FrameHeader(length: 5 << 20, stream: 9, kind: .request)
-        #expect(code(streams.receiveOversize(large)) == .resourceExhausted)
+    }
+
+    @Test("frames that are too large follow the same rules as others")
+    func oversize() {
+        var streams = ServerStreams(limit: 4)
+        func receive(_ stream: UInt32, _ kind: FrameHeader.Kind) -> ServerStreams.Action {
+            streams.receiveOversize(FrameHeader(length: 5 << 20, stream: stream, kind: kind))
+        }
+        #expect(code(receive(9, .request)) == .resourceExhausted)
+        #expect(receive(9, .data) == .ignore)
+        _ = streams.receive(request(11))
+        #expect(code(receive(11, .data)) == .resourceExhausted)
+        #expect(code(receive(11, .request)) == .invalidArgument)
+        #expect(code(receive(11, .response)) == .invalidArgument)
+        let ends = [streams.end(11), streams.end(11)]
+        #expect(ends == [true, false])
     }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+import NIOPosix
 import Testing
 
 @testable import RPC
@@ -34,18 +36,22 @@ struct SlowReaderTests {
     func steady() async throws {
         let test = TestServer { $0.slowReaderTimeout = 800_000_000 }
         try test.start()
-        let socket = try RawSocket(test.path)
-        socket.send(frame(1, "Echo", Self.megabyte, flags: 0))
-        var taken = 0
-        let began = ContinuousClock.now
-        // Much less at a time than a socket holds: the system takes more only when most of that is gone.
-        while taken <= 1 << 20, !socket.isClosed {
-            taken += socket.take(10_000)
-            try await Task.sleep(for: .milliseconds(20))
+        let path = test.path
+        // On a thread of its own: nothing must hold it up.
+        let (taken, time) = try await NIOThreadPool.singleton.runIfActive {
+            let socket = try RawSocket(path)
+            socket.send(frame(1, "Echo", Self.megabyte, flags: 0))
+            var taken = 0
+            let began = ContinuousClock.now
+            // Much less at a time than a socket holds: the system takes more only when most of that is gone.
+            while taken <= 1 << 20, !socket.isClosed {
+                taken += socket.take(10_000)
+                usleep(20_000)
+            }
+            return (taken, ContinuousClock.now - began)
         }
         #expect(taken > 1 << 20)
-        #expect(ContinuousClock.now - began > .milliseconds(1600))
-        #expect(!socket.isClosed)
+        #expect(time > .milliseconds(1600))
         test.server.close()
     }
 
