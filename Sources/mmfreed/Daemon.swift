@@ -66,7 +66,10 @@ struct Daemon {
         let idle = settings.duration("idle_exit")
         if idle > .zero, !inherited.isEmpty {
             // The unit's StartLimitBurst is 20 a minute.
-            duties.append(IdleExit(service, limit: max(idle, .seconds(5)), logger))
+            duties.append(
+                IdleExit(limit: max(idle, .seconds(5)), logger) { [server = service.server] in
+                    .init(begun: server.callsBegun, open: server.openCalls + server.unreadAnswers)
+                })
         }
         attend(to: duties) {
             reload(service, status)

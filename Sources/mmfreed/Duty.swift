@@ -78,28 +78,32 @@ final class Heartbeat: Duty {
 
 /// Ends the daemon when nobody has asked it anything for long; the socket unit starts it again.
 final class IdleExit: Duty {
-    private let service: ServingService
+    /// What there was to do: calls so far, and those whose answers are not complete or not read.
+    struct Work {
+        let begun: UInt64
+        let open: Int
+    }
+
     private let limit: Duration
     private let logger: Logger
+    private let work: () -> Work
     private var seen: UInt64
     private(set) var due: UInt64
 
-    init(_ service: ServingService, limit: Duration, _ logger: Logger) {
-        self.service = service
+    init(limit: Duration, _ logger: Logger, work: @escaping () -> Work) {
         self.limit = limit
         self.logger = logger
-        seen = service.server.callsBegun
+        self.work = work
+        seen = work().begun
         due = cl_monotonic_nanoseconds() + limit.nanoseconds
     }
 
     func perform() -> Bool {
-        let now = service.server.callsBegun
-        if now == seen, service.server.openCalls == 0 {
-            logger.info("nobody has asked for anything for \(limit): ending")
-            return false
-        }
-        seen = now
+        let now = work()
+        defer { seen = now.begun }
         due = cl_monotonic_nanoseconds() + limit.nanoseconds
-        return true
+        guard now.begun == seen, now.open == 0 else { return true }
+        logger.info("nobody has asked for anything for \(limit): ending")
+        return false
     }
 }
