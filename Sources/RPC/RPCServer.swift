@@ -114,7 +114,7 @@ package final class RPCServer: Sendable {
     /// Calls there have been in all.
     package var callsBegun: UInt64 { state.withLock { $0.begun } }
 
-    /// Calls that are not answered yet.
+    /// Calls that are not answered yet, but for those that began while the server drained.
     package var openCalls: Int { state.withLock { $0.calls } }
 
     /// Complete answers of which the system does not have the last byte yet: their readers are behind, or do not read at all.
@@ -125,7 +125,7 @@ package final class RPCServer: Sendable {
     var openConnections: Int { state.withLock { $0.connections.count } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
-    /// Accepts no more connections and refuses new calls; those under way go on.
+    /// Accepts no more connections and refuses new calls but those that start no work; those under way go on.
     package func beginDrain() {
         let (listeners, paths) = state.withLock { state in
             state.isDraining = true
@@ -276,13 +276,14 @@ package final class RPCServer: Sendable {
         written.whenComplete { [self] _ in state.withLock { $0.unread -= 1 } }
     }
 
-    func callBegan() { change(calls: 1) }
-    func callEnded() { change(calls: -1) }
-
-    private func change(calls delta: Int) {
+    /// - Returns: whether it is one of the open calls, and `callEnded` is to be told of its end.
+    func callBegan() -> Bool {
         state.withLock { state in
-            state.calls += delta
-            if delta > 0 { state.begun += 1 }
+            state.begun += 1
+            if !state.isDraining { state.calls += 1 }
+            return !state.isDraining
         }
     }
+
+    func callEnded() { state.withLock { $0.calls -= 1 } }
 }

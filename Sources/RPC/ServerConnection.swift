@@ -15,11 +15,17 @@ final class ServerConnection: ChannelInboundHandler {
     private let refusal: RPCError?
     private var decoder = FrameDecoder()
     private var streams: ServerStreams
-    private var calls: [UInt32: Call] = [:]
+    private var calls: [UInt32: OpenCall] = [:]
     private let backlog = Backlog()
     private var isClosing = false
     /// Closes a connection that is to be refused and asks nothing.
     private var silence: Scheduled<Void>?
+
+    private struct OpenCall {
+        let call: Call
+        /// It began before the server drained, which waits for it.
+        let isAwaited: Bool
+    }
 
     init(server: RPCServer, peer: Peer, refusal: RPCError?) {
         self.server = server
@@ -56,9 +62,9 @@ final class ServerConnection: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         silence?.cancel()
-        for call in calls.values {
-            call.cancel()
-            server.callEnded()
+        for open in calls.values {
+            open.call.cancel()
+            if open.isAwaited { server.callEnded() }
         }
         calls = [:]
         backlog.abandon()
@@ -77,7 +83,7 @@ final class ServerConnection: ChannelInboundHandler {
         switch action {
         case .ignore: break
         case .refuse(let stream, let error):
-            if let call = calls[stream] { call.cancel() }
+            calls[stream]?.call.cancel()
             output(stream, context).respond(error)
         case .refuseAndClose(let stream, let error):
             isClosing = true
@@ -100,8 +106,7 @@ final class ServerConnection: ChannelInboundHandler {
         let call = Call(
             peer: peer, service: request.service, method: request.method, received: received,
             deadline: received &+ server.configuration.timeout(asked: request.timeoutNano))
-        calls[stream] = call
-        server.callBegan()
+        calls[stream] = OpenCall(call: call, isAwaited: server.callBegan())
         let output = output(stream, context)
         do throws(RPCError) {
             if let refusal {
@@ -109,8 +114,8 @@ final class ServerConnection: ChannelInboundHandler {
                 throw refusal
             }
             if let refusal = server.configuration.refusal { throw refusal }
-            if server.isDraining { throw RPCServer.draining }
-            let handler = try server.services.find(request.service, request.method)
+            let method = try server.services.find(request.service, request.method)
+            if server.isDraining, !method.answersWhileDraining { throw RPCServer.draining }
             let waiting = RPCServer.Waiting(
                 call: call, payload: request.payload.count, backlog: backlog
             ) { isOpen in
@@ -118,7 +123,7 @@ final class ServerConnection: ChannelInboundHandler {
                 guard cl_monotonic_nanoseconds() < call.deadline else {
                     return output.respond(RPCServer.tooLate)
                 }
-                handler(request.payload, call, mode, output)
+                method.handler(request.payload, call, mode, output)
             }
             try server.handle(waiting)
         } catch {
@@ -140,9 +145,10 @@ final class ServerConnection: ChannelInboundHandler {
     private func ended(
         _ stream: UInt32, _ written: EventLoopFuture<Void>, _ channel: any Channel
     ) {
-        server.answer(isOnItsWay: written)
+        let open = calls.removeValue(forKey: stream)
+        if open?.isAwaited != false { server.answer(isOnItsWay: written) }
+        if open?.isAwaited == true { server.callEnded() }
         if refusal != nil { written.whenComplete { _ in channel.close(promise: nil) } }
-        if calls.removeValue(forKey: stream) != nil { server.callEnded() }
     }
 
     private func close(_ context: ChannelHandlerContext) {

@@ -4,7 +4,12 @@
 /// them), never on a connection's loop.
 package struct Services: Sendable {
     typealias Handler = @Sendable ([UInt8], Call, ServerStreams.Mode, StreamOutput) -> Void
-    private var handlers: [String: [String: Handler]] = [:]
+    struct Method: Sendable {
+        /// It starts no work, so it answers while the server drains, too.
+        let answersWhileDraining: Bool
+        let handler: Handler
+    }
+    private var methods: [String: [String: Method]] = [:]
     /// Told of what a handler threw that is no `RPCError`, with the number the caller gets.
     private let onBug: @Sendable (any Error, Call, String) -> Void
 
@@ -24,11 +29,13 @@ package struct Services: Sendable {
     }
 
     /// A method with one answer. A thrown `RPCError` is sent as it is; anything else is INTERNAL, with a number.
+    ///
+    /// - Parameter whileDraining: it starts no work, so it answers while the server drains, too.
     package mutating func unary<Question: WireMessage, Answer: WireMessage>(
-        _ service: String, _ method: String,
+        _ service: String, _ method: String, whileDraining: Bool = false,
         _ handler: @escaping @Sendable (Question, Call) throws -> Answer
     ) {
-        handlers[service, default: [:]][method] = { [onBug] payload, call, mode, output in
+        add(service, method, whileDraining) { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
             do {
                 let answer = try handler(question, call).encoded()
@@ -47,13 +54,20 @@ package struct Services: Sendable {
         _ service: String, _ method: String,
         _ handler: @escaping @Sendable (Question, Call, ReplySink<Answer>) throws -> Void
     ) {
-        handlers[service, default: [:]][method] = { [onBug] payload, call, mode, output in
+        add(service, method, false) { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
             let sink = ReplySink<Answer>(call: call, mode: mode, output: output)
             do { try handler(question, call, sink) } catch {
                 sink.fail(Self.answer(error, call, onBug))
             }
         }
+    }
+
+    private mutating func add(
+        _ service: String, _ method: String, _ whileDraining: Bool, _ handler: @escaping Handler
+    ) {
+        methods[service, default: [:]][method] = Method(
+            answersWhileDraining: whileDraining, handler: handler)
     }
 
     private static func decode<Question: WireMessage>(
@@ -65,20 +79,19 @@ package struct Services: Sendable {
         }
     }
 
-    func find(_ service: String, _ method: String) throws(RPCError) -> Handler {
-        guard let methods = handlers[service] else {
+    func find(_ service: String, _ method: String) throws(RPCError) -> Method {
+        guard let known = methods[service] else {
             throw RPCError(
                 .unimplemented,
-                "no service \(service); there are \(handlers.keys.sorted().joined(separator: ", "))"
-            )
+                "no service \(service); there are \(methods.keys.sorted().joined(separator: ", "))")
         }
-        guard let handler = methods[method] else {
+        guard let found = known[method] else {
             throw RPCError(
                 .unimplemented,
-                "\(service) has no method \(method); it has \(methods.keys.sorted().joined(separator: ", "))"
+                "\(service) has no method \(method); it has \(known.keys.sorted().joined(separator: ", "))"
             )
         }
-        return handler
+        return found
     }
 }
 

@@ -20,9 +20,11 @@ struct ControlService: Sendable {
 
     func register(in services: inout Services) {
         let name = ServiceName.control
-        services.unary(name, "GetInfo") { (_: GetInfoRequest, _) in info }
-        services.unary(name, "Status") { (_: StatusRequest, call) in status(for: call.peer) }
-        services.unary(name, "ListModels") { (_: ListModelsRequest, _) in
+        services.unary(name, "GetInfo", whileDraining: true) { (_: GetInfoRequest, _) in info }
+        services.unary(name, "Status", whileDraining: true) { (_: StatusRequest, call) in
+            status(for: call.peer)
+        }
+        services.unary(name, "ListModels", whileDraining: true) { (_: ListModelsRequest, _) in
             var response = ListModelsResponse()
             response.models = roster.describe()
             return response
@@ -39,13 +41,15 @@ struct ControlService: Sendable {
             }
             return reload()
         }
-        services.unary(ServiceName.health, "Check") { (request: HealthCheckRequest, _) in
+        services.unary(ServiceName.health, "Check", whileDraining: true) {
+            (request: HealthCheckRequest, _) in
             var response = HealthCheckResponse()
             if request.service.isEmpty || request.service == ServiceName.inference {
                 response.status = isDraining() ? .notServing : .serving
             } else if roster.names.contains(request.service) {
                 response.status =
-                    (try? roster.model(request.service)) != nil ? .serving : .notServing
+                    !isDraining() && (try? roster.model(request.service)) != nil
+                    ? .serving : .notServing
             } else {
                 response.status = .serviceUnknown
             }

@@ -26,7 +26,9 @@ struct InferenceService: Sendable {
         }
         services.unary(name, "Tokenize") { request, _ in try tokenize(request) }
         services.unary(name, "Detokenize") { request, _ in try detokenize(request) }
-        services.unary(name, "Cancel") { request, call in try cancel(request, call) }
+        services.unary(name, "Cancel", whileDraining: true) { request, call in
+            try cancel(request, call)
+        }
     }
 
     /// Hands a refusal to the caller, and to the log what an administrator should see of it.

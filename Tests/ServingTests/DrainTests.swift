@@ -30,6 +30,50 @@ struct DrainTests {
         }
     }
 
+    @Test(
+        "meanwhile it says that it is stopping, lets requests be cancelled, and does no other work")
+    func meanwhile() async throws {
+        try await withDaemon { daemon in
+            let (first, second) = (try await daemon.connect(), try await daemon.connect())
+            let answer = Task { try await InferenceClient(first).collect(.endless) }
+            try await daemon.wait(active: 1)
+            let (inference, control) = (InferenceClient(second), ControlClient(second))
+            #expect(try await control.health(of: "tiny") == .serving)
+            let drain = Task { await daemon.drain(limit: .seconds(50)) }
+            try await eventually { try await control.status().state == "draining" }
+            for name in ["", ServiceName.inference, "tiny"] {
+                #expect(try await control.health(of: name) == .notServing)
+            }
+            #expect(try await control.models().map(\.name) == ["tiny"])
+            #expect(try await control.info().threads == 2)
+            let refusals = [
+                try await refusal { _ = try await control.reload() },
+                try await refusal { _ = try await inference.tokenize(TokenizeRequest()) },
+                try await refusal { _ = try await inference.embedWhole(EmbedRequest()) },
+            ]
+            #expect(refusals.map { $0?.reason } == ["DRAINING", "DRAINING", "DRAINING"])
+            let id = try #require(try await control.status().requests.first?.requestID)
+            #expect(try await inference.cancel(id))
+            #expect(try await answer.value.finished?.reason == .cancelled)
+            await drain.value
+        }
+    }
+
+    @Test("who goes on asking how it is does not keep it from stopping")
+    func askedForEver() async throws {
+        try await withDaemon { daemon in
+            let client = try await daemon.connect()
+            // Always one of them is open.
+            let asking = (0..<8).map { _ in
+                Task { while (try? await ControlClient(client).status()) != nil {} }
+            }
+            let began = ContinuousClock.now
+            await daemon.drain(limit: .seconds(50))
+            #expect(ContinuousClock.now - began < .seconds(40))
+            for task in asking { await task.value }
+        }
+    }
+
     @Test("an answer that was complete before is read to its end")
     func readLate() async throws {
         try await withDaemon { daemon in
