@@ -33,6 +33,8 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
     /// Bytes that may wait in the server for one reader.
     package static var bufferLimit: Int { 256 << 10 }
 
+    private static var advice: String { "ask for it as a stream" }
+
     init(call: Call, mode: ServerStreams.Mode, output: StreamOutput) {
         self.call = call
         self.mode = mode
@@ -72,7 +74,7 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
         }
         guard let isTooLarge else { return .closed }
         guard isTooLarge else { return .accepted }
-        fail(StreamOutput.tooLarge("more than \(FrameHeader.dataLimit)"))
+        fail(StreamOutput.tooLarge("more than \(FrameHeader.dataLimit)", Self.advice))
         return .closed
     }
 
@@ -98,7 +100,7 @@ package final class ReplySink<Message: MergeableMessage>: Sendable {
         guard let collected = end() else { return }
         switch mode {
         case .streaming: output.end(.data, flags: [.remoteClosed, .noData], data: [])
-        case .unary: output.respond(collected.encoded())
+        case .unary: output.respond(collected.encoded(), ifTooLarge: Self.advice)
         }
     }
 
@@ -176,21 +178,22 @@ struct StreamOutput: Sendable {
         }
     }
 
-    static func tooLarge(_ bytes: String) -> RPCError {
+    /// - Parameter advice: what to do.
+    static func tooLarge(_ bytes: String, _ advice: String) -> RPCError {
         RPCError(
             .resourceExhausted,
-            "the answer takes \(bytes) bytes, a frame holds \(FrameHeader.dataLimit): ask for it as a stream",
+            "the answer takes \(bytes) bytes, a frame holds \(FrameHeader.dataLimit): \(advice)",
             reason: "ANSWER_TOO_LARGE")
     }
 
     /// Ends a unary answer.
-    func respond(_ payload: [UInt8]) {
+    func respond(_ payload: [UInt8], ifTooLarge advice: String) {
         var response = Response()
         response.status = Status()
         response.payload = payload
         let data = response.encoded()
         guard data.count <= FrameHeader.dataLimit else {
-            return respond(Self.tooLarge("\(data.count)"))
+            return respond(Self.tooLarge("\(data.count)", advice))
         }
         end(.response, data: data)
     }

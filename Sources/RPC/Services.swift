@@ -39,8 +39,11 @@ package struct Services: Sendable {
             guard let question: Question = Self.decode(payload, output) else { return }
             do {
                 let answer = try handler(question, call).encoded()
+                let advice = "ask for less at a time"
                 switch mode {
-                case .unary: output.respond(answer)
+                case .unary: output.respond(answer, ifTooLarge: advice)
+                case .streaming where answer.count > FrameHeader.dataLimit:
+                    output.respond(StreamOutput.tooLarge("\(answer.count)", advice))
                 case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
                 }
             } catch {

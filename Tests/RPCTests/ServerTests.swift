@@ -90,6 +90,34 @@ struct ServerTests {
         test.server.close()
     }
 
+    @Test("a method's one answer that does not fit a frame is refused, called as a stream too")
+    func tooLargeAnswer() async throws {
+        let test = TestServer()
+        try test.start()
+        let client = try await RPCClient.connect(path: test.path)
+        let size = UInt32(FrameHeader.dataLimit)
+        var errors: [ClientError?] = []
+        errors.append(
+            await #expect(throws: ClientError.self) {
+                let _: DetokenizeResponse = try await client.unary("t", "Large", count(size))
+            })
+        errors.append(
+            await #expect(throws: ClientError.self) {
+                let stream: AsyncThrowingStream<DetokenizeResponse, any Error> = client.stream(
+                    "t", "Large", count(size))
+                for try await _ in stream {}
+            })
+        for error in errors {
+            guard case .rpc(let refusal) = error else {
+                Issue.record("\(String(describing: error))")
+                continue
+            }
+            #expect(refusal.reason == "ANSWER_TOO_LARGE")
+            #expect(refusal.message.hasSuffix("ask for less at a time"))
+        }
+        test.server.close()
+    }
+
     @Test("a bug gets a number that its log has too, and says no more")
     func bug() async throws {
         let test = TestServer()
