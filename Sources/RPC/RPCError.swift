@@ -113,10 +113,12 @@ extension RPCError {
         return status
     }
 
-    /// At most some 2,000 bytes of a text: a letter can be of any length.
-    private static func cut(_ text: String) -> String {
-        text.utf8.count <= 2000
-            ? text : String(decoding: text.utf8.prefix(2000), as: UTF8.self) + "…"
+    /// At most some 2,000 bytes of a text, in whole code points: a letter can be of any length.
+    package static func cut(_ text: String) -> String {
+        guard text.utf8.count > 2000 else { return text }
+        var end = text.utf8.index(text.startIndex, offsetBy: 2000)
+        while end.samePosition(in: text.unicodeScalars) == nil { text.utf8.formIndex(before: &end) }
+        return String(text.unicodeScalars[..<end]) + "…"
     }
 
     /// What a status says; details that are not understood are passed over.

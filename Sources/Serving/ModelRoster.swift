@@ -220,7 +220,7 @@ package final class ModelRoster: Sendable {
                 info.state = place.isLoading ? "loading" : "mapped"
             } catch {
                 info.state = "refused"
-                info.error = error.message
+                info.error = RPCError.cut(error.message)
             }
             return info
         }

@@ -43,6 +43,17 @@ struct MessageTests {
         return request
     }
 
+    @Test("a long error text is cut at 2,000 bytes, in whole code points")
+    func cut() {
+        #expect(RPCError.cut("short") == "short")
+        for (head, kept) in [("", 1998), ("a", 1999), ("aa", 2000), ("aaa", 1998)] {
+            let whole = head + String(repeating: "▁", count: 1000)
+            let cut = RPCError.cut(whole)
+            #expect(cut.utf8.count == kept + 3)
+            #expect(whole.hasPrefix(cut.dropLast()))
+        }
+    }
+
     @Test("what is encoded is decoded, absent and zero told apart")
     func roundTrip() throws {
         var random = Seeded(3)
