@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,14 +52,4 @@ int cl_give_name(int descriptor, const char *path) {
     char link[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
-}
-
-int cl_peer_credentials(int descriptor, cl_credentials *ret_credentials) {
-    struct ucred credentials;
-    socklen_t size = sizeof credentials;
-    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return -errno;
-    ret_credentials->pid = credentials.pid;
-    ret_credentials->uid = credentials.uid;
-    ret_credentials->gid = credentials.gid;
-    return 0;
 }

@@ -32,14 +32,12 @@ int cl_open_nameless(const char *directory, mode_t mode);
 /// Gives a file of `cl_open_nameless` a name that nothing has yet. Needs /proc.
 int cl_give_name(int descriptor, const char *path);
 
-/// Who is at the other end of a Unix socket, as the kernel recorded it at connect time. Same layout as `struct ucred`.
+/// Who is at the other end of a Unix socket, as the kernel recorded it at connect time: what SO_PEERCRED gives, the same as
+/// `struct ucred`.
 typedef struct cl_credentials {
     pid_t pid;
     uid_t uid;
     gid_t gid;
 } cl_credentials;
-
-/// SO_PEERCRED of a connected Unix socket.
-int cl_peer_credentials(int descriptor, cl_credentials *ret_credentials);
 
 #pragma clang assume_nonnull end
