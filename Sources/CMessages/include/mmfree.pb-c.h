@@ -633,7 +633,7 @@ struct  Mmfree__V1__ModelInfo
   char *embedding_encoding;
   protobuf_c_boolean has_tokenizer;
   /*
-   * "mapped", "available", "refused".
+   * "mapped"; "loading" while its file is being read into memory; "refused".
    */
   char *state;
   /*
