@@ -4,35 +4,13 @@
 
 import CMessages
 
-package struct KeyValue: CMessage {
-    package var key = ""
-    package var value = ""
-
-    package init() {}
-
-    static var initialise: (UnsafeMutablePointer<Ttrpc__KeyValue>?) -> Void {
-        ttrpc__key_value__init
-    }
-
-    mutating func read(_ c: Ttrpc__KeyValue) throws(WireError) {
-        key = try Wire.text(c.key, "key")
-        value = try Wire.text(c.value, "value")
-    }
-
-    func fill(_ c: inout Ttrpc__KeyValue, _ arena: Arena) {
-        c.key = arena.string(key)
-        c.value = arena.string(value)
-    }
-}
-
-/// Starts a stream.
+/// Starts a stream. Its metadata are passed over: nothing here asks for any.
 package struct Request: CMessage {
     package var service = ""
     package var method = ""
     package var payload: [UInt8] = []
     /// Relative, counted from receipt; 0 asks for the server's default.
     package var timeoutNano: Int64 = 0
-    package var metadata: [KeyValue] = []
 
     package init() {}
 
@@ -43,7 +21,6 @@ package struct Request: CMessage {
         method = try Wire.text(c.method, "method")
         payload = Wire.bytes(c.payload)
         timeoutNano = c.timeout_nano
-        metadata = try Wire.messages(c.metadata, c.n_metadata)
     }
 
     func fill(_ c: inout Ttrpc__Request, _ arena: Arena) {
@@ -51,8 +28,6 @@ package struct Request: CMessage {
         c.method = arena.string(method)
         c.payload = arena.bytes(payload)
         c.timeout_nano = timeoutNano
-        c.n_metadata = metadata.count
-        c.metadata = arena.messages(metadata)
     }
 }
 

@@ -43,6 +43,16 @@ struct MessageTests {
         return request
     }
 
+    @Test("a request's metadata are passed over, whatever is in them")
+    func metadata() throws {
+        var request = Request()
+        request.service = "s"
+        request.timeoutNano = 7
+        let text: [UInt8] = [0x2a, 6, 0x0a, 1, 0x6b, 0x12, 1, 0x76]
+        let noText: [UInt8] = [0x2a, 3, 0x12, 1, 0xff]
+        #expect(try Request(decoding: request.encoded() + text + noText) == request)
+    }
+
     @Test("a long error text is cut at 2,000 bytes, in whole code points")
     func cut() {
         #expect(RPCError.cut("short") == "short")
