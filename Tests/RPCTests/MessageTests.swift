@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Messages")
+@Suite("Messages", .timeLimit(.minutes(1)))
 struct MessageTests {
     private func generate(_ random: inout Seeded) -> GenerateRequest {
         var request = GenerateRequest()

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import RPC
 import Testing
 
-@testable import RPC
-
-@Suite("Calls that wait for a handler")
+@Suite("Calls that wait for a handler", .timeLimit(.minutes(1)))
 struct WaitingRoomTests {
     private func room(perUser: Int, all: Int) -> WaitingRoom {
         var room = WaitingRoom()
@@ -55,45 +54,5 @@ struct WaitingRoomTests {
         for user in 0..<50 as Range<UInt32> { _ = enters(&room, user, Int(user) * 1000) }
         for user in 0..<50 as Range<UInt32> { room.leave(user, payload: Int(user) * 1000) }
         #expect(room.total == 0)
-    }
-}
-
-@Suite("Whose call is handled next")
-struct CallQueueTests {
-    private func all(_ queue: inout CallQueue<String>) -> [String] {
-        var order: [String] = []
-        while let next = queue.next() { order.append(next) }
-        return order
-    }
-
-    @Test("users take turns, and each one's calls stay in order")
-    func turns() {
-        var queue = CallQueue<String>()
-        for number in 1...4 { queue.append("a\(number)", of: 1) }
-        for number in 1...2 { queue.append("b\(number)", of: 2) }
-        queue.append("c1", of: 3)
-        #expect(all(&queue) == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"])
-    }
-
-    @Test("who comes late waits for one call of each other user, however many they have")
-    func late() {
-        var queue = CallQueue<String>()
-        for number in 1...1000 { queue.append("a\(number)", of: 1) }
-        #expect(queue.next() == "a1")
-        queue.append("b1", of: 2)
-        #expect(queue.next() == "a2")
-        #expect(queue.next() == "b1")
-        #expect(queue.next() == "a3")
-    }
-
-    @Test("a user who has left and comes back has one turn, not two")
-    func comingBack() {
-        var queue = CallQueue<String>()
-        #expect(queue.next() == nil)
-        queue.append("a1", of: 1)
-        #expect(queue.next() == "a1")
-        for number in 2...3 { queue.append("a\(number)", of: 1) }
-        queue.append("b1", of: 2)
-        #expect(all(&queue) == ["a2", "b1", "a3"])
     }
 }
