@@ -82,7 +82,10 @@ struct ConnectionTests {
 
     @Test("where descriptors would run out, the next waits until one is closed")
     func waitingConnections() async throws {
-        let test = TestServer { $0.descriptors = 2 }
+        let test = TestServer {
+            $0.descriptors = 2
+            $0.refusedTime = 600_000_000_000
+        }
         try test.start()
         let first = try await RPCClient.connect(path: test.path)
         let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))

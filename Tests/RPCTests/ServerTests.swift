@@ -114,34 +114,24 @@ struct ServerTests {
     func tooLate() async throws {
         let test = TestServer()
         try test.start()
-        let client = try await RPCClient.connect(path: test.path)
-        func block(_ name: String, timeout: UInt64?) -> Task<ClientError?, Never> {
-            Task {
-                do throws(ClientError) {
-                    let _: DetokenizeResponse = try await client.unary(
-                        "t", "Block", text(name), timeout: timeout)
-                    return nil
-                } catch { return error }
-            }
+        let socket = try RawSocket(test.path)
+        let handlers = RPCServer.handlerThreads
+        for number in 0..<UInt8(handlers) {
+            socket.send(frame(2 * number + 1, "Block", text("first").encoded(), flags: 0))
         }
-        let first = (0..<RPCServer.handlerThreads).map { _ in block("first", timeout: nil) }
-        #expect(
-            await TestServer.eventually {
-                test.sent.withLock { $0.count } == RPCServer.handlerThreads
-            })
-        let late = block("late", timeout: 10_000_000)
-        #expect(
-            await TestServer.eventually {
-                test.server.openCalls == RPCServer.handlerThreads + 1
-            })
+        #expect(await TestServer.eventually { test.sent.withLock { $0.count } == handlers })
+        let late = text("late").encoded()
+        socket.send(frame(99, "Block", late, flags: 0, timeout: 10_000_000))
+        #expect(await TestServer.eventually { test.server.openCalls == handlers + 1 })
         try await Task.sleep(for: .milliseconds(20))
         test.gate.withLock { $0 = true }
-        for call in first { #expect(await call.value == nil) }
-        guard case .rpc(let error) = await late.value else {
-            Issue.record("it was answered")
-            return
+        var codes: [UInt32: Int32] = [:]
+        for _ in 0...handlers {
+            let (stream, response) = try socket.response()
+            codes[stream] = response.status?.code
         }
-        #expect(error.code == .deadlineExceeded)
+        #expect(codes.removeValue(forKey: 99) == RPCCode.deadlineExceeded.rawValue)
+        #expect(codes.count == handlers && codes.values.allSatisfy { $0 == 0 })
         #expect(!test.sent.withLock { $0.contains("late") })
         test.server.close()
     }
@@ -158,7 +148,7 @@ struct ServerTests {
         let refusal = try socket.response()
         #expect(refusal.stream == 1)
         #expect(refusal.response.status?.code == RPCCode.unimplemented.rawValue)
-        #expect(test.server.openCalls == 0)
+        #expect(await TestServer.eventually { test.server.openCalls == 0 })
         let sink = test.held.withLock { $0[0] }
         #expect(sink.send(GenerateResponse()) == .closed)
         sink.finish()

@@ -123,11 +123,14 @@ func count(_ tokens: UInt32) -> GenerateRequest {
 }
 
 /// A request for a method of "t" as a client would frame it.
-func frame(_ stream: UInt8, _ method: String, _ payload: [UInt8], flags: UInt8) -> [UInt8] {
+func frame(
+    _ stream: UInt8, _ method: String, _ payload: [UInt8], flags: UInt8, timeout: Int64 = 0
+) -> [UInt8] {
     var request = Request()
     request.service = "t"
     request.method = method
     request.payload = payload
+    request.timeoutNano = timeout
     let data = request.encoded()
     let length = (0..<4).map { UInt8(truncatingIfNeeded: data.count >> (24 - 8 * $0)) }
     return length + [0, 0, 0, stream, 1, flags] + data

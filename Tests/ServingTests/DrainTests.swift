@@ -82,7 +82,7 @@ struct DrainTests {
             try slow.send("Generate", GenerateRequest("abc", count: 9000))
             try await eventually { daemon.service.server.unreadAnswers == 1 }
             let drain = Task { await daemon.drain(limit: .seconds(30)) }
-            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            let (parts, failure): ([GenerateResponse], Status?) = try await slow.readAll()
             #expect(failure == nil)
             #expect(parts.reduce(0) { $0 + $1.tokens.count } == 9000)
             await drain.value

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import Glibc
 import NIOCore
 import RPC
@@ -8,7 +9,7 @@ import SystemPackage
 import Testing
 
 /// A client that reads only when it is told to.
-final class RawClient {
+final class RawClient: Sendable {
     private let descriptor: SystemPackage.FileDescriptor
 
     init(path: String) throws {
@@ -40,8 +41,16 @@ final class RawClient {
         try descriptor.writeAll(buffer.readableBytesView)
     }
 
-    /// Reads all messages up to the end of the stream, and its status if it failed.
-    func readAll<Answer: WireMessage>() throws -> ([Answer], Status?) {
+    /// Reads all messages up to the end of the stream, and its status if it failed. On a thread that may block.
+    func readAll<Answer: WireMessage>() async throws -> ([Answer], Status?) {
+        try await withCheckedThrowingContinuation { continuation in
+            startThread(name: "reader") { [self] in
+                continuation.resume(with: Result { try read() })
+            }
+        }
+    }
+
+    private func read<Answer: WireMessage>() throws -> ([Answer], Status?) {
         var answers: [Answer] = []
         var decoder = FrameDecoder()
         while true {
@@ -93,7 +102,7 @@ struct SlowReaderTests {
                 try await inference.collect(GenerateRequest("xyz", count: 30))
             }
             #expect(other.tokens.count == 30)
-            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            let (parts, failure): ([GenerateResponse], Status?) = try await slow.readAll()
             #expect(failure == nil)
             #expect(parts.reduce(0) { $0 + $1.tokens.count } == 4000)
             #expect(parts.last?.finished?.reason == .length)
@@ -106,7 +115,7 @@ struct SlowReaderTests {
             let slow = try RawClient(path: daemon.socket)
             try slow.send("Generate", Self.long)
             try await over(daemon)
-            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            let (parts, failure): ([GenerateResponse], Status?) = try await slow.readAll()
             #expect(failure?.code == RPCCode.aborted.rawValue)
             #expect(failure?.message.contains("read") == true)
             #expect(parts.reduce(0) { $0 + $1.tokens.count } < 4000)
@@ -141,7 +150,7 @@ struct SlowReaderTests {
             _ = try await standstill(daemon)
             try await daemon.wait(active: 0)
             try await atRest(daemon)
-            let (parts, failure): ([GenerateResponse], Status?) = try slow.readAll()
+            let (parts, failure): ([GenerateResponse], Status?) = try await slow.readAll()
             #expect(failure == nil)
             #expect(parts.last?.finished?.reason == .deadline)
         }
@@ -160,7 +169,7 @@ struct SlowReaderTests {
             let slow = try RawClient(path: daemon.socket)
             try slow.send("Embed", request)
             try await over(daemon)
-            let (parts, failure): ([EmbedResponse], Status?) = try slow.readAll()
+            let (parts, failure): ([EmbedResponse], Status?) = try await slow.readAll()
             #expect(failure?.code == RPCCode.aborted.rawValue)
             #expect(parts.count < 60)
             try await atRest(daemon)
@@ -184,7 +193,7 @@ struct SlowReaderTests {
             try slow.send("Embed", request)
             try await daemon.wait(active: 1)
             try await Task.sleep(for: .milliseconds(300))
-            let (parts, failure): ([EmbedResponse], Status?) = try slow.readAll()
+            let (parts, failure): ([EmbedResponse], Status?) = try await slow.readAll()
             #expect(failure == nil)
             #expect(parts.reduce(0) { $0 + $1.embeddings.count } == 12)
         }
