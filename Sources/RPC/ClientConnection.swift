@@ -36,7 +36,8 @@ final class ClientConnection: ChannelInboundHandler {
                     .rpc(
                         RPCError(
                             .resourceExhausted,
-                            "a request of \(data.count) bytes; the limit is \(FrameHeader.dataLimit)"
+                            "a request of \(data.count) bytes; the limit is \(FrameHeader.dataLimit)",
+                            reason: "FRAME_TOO_LARGE"
                         ))))
             return 0
         }

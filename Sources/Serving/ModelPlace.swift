@@ -50,14 +50,16 @@ final class ModelPlace: Sendable {
     /// Maps the file the first time, and again when one that was refused has changed or could not be read.
     ///
     /// Others who want this model wait; mapping reads the header only.
+    ///
+    /// - Parameter now: CLOCK_MONOTONIC, nanoseconds.
     func open(
+        now: UInt64 = cl_monotonic_nanoseconds(),
         _ map: (ModelDirectory.Entry) -> Result<Model, RPCError>
     ) throws(RPCError) -> Model {
         let outcome = state.withLock { state in
             if case .success(let model) = state.outcome {
                 return Result<Model, RPCError>.success(model)
             }
-            let now = cl_monotonic_nanoseconds()
             let identity = FileIdentity.of(path: state.entry.path)
             if case .failure(let error) = state.outcome {
                 // Permissions and a lack of memory are no property of the file.

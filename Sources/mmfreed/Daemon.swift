@@ -80,11 +80,8 @@ struct Daemon {
     }
 
     private func makeService() throws -> ServingService {
-        let serving = settings.serving
-        var transport = settings.transport
-        transport.slowReaderTimeout = serving.slowReaderTimeout
-        return try ServingService(
-            serving, transport: transport,
+        try ServingService(
+            settings.serving, transport: settings.transport,
             directory: ModelDirectory(settings.list("models").map { FilePath($0) }), logger: logger)
     }
 

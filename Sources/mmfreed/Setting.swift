@@ -93,10 +93,13 @@ struct Setting: Sendable {
             help: "Keep models in memory; needs LimitMEMLOCK=."),
         .init(
             name: "slow_reader_timeout", kind: .seconds(0.001...1e6), standard: "30",
-            help: "How long an answer waits for a reader that does not read."),
+            help:
+                "How long an answer waits for a reader that does not read; then it ends, and its connection is closed."
+        ),
         .init(
             name: "max_connections", kind: .whole(1...65536), standard: "256",
-            help: "Connections that are served at once. Root is never told that there are too many."
+            help:
+                "Connections that are served at once; those beyond are told so and closed. Root is never told that there are too many."
         ),
         .init(
             name: "max_connections_per_user", kind: .whole(1...65536), standard: "64",

@@ -184,6 +184,7 @@ struct Settings: Sendable {
         configuration.connectionsPerUser = whole("max_connections_per_user")
         configuration.defaultTimeout = nanoseconds("default_timeout")
         configuration.maximumTimeout = nanoseconds("max_timeout")
+        configuration.slowReaderTimeout = nanoseconds("slow_reader_timeout")
         return configuration
     }
 
