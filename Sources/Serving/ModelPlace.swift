@@ -64,7 +64,7 @@ final class ModelPlace: Sendable {
             if case .failure(let error) = state.outcome {
                 // Permissions and a lack of memory are no property of the file.
                 let mayDiffer =
-                    error.reason == Self.unreadable && now &- state.tried > Self.patience
+                    error.reason == Self.unreadable && now > state.tried &+ Self.patience
                 guard mayDiffer || identity != state.entry.identity else { return .failure(error) }
             }
             if let identity, identity != state.entry.identity {
