@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
+
 /// A token named apart from the vocabulary: `<s>`, or one a later training added.
 struct AddedToken {
     let id: Int
@@ -25,14 +27,14 @@ extension TokenizerTables {
             guard (0..<1 << 22).contains(token.id) else {
                 throw .malformed(
                     file: file,
-                    what: "added token \"\(token.content.prefix(80))\" has the id \(token.id)")
+                    what: "added token \"\(token.content.quoted)\" has the id \(token.id)")
             }
             if token.id < tokens.count {
                 guard tokens[token.id].isSame(as: token.content) else {
                     throw .malformed(
                         file: file,
-                        what: "token \(token.id) is \"\(tokens[token.id].prefix(80))\" and, as an "
-                            + "added token, \"\(token.content.prefix(80))\"")
+                        what: "token \(token.id) is \"\(tokens[token.id].quoted)\" and, as an "
+                            + "added token, \"\(token.content.quoted)\"")
                 }
             } else {
                 guard token.id - tokens.count <= 1 << 16 else {
@@ -49,7 +51,7 @@ extension TokenizerTables {
             }
             if !token.ignoredFlags.isEmpty {
                 warnings.append(
-                    "added token \"\(token.content.prefix(80))\" asks for "
+                    "added token \"\(token.content.quoted)\" asks for "
                         + "\(token.ignoredFlags.joined(separator: ", ")), ignoring")
             }
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
+internal import ModelStore
 package import SystemPackage
 
 /// A checkpoint in Hugging Face layout: config.json, and model.safetensors or shards with their index.
@@ -97,7 +98,7 @@ package final class Checkpoint: Sendable {
         var tensors: [ByteString: CheckpointTensor] = [:]
         for member in map {
             guard let shard = member.value.string else {
-                throw broken("\(member.name.prefix(200)) names no file")
+                throw broken("\(member.name.quoted) names no file")
             }
             let file: SafetensorsFile
             if let open = shards[ByteString(shard)] {
@@ -106,13 +107,13 @@ package final class Checkpoint: Sendable {
                 guard shards.count < 4096 else { throw broken("more than 4096 shards") }
                 guard isInside(shard) else {
                     throw broken(
-                        "weight_map leads out of the directory: \"\(shard.prefix(200))\"")
+                        "weight_map leads out of the directory: \"\(shard.quoted)\"")
                 }
                 file = try SafetensorsFile(path: directory.appending(shard))
                 shards[ByteString(shard)] = file
             }
             guard let entry = file[member.name] else {
-                throw broken("\(member.name.prefix(200)) is not in \(shard.prefix(200))")
+                throw broken("\(member.name.quoted) is not in \(shard.quoted)")
             }
             tensors[ByteString(member.name)] = CheckpointTensor(entry, in: file)
         }
@@ -124,7 +125,7 @@ package final class Checkpoint: Sendable {
             guard strays.isEmpty else {
                 throw broken(
                     "\(file.path.string) holds \(strays.count) tensors the index does not place "
-                        + "there, \(strays[0].name.prefix(200)) first")
+                        + "there, \(strays[0].name.quoted) first")
             }
         }
         return tensors

@@ -102,20 +102,20 @@ package struct CheckpointConfig: Sendable, Equatable {
         func refuse(_ what: String) -> PackError { .unsupported(file: reader.file, what: what) }
         let type = try reader.text("model_type", default: "hgrn_bit")
         guard type == "hgrn_bit" else {
-            throw refuse("model_type is \"\(type.prefix(80))\"; only \"hgrn_bit\" is read")
+            throw refuse("model_type is \"\(type.quoted)\"; only \"hgrn_bit\" is read")
         }
         if let value = reader.json["architectures"], !value.isNull {
             let names = value.array?.compactMap(\.string)
             guard let names, names.contains("HGRNBitForCausalLM") || names.isEmpty else {
                 throw refuse(
-                    "architectures is \(names?.description.prefix(200) ?? "no list of names"); "
+                    "architectures is \(names?.description.quoted ?? "no list of names"); "
                         + "only HGRNBitForCausalLM is read")
             }
         }
         let mode = try reader.text("attn_mode", default: "fused_recurrent")
         guard mode == "fused_recurrent" else {
             throw refuse(
-                "attn_mode is \"\(mode.prefix(80))\"; only \"fused_recurrent\" is defined")
+                "attn_mode is \"\(mode.quoted)\"; only \"fused_recurrent\" is defined")
         }
         if try reader.flag("use_short_conv", default: false) {
             throw refuse(
@@ -141,7 +141,7 @@ private struct ConfigReader {
         switch json[name] {
         case .integer(let value): "\(value)"
         case .number(let value): "\(value)"
-        case .string(let text): "\"\(text.prefix(80))\""
+        case .string(let text): "\"\(text.quoted)\""
         case .some(let value): value.kind
         case nil: "absent"
         }

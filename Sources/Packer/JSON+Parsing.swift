@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
+
 extension JSON {
     /// Reads one document that fills `bytes` (surrounding white space apart). RFC 8259, and nothing
     /// more: no comments, no NaN, no trailing commas, no repeated member names, UTF-8 only.
@@ -80,7 +82,7 @@ private struct JSONParser {
             guard next == UInt8(ascii: "\"") else { throw error("a member's name is missing") }
             let name = try string()
             if !seen.insert(ByteString(name)).inserted {
-                throw error("\"\(name.prefix(200))\" comes twice")
+                throw error("\"\(name.quoted)\" comes twice")
             }
             skipSpace()
             guard next == UInt8(ascii: ":") else { throw error("':' is missing") }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 package import SystemPackage
 
 /// One tensor as a safetensors header describes it, already checked against the file.
@@ -102,14 +103,14 @@ package final class SafetensorsFile: Sendable {
     ) throws(PackError) -> SafetensorsEntry {
         let name = member.name
         func broken(_ what: String) -> PackError {
-            .malformed(file: file, what: "tensor \(name.prefix(200)): \(what)")
+            .malformed(file: file, what: "tensor \(name.quoted): \(what)")
         }
         guard let typeName = member.value["dtype"]?.string,
             let dimensions = member.value["shape"]?.array,
             let range = member.value["data_offsets"]?.array
         else { throw broken("dtype, shape or data_offsets is missing") }
         guard let type = ElementType(rawValue: typeName) else {
-            throw .wrongType(tensor: "\(file): \(name.prefix(200))", found: typeName)
+            throw .wrongType(tensor: "\(file): \(name.quoted)", found: typeName)
         }
         guard dimensions.count <= 8 else { throw broken("\(dimensions.count) dimensions") }
         var shape: [Int] = []

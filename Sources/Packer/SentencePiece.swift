@@ -131,14 +131,14 @@ struct SentencePiece {
         for (id, piece) in pieces.enumerated() {
             guard ids.updateValue(id, forKey: ByteString(piece.text)) == nil else {
                 throw .malformed(
-                    file: file, what: "the piece \"\(piece.text.prefix(80))\" comes twice")
+                    file: file, what: "the piece \"\(piece.text.quoted)\" comes twice")
             }
             guard piece.type < 7, let kind = TokenizerTables.Kind(rawValue: Int32(piece.type)),
                 kind != .unused
             else {
                 throw .unsupported(
                     file: file,
-                    what: "piece \(id) \"\(piece.text.prefix(80))\" is of type \(piece.type) "
+                    what: "piece \(id) \"\(piece.text.quoted)\" is of type \(piece.type) "
                         + "(\(piece.type == 5 ? "unused" : "unknown to us")), which is not done")
             }
             tables.append(piece.text, kind, score: piece.score)

@@ -76,7 +76,7 @@ package enum TokenizerImport {
             }
             guard seen.insert(ByteString(token)).inserted else {
                 throw .malformed(
-                    file: file, what: "two tokens are \"\(token.prefix(80))\", \(id) the second")
+                    file: file, what: "two tokens are \"\(token.quoted)\", \(id) the second")
             }
         }
         guard named <= Format.namedPiecesLimit else {

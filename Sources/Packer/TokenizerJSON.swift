@@ -79,7 +79,7 @@ struct TokenizerJSON {
         for member in vocabulary {
             guard let id = member.value.integer, tokens.indices.contains(id) else {
                 throw broken(
-                    "the id of token \"\(member.name.prefix(80))\" is not among 0..."
+                    "the id of token \"\(member.name.quoted)\" is not among 0..."
                         + "\(vocabulary.count - 1)")
             }
             guard tokens[id] == nil else { throw broken("two tokens have the id \(id)") }
