@@ -8,8 +8,9 @@
 //   ck_digit(p, parts)          plane p as digits 0...2: a little more work, but digits can share an accumulator
 //   CK_AHEAD                    1: a vector's planes are made while its predecessor is multiplied. On CPUs whose two
 //                               512-bit units do both, work of one kind at a time leaves one of them idle.
-//   CK_STRIPS                   1: with many rows, bytes come apart once, into the first-level cache, and all rows pass
-//                               over them; for CPUs that multiply in the same units. Elsewhere it hides behind the products.
+//   CK_STRIPS_FROM              from this many rows on, bytes come apart once, into the first-level cache, and all rows
+//                               pass over them; for CPUs that multiply in the same units. Elsewhere it hides behind the
+//                               products: SIZE_MAX.
 #pragma once
 #include "weights.h"
 

@@ -62,7 +62,7 @@ CK_INLINE __m512i ck_digit(size_t p, ck_parts parts) { return ck_look_up(ck_digi
 CK_INLINE __m512i ck_plane(size_t p, ck_parts parts) { return ck_digit(p, parts); }
 #define CK_WEIGHT(p) 1
 #define CK_AHEAD 1
-#define CK_STRIPS 1
+#define CK_STRIPS_FROM 17
 
 #include "avx512.h"
 

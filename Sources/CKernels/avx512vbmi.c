@@ -48,7 +48,7 @@ CK_INLINE __m512i ck_digit(size_t p, ck_parts parts) {
     return _mm512_and_si512(p ? _mm512_srli_epi16(parts.four, (unsigned)(2 * p)) : parts.four, low);
 }
 #define CK_AHEAD 0
-#define CK_STRIPS 0
+#define CK_STRIPS_FROM SIZE_MAX
 
 #include "avx512.h"
 

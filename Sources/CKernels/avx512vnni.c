@@ -43,7 +43,7 @@ CK_INLINE __m512i ck_digit(size_t p, ck_parts parts) {
     return p < 2 ? plane : _mm512_and_si512(plane, _mm512_set1_epi8(3));  // 9 and 81 & 3 = 1, 18 and 162 & 3 = 2
 }
 #define CK_AHEAD 0
-#define CK_STRIPS 1
+#define CK_STRIPS_FROM 9
 
 #include "avx512.h"
 
