@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The forward pass. A batch is one matrix to the ternary products; only the recurrence walks its rows in order. Each layer
-// is four products with row work before each. With many rows the row work is shared out in regions of its own. With few it
-// is the caller's, while the other workers read ahead into the weights they are about to need: memory, which bounds the
+// is four products with row work before each. With four rows or more the row work is shared out in regions of its own. With
+// fewer it is the caller's, while the other workers read ahead into the weights they are about to need: memory, which bounds the
 // speed of a single row, never rests; and what belongs to one channel alone, the recurrence and silu, is done by whoever has
 // just computed that channel. No result depends on how work is shared out, so logits and states are the same bits for any
 // batch, chunking, thread count and kernel table.
@@ -198,7 +198,7 @@ package final class Evaluator {
 
     /// Runs a stage of row work, and then the product.
     ///
-    /// With few rows the row work is the caller's alone, while the others read ahead.
+    /// With up to three rows the row work is the caller's alone, while the others read ahead.
     private func perform(_ stage: RowStage, then product: Product? = nil) {
         step = Step(stage: stage, product: product)
         if isFew && !isSplit {

@@ -147,11 +147,13 @@ package struct PackedWriter: ~Copyable {
     private func install() throws(StoreError) {
         if isNameless {
             var result = cl_give_name(descriptor.rawValue, path.string)
-            if result == 0 { return }
+            // Again: what is synced while it has no name is not there after a crash on every file system (btrfs).
+            if result == 0 { return try check(fsync(descriptor.rawValue), "make durable") }
             guard replacing || result != -EEXIST else { throw .exists(path) }
             // Only renaming replaces, and takes a name for it.
             if result == -EEXIST { result = cl_give_name(descriptor.rawValue, temporary.string) }
             guard result == 0 else { throw .io(Errno(rawValue: -result), doing: "name", path) }
+            _ = fsync(descriptor.rawValue)
             guard rename(temporary.string, path.string) == 0 else {
                 let error = Errno(rawValue: errno)
                 unlink(temporary.string)

@@ -145,7 +145,7 @@ private struct JSONParser {
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isInteger, let value = Int(text) { return .integer(value) }
         guard let value = Double(text), value.isFinite else {
-            throw error("\(text.prefix(40)) is out of range")
+            throw error("\(text.quoted) is out of range")
         }
         return .number(value)
     }

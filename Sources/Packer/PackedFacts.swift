@@ -44,7 +44,7 @@ struct PackedFacts {
         let encoding = try text(FormatKeys.embeddingEncoding)
         guard let encoding = EmbeddingEncoding(rawValue: encoding) else {
             throw .tensor(
-                "token_embd.weight", what: "its encoding is \"\(encoding.prefix(40))\"")
+                "token_embd.weight", what: "its encoding is \"\(encoding.quoted)\"")
         }
         return (config, encoding)
     }

@@ -159,7 +159,7 @@ private struct NamedTokens {
         for member in config["added_tokens_decoder"]?.members ?? [] {
             guard let id = Int(member.name), let content = member.value["content"]?.string else {
                 throw .malformed(
-                    file: file, what: "added_tokens_decoder[\"\(member.name.prefix(40))\"]")
+                    file: file, what: "added_tokens_decoder[\"\(member.name.quoted)\"]")
             }
             added.append(AddedToken(id: id, content: content, flags: member.value))
         }

@@ -30,7 +30,7 @@ struct TokenizerJSON {
     private func checkModel(_ model: JSON) throws(PackError) {
         let type = model["type"]?.string ?? (model["merges"] != nil ? "BPE" : "nothing")
         guard type == "BPE" else {
-            throw refuse("its model is \(type.prefix(40)); only BPE with byte fallback is read")
+            throw refuse("its model is \(type.quoted); only BPE with byte fallback is read")
         }
         if let stage = ["pre_tokenizer", "decoder", "post_processor"].first(where: {
             mentions(json[$0], "ByteLevel", depth: 0)
@@ -198,7 +198,7 @@ struct TokenizerJSON {
                 replaces = true
             default:
                 throw refuse(
-                    "its normalizer \(type.prefix(40)) is not done; only Prepend \"▁\" and "
+                    "its normalizer \(type.quoted) is not done; only Prepend \"▁\" and "
                         + "Replace \" \" by \"▁\", in this order, are")
             }
         }
@@ -208,7 +208,7 @@ struct TokenizerJSON {
                 splitter["replacement"]?.string == TokenizerTables.space
             else {
                 throw refuse(
-                    "its pre_tokenizer \(type.prefix(40)) is not done; only none, or Metaspace "
+                    "its pre_tokenizer \(type.quoted) is not done; only none, or Metaspace "
                         + "with \"▁\" and no normalizer, is")
             }
             let scheme = splitter["prepend_scheme"]?.string
@@ -240,7 +240,7 @@ struct TokenizerJSON {
             if token.unicodeScalars.dropFirst().contains(space) {
                 throw refuse(
                     "its pre_tokenizer splits at spaces, but the vocabulary joins them "
-                        + "(\"\(token.prefix(40))\"); that combination is not done")
+                        + "(\"\(token.quoted)\"); that combination is not done")
             }
         }
     }

@@ -87,6 +87,7 @@ final class ServerConnection: ChannelInboundHandler {
             output(stream, context).respond(error)
         case .refuseAndClose(let stream, let error):
             isClosing = true
+            calls[stream]?.call.cancel()
             output(stream, context).respond(error)
             let channel = context.channel
             channel.eventLoop.execute {

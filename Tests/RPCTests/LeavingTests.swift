@@ -31,6 +31,18 @@ struct LeavingTests {
         test.server.close()
     }
 
+    @Test("a connection that is closed for using a stream twice cancels that stream's call too")
+    func streamTwice() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
+        #expect(await TestServer.eventually { test.held.withLock { $0.count } == 1 })
+        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
+        #expect(await TestServer.eventually { test.cancelled.withLock { $0 } == 1 })
+        test.server.close()
+    }
+
     @Test("a draining server refuses new calls and finishes old ones")
     func drain() async throws {
         let test = TestServer()
