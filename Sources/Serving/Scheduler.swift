@@ -43,6 +43,8 @@ final class Scheduler: @unchecked Sendable {
     private var unread: [Sequence] = []
     private var runners: [ObjectIdentifier: ModelRunner] = [:]
     private var stale: [Stale] = []
+    /// Whether somebody has come or gone since slots were last given out: until then there is nothing to decide.
+    private var isUnsettled = false
     private var isStopping = false
 
     init(
@@ -94,6 +96,7 @@ final class Scheduler: @unchecked Sendable {
         switch message {
         case .submit(let sequences):
             queue += sequences
+            isUnsettled = true
             for sequence in sequences { sequence.announce() }
         case .cancel(let id):
             for sequence in queue + active where sequence.record.id == id {
@@ -145,6 +148,8 @@ final class Scheduler: @unchecked Sendable {
     /// Fills free slots, each time from the user who has the fewest; of one user's, first come, first served. If none is free,
     /// whoever has several makes room for those who have none.
     private func admit() {
+        guard isUnsettled else { return }
+        isUnsettled = false
         while !queue.isEmpty {
             let users = active.map(\.record.peer.uid)
             if active.count == configuration.slots {
@@ -253,6 +258,7 @@ final class Scheduler: @unchecked Sendable {
         sequence.phase = .finished
         queue.removeAll { $0 === sequence }
         active.removeAll { $0 === sequence }
+        isUnsettled = true
         ledger.occupy(active.count)
         let runner = runners[ObjectIdentifier(sequence.model)]
         if sequence.slot >= 0 {
