@@ -85,31 +85,45 @@ let package = Package(
 
         // Stands before the allocator in the test program, to count.
         .target(name: "CAllocations", path: "Tests/CAllocations"),
-        .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: strict),
+        // Made files and models, temporary directories, seeded random numbers, waiting.
+        .target(
+            name: "TestSupport", dependencies: ["ModelStore", "Packer", system],
+            path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "KernelTests", dependencies: ["CKernels", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "StoreTests",
-            dependencies: ["ModelStore", "Packer", "Reference", "CKernels", "CLinux", system],
+            dependencies: [
+                "TestSupport", "ModelStore", "Packer", "Reference", "CKernels", "CLinux", system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "EngineTests",
             dependencies: [
-                "Engine", "Packer", "Reference", "ModelStore", "CKernels", "CLinux", "CAllocations",
-                system,
+                "TestSupport", "Engine", "Packer", "Reference", "ModelStore", "CKernels", "CLinux",
+                "CAllocations", system,
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "RPCTests", dependencies: ["RPC", "CLinux", log] + nio, swiftSettings: strict),
+            name: "RPCTests", dependencies: ["TestSupport", "RPC", "CLinux", log] + nio,
+            swiftSettings: strict),
         .testTarget(
             name: "ServingTests",
-            dependencies: ["Serving", "RPC", "Engine", "ModelStore", "Packer", log, system] + nio,
+            dependencies: [
+                "TestSupport", "Serving", "RPC", "Engine", "ModelStore", "Packer", log, system,
+            ] + nio,
             swiftSettings: strict),
         .testTarget(
             name: "ControlTests",
-            dependencies: ["mmfreectl", "RPC", "ModelStore", "Packer", arguments, system],
+            dependencies: [
+                "TestSupport", "mmfreectl", "RPC", "ModelStore", "Packer", arguments, system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["mmfreed", "SystemdSupport", "Serving", "RPC", log, system],
+            dependencies: [
+                "TestSupport", "mmfreed", "SystemdSupport", "Serving", "RPC", log, system,
+            ],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],

@@ -35,7 +35,7 @@ struct AllocationTests {
         .enabled(if: isOptimised && ca_counts()),
         arguments: [1, 2, 4, 8])
     func decode(_ batch: Int) throws {
-        let golden = try Golden("b_bf16")
+        let golden = try GoldenModel("b_bf16")
         let pool = WorkerPool(threads: 3)
         let states = StatePool(slots: batch, shape: golden.model.shape)
         let evaluator = Evaluator(

@@ -6,6 +6,7 @@ import Glibc
 import ModelStore
 import Packer
 import SystemPackage
+import TestSupport
 import Testing
 
 /// models/demo.gguf against what the original code made of its checkpoint; Tests/Fixtures/demo/README.md says how.
@@ -26,7 +27,7 @@ struct DemoTests {
     func greedy() throws {
         let model = try model()
         let tokenizer = try #require(model.tokenizer)
-        let facts = try JSON(parsing: readAll(Self.directory.appending("expected.json")))
+        let facts = try JSON(parsing: bytes(of: Self.directory.appending("expected.json")))
         let prompts = try #require(facts["prompts"]?.array)
         #expect(prompts.count >= 3)
         for prompt in prompts {
@@ -51,7 +52,7 @@ struct DemoTests {
 
     @Test("perplexity over 20,479 held-out tokens is the original's 36.6991, within a thousandth")
     func perplexity() throws {
-        let bytes = try readAll(Self.directory.appending("perplexity_20480.u16"))
+        let bytes = try bytes(of: Self.directory.appending("perplexity_20480.u16"))
         let tokens = stride(from: 0, to: bytes.count, by: 2).map {
             UInt32(bytes[$0]) | UInt32(bytes[$0 + 1]) << 8
         }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import TestSupport
 import Testing
 
 /// Expected values come from the original modelling code; Tests/Fixtures/golden/README.md says how.
 @Suite("The forward pass equals the original code")
 struct EvaluatorGoldenTests {
-    @Test("logits, hidden states and recurrent states are the golden ones", arguments: Golden.names)
+    @Test(
+        "logits, hidden states and recurrent states are the golden ones",
+        arguments: Golden.models)
     func values(_ name: String) throws {
-        let golden = try Golden(name)
+        let golden = try GoldenModel(name)
         let run = try Run(golden.model)
         run.feed(golden.inputs, wants: .logits)
         let vocabulary = golden.model.shape.vocabulary
@@ -34,9 +37,9 @@ struct EvaluatorGoldenTests {
 
     @Test(
         "the hidden states, their mean and the last one are the golden embeddings",
-        arguments: Golden.names)
+        arguments: Golden.models)
     func hidden(_ name: String) throws {
-        let golden = try Golden(name)
+        let golden = try GoldenModel(name)
         let run = try Run(golden.model)
         run.feed(golden.inputs, wants: .hidden)
         var mean = [Float](repeating: 0, count: golden.model.shape.hidden)
@@ -46,9 +49,9 @@ struct EvaluatorGoldenTests {
         expectClose(run.hidden.last!, try golden.floats("embed_last"), 1e-3)
     }
 
-    @Test("the state after half the tokens is the golden one", arguments: Golden.names)
+    @Test("the state after half the tokens is the golden one", arguments: Golden.models)
     func half(_ name: String) throws {
-        let golden = try Golden(name)
+        let golden = try GoldenModel(name)
         let run = try Run(golden.model)
         run.feed(Array(golden.inputs.prefix(golden.inputs.count / 2)), wants: .nothing)
         let (state, inner) = (run.state, golden.model.shape.inner)
@@ -61,18 +64,18 @@ struct EvaluatorGoldenTests {
 
     @Test(
         "32 greedy tokens are the golden ones, on every kernel table this CPU can run",
-        arguments: Golden.names, Kernels.runnable)
+        arguments: Golden.models, Kernels.runnable)
     func greedy(_ name: String, _ kernels: String) throws {
-        let golden = try Golden(name)
+        let golden = try GoldenModel(name)
         let run = try Run(golden.model, kernels: kernels)
         #expect(run.greedy(after: golden.inputs, count: golden.greedy.count) == golden.greedy)
     }
 
     @Test("an already ternary checkpoint gives the very logits of its original")
     func prequantised() throws {
-        let original = try Run(Golden("b_bf16").model)
-        let ternary = try Run(Golden("i_prequant_bf16").model)
-        let inputs = try Golden("b_bf16").inputs
+        let original = try Run(GoldenModel("b_bf16").model)
+        let ternary = try Run(GoldenModel("i_prequant_bf16").model)
+        let inputs = try GoldenModel("b_bf16").inputs
         original.feed(inputs, wants: .logits)
         ternary.feed(inputs, wants: .logits)
         #expect(original.logits == ternary.logits)
@@ -84,15 +87,17 @@ struct EvaluatorDeterminismTests {
     static let kernels = Kernels.runnable
 
     /// One reference run: scalar kernels, one thread, one token at a time.
-    private func reference(_ golden: Golden) throws -> Run {
+    private func reference(_ golden: GoldenModel) throws -> Run {
         let run = try Run(golden.model, kernels: "scalar", threads: 1)
         for token in golden.inputs { run.feed([token], wants: .logits) }
         return run
     }
 
-    @Test("any chunking gives the same bits", arguments: Golden.names, [1, 2, 3, 5, 7, 8, 11, 64])
+    @Test(
+        "any chunking gives the same bits", arguments: Golden.models,
+        [1, 2, 3, 5, 7, 8, 11, 64])
     func chunking(_ name: String, _ chunk: Int) throws {
-        let golden = try Golden(name)
+        let golden = try GoldenModel(name)
         let expected = try reference(golden)
         let run = try Run(golden.model)
         var rest = golden.inputs[...]
@@ -108,7 +113,7 @@ struct EvaluatorDeterminismTests {
         "any kernel table and thread count gives the same bits", arguments: kernels, [1, 2, 3, 5])
     func tables(_ kernels: String, _ threads: Int) throws {
         for name in ["b_bf16", "d_odd_96_160", "l_inter_null"] {
-            let golden = try Golden(name)
+            let golden = try GoldenModel(name)
             let expected = try reference(golden)
             let run = try Run(golden.model, kernels: kernels, threads: threads)
             run.feed(golden.inputs, wants: .logits)
@@ -119,7 +124,7 @@ struct EvaluatorDeterminismTests {
 
     @Test("every layer is a sign of life, so that a long prompt is no hang")
     func progress() throws {
-        let golden = try Golden("b_bf16")
+        let golden = try GoldenModel("b_bf16")
         let progress = Progress()
         let evaluator = Evaluator(
             model: golden.model, workers: WorkerPool(threads: 1), maxRows: 64,
@@ -132,7 +137,7 @@ struct EvaluatorDeterminismTests {
 
     @Test("neighbours in a batch change nothing, and a reset slot remembers nothing")
     func neighbours() throws {
-        let golden = try Golden("b_bf16")
+        let golden = try GoldenModel("b_bf16")
         let expected = try reference(golden)
         let states = StatePool(slots: 3, shape: golden.model.shape)
         let evaluator = Evaluator(
@@ -157,7 +162,7 @@ struct EvaluatorDeterminismTests {
 
     @Test("a saved state, restored into another pool, goes on as if never interrupted")
     func saved() throws {
-        let golden = try Golden("e_heads4")
+        let golden = try GoldenModel("e_heads4")
         let expected = try reference(golden)
         let half = golden.inputs.count / 2
         let first = try Run(golden.model)
@@ -171,7 +176,7 @@ struct EvaluatorDeterminismTests {
 
     @Test("more rows wanting logits than are computed at once")
     func manyLogits() throws {
-        let golden = try Golden("a_default_f32")
+        let golden = try GoldenModel("a_default_f32")
         let tokens = (0..<100).map { UInt32($0 * 7 % golden.model.shape.vocabulary) }
         let whole = try Run(golden.model)
         whole.feed(tokens, wants: .logits)

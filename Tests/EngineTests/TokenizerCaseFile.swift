@@ -2,6 +2,7 @@
 
 import Engine
 import SystemPackage
+import TestSupport
 
 /// Tables, variants of them, and what the reference libraries make of texts and tokens with each: written by
 /// dev/tokenizer-oracle.

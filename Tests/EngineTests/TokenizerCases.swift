@@ -3,6 +3,7 @@
 import Engine
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 /// What Hugging Face `tokenizers` and SentencePiece make of many texts. `MMFREED_TOKENIZER_CASES` names more case files,

@@ -2,6 +2,7 @@
 
 internal import CKernels
 internal import Glibc
+internal import TestSupport
 internal import Testing
 
 /// exp in double, from the C library.
@@ -53,7 +54,7 @@ struct MathTests {
 
     @Test("the tables' exp is ck_exp", arguments: Table.all)
     func sameEverywhere(_ table: Table) {
-        var g = SeededGenerator(state: 10)
+        var g = SeededGenerator(10)
         let x = g.floats(5000, size: 95) + RowTests.special(500, &g)
         var out = x
         table.entries.exp_shifted(x, x.count, 0, &out)

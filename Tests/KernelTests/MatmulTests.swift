@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CKernels
+internal import TestSupport
 internal import Testing
 
 @Suite("products")
@@ -31,7 +32,7 @@ struct MatmulTests {
 
     @Test("the scalar table gives the sums of the definition")
     func scalarIsTheDefinition() {
-        var g = SeededGenerator(state: 1)
+        var g = SeededGenerator(1)
         for (rows, columns, batch) in [
             (1, 1, 1), (16, 20, 8), (17, 21, 9), (33, 64, 3), (50, 131, 19),
         ] {
@@ -56,7 +57,7 @@ struct MatmulTests {
         "every table equals scalar over random shapes, however the tiles are split",
         arguments: Table.others)
     func equalsScalar(_ table: Table) {
-        var g = SeededGenerator(state: 2)
+        var g = SeededGenerator(2)
         for round in 0..<90 {
             let rows = Int.random(in: 1...90, using: &g)
             let columns = Int.random(in: 1...(round % 6 == 0 ? 2900 : 200), using: &g)
@@ -76,7 +77,7 @@ struct MatmulTests {
         "every table equals scalar where matrices outgrow the caches' chunks",
         arguments: Table.others)
     func largeEqualsScalar(_ table: Table) {
-        var g = SeededGenerator(state: 3)
+        var g = SeededGenerator(3)
         let rows = 1200
         let columns = 1203
         let packed = (0..<ck_packed_bytes(rows, columns)).map { _ in UInt8(g.next() % 243) }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CKernels
+internal import TestSupport
 internal import Testing
 
 @Suite("packing")
 struct PackTests {
     @Test("unpacking gives back what was packed, and padding is trit 0")
     func roundTrip() {
-        var g = SeededGenerator(state: 11)
+        var g = SeededGenerator(11)
         for _ in 0..<60 {
             let rows = Int.random(in: 1...50, using: &g)
             let columns = Int.random(in: 1...130, using: &g)
@@ -43,7 +44,7 @@ struct PackTests {
 
     @Test("a matrix may be packed tile by tile")
     func tileByTile() {
-        var g = SeededGenerator(state: 12)
+        var g = SeededGenerator(12)
         let rows = 40
         let columns = 33
         let trits = g.trits(rows * columns)
@@ -84,7 +85,7 @@ struct Q6Tests {
 
     @Test("a value is off by at most a 21st of the largest in its half block")
     func bound() {
-        var g = SeededGenerator(state: 13)
+        var g = SeededGenerator(13)
         for n in [1, 31, 32, 33, 64, 65, 1000] {
             let row = g.floats(n, size: 0.05)
             let found = roundTrip(row)
@@ -98,7 +99,7 @@ struct Q6Tests {
 
     @Test("a Gaussian row keeps 98 % of its signal")
     func signal() {
-        var g = SeededGenerator(state: 14)
+        var g = SeededGenerator(14)
         let row = (0..<6400).map { _ in g.floats(12, size: 0.01).reduce(0, +) }
         let found = roundTrip(row)
         let noise = zip(row, found).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
@@ -117,7 +118,7 @@ struct Q6Tests {
 
     @Test("the same row gives the same bytes")
     func deterministic() {
-        var g = SeededGenerator(state: 15)
+        var g = SeededGenerator(15)
         let row = g.floats(100)
         var a = [UInt8](repeating: 0, count: ck_q6_row_bytes(100))
         var b = a.map { $0 ^ 255 }

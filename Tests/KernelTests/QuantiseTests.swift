@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CKernels
+internal import TestSupport
 internal import Testing
 
 @Suite("quantisation of activations")
@@ -40,7 +41,7 @@ struct QuantiseTests {
 
     @Test("values stay within ±127 whatever the largest is", arguments: Table.all)
     func range(_ table: Table) {
-        var g = SeededGenerator(state: 8)
+        var g = SeededGenerator(8)
         for _ in 0..<300 {
             let size = Float(
                 sign: .plus, exponent: Int.random(in: -60...60, using: &g), significand: 1.7)
@@ -59,7 +60,7 @@ struct QuantiseTests {
 
     @Test("a row goes to its own place in the block, padding included", arguments: Table.all)
     func place(_ table: Table) {
-        var g = SeededGenerator(state: 9)
+        var g = SeededGenerator(9)
         for n in [1, 4, 19, 20, 21, 35, 64, 77, 100] {
             let y = g.floats(n)
             let padded = ck_padded_columns(n)
@@ -81,7 +82,7 @@ struct QuantiseTests {
 
     @Test("rows that lie one after the other make a block", arguments: 1...Int(CK_BLOCK))
     func block(_ count: Int) {
-        var g = SeededGenerator(state: 10)
+        var g = SeededGenerator(10)
         for columns in [1, 4, 16, 19, 20, 21, 64, 100, 333] {
             let padded = ck_padded_columns(columns)
             let rows = (0..<count).map { _ in

@@ -2,31 +2,6 @@
 
 internal import CKernels
 
-/// SplitMix64: the same numbers in every run.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-
-    /// n floats in ±size.
-    mutating func floats(_ n: Int, size: Float = 1) -> [Float] {
-        (0..<n).map { _ in Float(Int32(truncatingIfNeeded: next())) * 0x1p-31 * size }
-    }
-
-    /// n integers in ±limit.
-    mutating func integers(_ n: Int, limit: Int) -> [Int32] {
-        (0..<n).map { _ in Int32(Int(next() % UInt64(2 * limit + 1)) - limit) }
-    }
-
-    mutating func trits(_ n: Int) -> [Int8] { (0..<n).map { _ in Int8(next() % 3) - 1 } }
-}
-
 /// A table of kernels, by name, so that a failing test says which.
 struct Table: Sendable, CustomStringConvertible {
     let name: String

@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import RPC
-
-/// Random numbers that are the same every time (SplitMix64).
-struct Seeded: RandomNumberGenerator {
-    private var state: UInt64
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
 
 @Suite("Frames", .timeLimit(.minutes(1)))
 struct FrameTests {
@@ -45,7 +32,7 @@ struct FrameTests {
 
     @Test("bytes cut anywhere give the same frames", arguments: [1, 2, 3, 9, 10, 11, 1000])
     func cut(_ step: Int) throws {
-        var random = Seeded(1)
+        var random = SeededGenerator(1)
         var buffer = ByteBuffer()
         let frames = (0..<50).map { index in
             Frame(
@@ -96,7 +83,7 @@ struct FrameTests {
 
     @Test("random bytes end in frames or in the one error, and are not hoarded")
     func noise() {
-        var random = Seeded(2)
+        var random = SeededGenerator(2)
         for _ in 0..<20_000 {
             let bytes = (0..<Int.random(in: 0...60, using: &random)).map { _ in
                 UInt8.random(in: 0...5, using: &random)

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import TestSupport
 import Testing
 
 @testable import RPC
 
 @Suite("Messages", .timeLimit(.minutes(1)))
 struct MessageTests {
-    private func generate(_ random: inout Seeded) -> GenerateRequest {
+    private func generate(_ random: inout SeededGenerator) -> GenerateRequest {
         var request = GenerateRequest()
-        func text(_ random: inout Seeded) -> String {
+        func text(_ random: inout SeededGenerator) -> String {
             String(
                 (0..<Int.random(in: 0...9, using: &random)).map { _ in
                     "aé▁\0🙂\n".randomElement(using: &random)!
@@ -66,7 +67,7 @@ struct MessageTests {
 
     @Test("what is encoded is decoded, absent and zero told apart")
     func roundTrip() throws {
-        var random = Seeded(3)
+        var random = SeededGenerator(3)
         for _ in 0..<2000 {
             let request = generate(&random)
             #expect(try GenerateRequest(decoding: request.encoded()) == request)
@@ -130,7 +131,7 @@ struct MessageTests {
 
     @Test("30,000 changed messages are decoded or refused, never worse")
     func mutations() {
-        var random = Seeded(4)
+        var random = SeededGenerator(4)
         for _ in 0..<30_000 {
             var bytes = generate(&random).encoded()
             guard !bytes.isEmpty else { continue }

@@ -2,6 +2,7 @@
 
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import RPC
@@ -161,7 +162,7 @@ struct ServerTests {
     func noise() async throws {
         let test = TestServer()
         try test.start()
-        var random = Seeded(9)
+        var random = SeededGenerator(9)
         for _ in 0..<200 {
             let socket = try RawSocket(test.path)
             socket.send(

@@ -2,6 +2,7 @@
 
 import Glibc
 import NIOPosix
+import TestSupport
 import Testing
 
 @testable import RPC

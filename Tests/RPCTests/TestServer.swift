@@ -3,6 +3,7 @@
 import Glibc
 import Logging
 import Synchronization
+import TestSupport
 
 @testable import RPC
 
@@ -100,13 +101,9 @@ final class TestServer: Sendable {
 
     func start() throws { try server.listen(on: .path(path, mode: 0o600)) }
 
-    /// Waits for something, at most ten seconds.
+    /// Whether something came about in time.
     static func eventually(_ condition: () -> Bool) async -> Bool {
-        for _ in 0..<1000 {
-            if condition() { return true }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        return false
+        (try? await TestSupport.eventually { condition() }) != nil
     }
 }
 

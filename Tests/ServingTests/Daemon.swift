@@ -6,6 +6,7 @@ import ModelStore
 import RPC
 import Serving
 import SystemPackage
+import TestSupport
 
 /// The whole of serving in this process, on a socket of its own.
 struct Daemon: Sendable {
@@ -78,17 +79,6 @@ extension ServingConfiguration {
         configuration.slots = 1
         return configuration
     }
-}
-
-struct TookTooLong: Error {}
-
-/// Waits for something that must come soon.
-func eventually(_ condition: () async throws -> Bool) async throws {
-    for _ in 0..<6000 {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(5))
-    }
-    throw TookTooLong()
 }
 
 /// The refusal that `body` ends with.

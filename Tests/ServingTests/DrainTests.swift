@@ -2,6 +2,7 @@
 
 import RPC
 import Serving
+import TestSupport
 import Testing
 
 @Suite("The end", .timeLimit(.minutes(1)))

@@ -2,6 +2,7 @@
 
 import RPC
 import Serving
+import TestSupport
 import Testing
 
 @Suite("Embeddings are the engine's own", .timeLimit(.minutes(1)))

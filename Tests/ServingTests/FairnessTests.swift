@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Serving
+import TestSupport
 import Testing
 
 @Suite("Slots are shared out fairly")

@@ -3,6 +3,7 @@
 import Engine
 import RPC
 import Serving
+import TestSupport
 import Testing
 
 @Suite("Every field is checked", .timeLimit(.minutes(1)))

@@ -4,6 +4,7 @@ import Engine
 import ModelStore
 import RPC
 import Serving
+import TestSupport
 import Testing
 
 @Suite("An answer depends on its request alone", .timeLimit(.minutes(1)))

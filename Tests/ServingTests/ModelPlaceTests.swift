@@ -5,6 +5,7 @@ import Engine
 import ModelStore
 import RPC
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Serving

@@ -5,6 +5,7 @@ import ModelStore
 import RPC
 import Serving
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Models come and go", .timeLimit(.minutes(1)))

@@ -6,6 +6,7 @@ import NIOCore
 import RPC
 import Serving
 import SystemPackage
+import TestSupport
 import Testing
 
 /// A client that reads only when it is told to.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Packer
+import TestSupport
 import Testing
 
 @Suite("Damaged and hostile checkpoint files are refused without harm")

@@ -2,6 +2,7 @@
 
 import Packer
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("A checkpoint is opened only if it is a whole HGRNBit model")

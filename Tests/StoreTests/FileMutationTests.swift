@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ModelStore
+import TestSupport
 import Testing
 
 @Suite("No bytes can do more than be refused")

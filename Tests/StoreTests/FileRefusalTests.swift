@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ModelStore
+import TestSupport
 import Testing
 
 /// One thing wrong with a file, and what is said of it.

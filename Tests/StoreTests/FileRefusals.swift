@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ModelStore
+import TestSupport
 
 /// What can be wrong with a file, one thing at a time.
 enum Refusals {

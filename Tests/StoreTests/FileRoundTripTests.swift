@@ -2,6 +2,7 @@
 
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 /// A file's contents, made at random.

@@ -4,6 +4,7 @@ import CLinux
 import Foundation
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("A file appears whole or not at all")
@@ -46,7 +47,7 @@ struct FileWriterTests {
         try withDirectory { directory in
             guard hasNameless(directory) else { return }
             let path = directory.appending("m.gguf")
-            if replacing { try StoreTests.write([1, 2, 3], to: path) }
+            if replacing { try TestSupport.write([1, 2, 3], to: path) }
             let before = replacing ? ["m.gguf"] : []
             do {
                 var dropped = try writer(path, replacing: replacing)
@@ -94,7 +95,7 @@ struct FileWriterTests {
             let path = directory.appending("m.gguf")
             var writer = try writer(path, nameless: nameless)
             try write(164, to: &writer)
-            try StoreTests.write([1, 2, 3], to: path)
+            try TestSupport.write([1, 2, 3], to: path)
             #expect(throws: StoreError.exists(path)) { _ = try self.writer(path) }
             do {
                 try writer.finish()
@@ -215,7 +216,7 @@ struct FileWriterTests {
                 var writer = try writer(path, half)
                 let size = writer.fileSize
                 let other = [UInt8](repeating: 1, count: 800 << 10)
-                try StoreTests.write(other, to: directory.appending("other"))
+                try TestSupport.write(other, to: directory.appending("other"))
                 do {
                     try write(512 << 10, to: &writer)
                     try writer.finish()

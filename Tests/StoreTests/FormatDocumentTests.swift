@@ -4,6 +4,7 @@ import CKernels
 import Foundation
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("docs/format.md is enough to read a packed file")
@@ -37,7 +38,7 @@ struct FormatDocumentTests {
         try withDirectory { directory in
             let (path, script) = (directory.appending("m.gguf"), directory.appending("read.py"))
             try contents.write(to: path, &random)
-            try StoreTests.write(Array((Self.snippets() + Self.report).utf8), to: script)
+            try TestSupport.write(Array((Self.snippets() + Self.report).utf8), to: script)
             let lines = try Self.run(["python3", script.string, path.string])
                 .split(separator: "\n", omittingEmptySubsequences: false)
             try #require(lines.count == 6)

@@ -3,6 +3,7 @@
 import Foundation
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("A mapping is of a whole regular file, and outlives its name")

@@ -3,6 +3,7 @@
 import Foundation
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("A directory's models are its well-named regular files")

@@ -4,6 +4,7 @@ import ModelStore
 import Packer
 import Reference
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("The demonstration model is what its checkpoint was")

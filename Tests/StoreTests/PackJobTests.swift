@@ -4,6 +4,7 @@ import CKernels
 import ModelStore
 import Packer
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Packing keeps every value and gives the same bytes every time")

@@ -4,6 +4,7 @@ import ModelStore
 import Packer
 import Reference
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Unpacking gives a checkpoint that packs to the same model")

@@ -2,6 +2,7 @@
 
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Broken packed files end in errors that say what is wrong")
@@ -11,7 +12,7 @@ struct PackedFileHostileTests {
         try? withDirectory { directory in
             let path = directory.appending("m.gguf")
             try MadeFile(seed: 11).write(to: path)
-            bytes = try StoreTests.bytes(of: path)
+            bytes = try TestSupport.bytes(of: path)
         }
         return bytes
     }()

@@ -3,6 +3,7 @@
 import Glibc
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("The packed file")

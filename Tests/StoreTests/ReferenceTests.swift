@@ -2,6 +2,7 @@
 
 import Packer
 import Reference
+import TestSupport
 import Testing
 
 @Suite("The reference model computes what the original code does")

@@ -2,6 +2,7 @@
 
 import Packer
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Ternarising agrees with the original code bit for bit")

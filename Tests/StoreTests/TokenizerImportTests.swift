@@ -2,6 +2,7 @@
 
 import Packer
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Tokenizers of the Llama kind are imported, others refused by name")

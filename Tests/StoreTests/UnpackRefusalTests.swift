@@ -2,6 +2,7 @@
 
 import ModelStore
 import Packer
+import TestSupport
 import Testing
 
 @Suite("A packed model with one thing wrong is not unpacked, and nothing is left")

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import ModelStore
-import SystemPackage
+package import ModelStore
+package import SystemPackage
 
 /// A small packed file of random tensors, to write, read and break.
-struct MadeFile {
-    var metadata: [(key: String, value: MetadataValue)] = [
+package struct MadeFile {
+    package var metadata: [(key: String, value: MetadataValue)] = [
         (FormatKeys.architecture, .string("hgrnbit")),
         (FormatKeys.name, .string("made")),
         (FormatKeys.alignment, .uint32(64)),
@@ -15,12 +15,12 @@ struct MadeFile {
         ("test.texts", .strings(["", "é", "a longer text"])),
         ("test.flag", .bool(true)),
     ]
-    var tensors: [TensorPlan]
+    package var tensors: [TensorPlan]
     /// One tensor's bytes each.
-    var contents: [[UInt8]]
-    var scales: [String: Float] = [:]
+    package var contents: [[UInt8]]
+    package var scales: [String: Float] = [:]
 
-    init(seed: UInt64) {
+    package init(seed: UInt64) {
         var random = SeededGenerator(seed)
         tensors = []
         contents = []
@@ -46,7 +46,7 @@ struct MadeFile {
     }
 
     /// Writes it, `chunk` bytes at a time.
-    func write(to path: FilePath, chunk: Int = 1 << 20, replacing: Bool = false) throws {
+    package func write(to path: FilePath, chunk: Int = 1 << 20, replacing: Bool = false) throws {
         var writer = try PackedWriter(
             path: path, metadata: metadata, tensors: tensors, replacing: replacing)
         for bytes in contents {
@@ -63,7 +63,7 @@ struct MadeFile {
 }
 
 /// Opens bytes as a packed file, through a descriptor without a name.
-func openPacked(_ bytes: [UInt8]) throws -> PackedFile {
+package func openPacked(_ bytes: [UInt8]) throws -> PackedFile {
     let path = FilePath("/tmp/mmfreed-store-\(getpid())-\(UInt64.random(in: .min ... .max))")
     let file = try FileDescriptor.open(
         path, .readWrite, options: [.create, .exclusiveCreate], permissions: [.ownerReadWrite])
@@ -71,18 +71,4 @@ func openPacked(_ bytes: [UInt8]) throws -> PackedFile {
     unlink(path.string)
     try file.writeAll(bytes)
     return try PackedFile(MappedFile(descriptor: file, path: path))
-}
-
-/// The names in a directory, hidden ones too.
-func names(in directory: FilePath) -> [String] {
-    guard let handle = opendir(directory.string) else { return [] }
-    defer { closedir(handle) }
-    var names: [String] = []
-    while let entry = readdir(handle) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) {
-            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-        }
-        if name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
 }

@@ -1,38 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Engine
-import Glibc
 import ModelStore
-import SystemPackage
-
-/// Random numbers that are the same every time (SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
+package import SystemPackage
 
 /// A model of random weights, small enough to be made and run in no time: it writes gibberish, always the same.
-enum TinyModel {
-    static let vocabulary = 304
-    static let hidden = 80
-    static let inner = 80
-    static let intermediate = 160
-    static let layers = 2
-    static let eos: UInt32 = 2
+package enum TinyModel {
+    package static let vocabulary = 304
+    package static let hidden = 80
+    package static let inner = 80
+    package static let intermediate = 160
+    package static let layers = 2
+    package static let eos: UInt32 = 2
     /// The token of a byte: "<0x00>" is 3.
-    static func byte(_ value: UInt8) -> UInt32 { 3 + UInt32(value) }
+    package static func byte(_ value: UInt8) -> UInt32 { 3 + UInt32(value) }
 
     /// Packs the model of `seed` to `path`; without a tokenizer it serves token ids only.
-    static func write(
+    package static func write(
         to path: FilePath, seed: UInt64 = 1, hasTokenizer: Bool = true, replacing: Bool = false
     ) throws {
         var random = SeededGenerator(seed)
@@ -140,22 +123,16 @@ enum TinyModel {
     }
 }
 
-/// A directory of models that is gone after `body`.
-func withModels<R>(
+/// A directory of tiny models, by name and seed, that is gone after `body`.
+package func withModels<R>(
     _ seeds: [String: UInt64] = ["tiny": 1], _ body: (FilePath) async throws -> R
 ) async throws -> R {
-    var template = Array("/tmp/mmfreed-serving-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
-    let directory = FilePath(platformString: template)
-    defer {
-        for entry in ModelDirectory([directory]).scan() { unlink(entry.path.string) }
-        unlink(directory.appending("socket").string)
-        rmdir(directory.string)
-    }
+    let directory = try makeTemporaryDirectory()
+    defer { try? removeFile(directory) }
     for (name, seed) in seeds { try TinyModel.write(to: model(name, in: directory), seed: seed) }
     return try await body(directory)
 }
 
-func model(_ name: String, in directory: FilePath) -> FilePath {
+package func model(_ name: String, in directory: FilePath) -> FilePath {
     directory.appending(name + ".gguf")
 }

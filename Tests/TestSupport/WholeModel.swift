@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import ModelStore
+package import ModelStore
 import Packer
 import SystemPackage
 
 /// A whole small model as the writer takes it, to be spoilt one thing at a time.
-struct WholeModel {
-    var metadata: [(key: String, value: MetadataValue)] = [
+package struct WholeModel {
+    package var metadata: [(key: String, value: MetadataValue)] = [
         (FormatKeys.architecture, .string(Format.architecture)),
         (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
         (FormatKeys.formatVersion, .uint32(Format.version)),
@@ -25,9 +25,9 @@ struct WholeModel {
         (FormatKeys.addBOS, .bool(false)), (FormatKeys.addSpacePrefix, .bool(true)),
         (FormatKeys.tokenizerSource, .string("tokenizer.json")),
     ]
-    var tensors: [(plan: TensorPlan, bytes: [UInt8])] = []
+    package var tensors: [(plan: TensorPlan, bytes: [UInt8])] = []
 
-    init() throws {
+    package init() throws {
         var made = MadeCheckpoint()
         (made.vocabulary, made.hidden, made.layers) = (4, 16, 1)
         (made.intermediate, made.bound) = (20, false)
@@ -49,13 +49,16 @@ struct WholeModel {
         }
     }
 
-    mutating func set(_ key: String, _ value: MetadataValue?) {
+    /// What a refused unpacking left behind.
+    package struct Left: Error { let names: [String] }
+
+    package mutating func set(_ key: String, _ value: MetadataValue?) {
         guard let place = metadata.firstIndex(where: { $0.key == key }) else { return }
         if let value { metadata[place].value = value } else { metadata.remove(at: place) }
     }
 
     /// Puts another tensor in the place of one; zeros if its size is another.
-    mutating func put(_ plan: TensorPlan?, for name: String) {
+    package mutating func put(_ plan: TensorPlan?, for name: String) {
         guard let place = tensors.firstIndex(where: { $0.plan.name == name }) else { return }
         guard let plan else {
             tensors.remove(at: place)
@@ -68,7 +71,7 @@ struct WholeModel {
     }
 
     /// Writes it, opens it, unpacks it; expects that a refusal leaves nothing.
-    func unpack() throws {
+    package func unpack() throws {
         try withDirectory { directory in
             let path = directory.appending("m.gguf")
             var writer = try PackedWriter(
@@ -79,7 +82,9 @@ struct WholeModel {
             do {
                 try UnpackJob(file, to: directory.appending("out")).run()
             } catch {
-                try expectNames(["m.gguf"], in: directory)
+                guard names(in: directory) == ["m.gguf"] else {
+                    throw Left(names: names(in: directory))
+                }
                 throw error
             }
             _ = try Checkpoint(directory: directory.appending("out"))

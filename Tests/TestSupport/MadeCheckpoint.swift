@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
-import Packer
-import SystemPackage
+package import Packer
+package import SystemPackage
 
 /// A small random checkpoint, written to a directory of its own.
-struct MadeCheckpoint {
-    var vocabulary = 61
-    var hidden = 32
-    var layers = 2
-    var intermediate = 48
-    var expand = 1.0
-    var bound = true
-    var tied = false
-    var type = ElementType.bf16
-    var seed: UInt64 = 1
+package struct MadeCheckpoint {
+    package var vocabulary = 61
+    package var hidden = 32
+    package var layers = 2
+    package var intermediate = 48
+    package var expand = 1.0
+    package var bound = true
+    package var tied = false
+    package var type = ElementType.bf16
+    package var seed: UInt64 = 1
     /// Members of config.json to put in or replace.
-    var settings: [JSON.Member] = []
+    package var settings: [JSON.Member] = []
     /// Called on the list of tensors before it is written.
-    var edit: (inout [TensorSpec]) -> Void = { _ in }
+    package var edit: (inout [TensorSpec]) -> Void = { _ in }
 
-    var config: CheckpointConfig {
+    package var config: CheckpointConfig {
         var config = CheckpointConfig()
         config.vocabularySize = vocabulary
         config.hiddenSize = hidden
@@ -32,7 +31,7 @@ struct MadeCheckpoint {
         return config
     }
 
-    var tensors: [TensorSpec] {
+    package var tensors: [TensorSpec] {
         var random = SeededGenerator(seed)
         var list: [TensorSpec] = []
         for role in config.roles where !(tied && role.name == "lm_head.weight") {
@@ -46,7 +45,7 @@ struct MadeCheckpoint {
         return list
     }
 
-    var configJSON: JSON {
+    package var configJSON: JSON {
         var members: [JSON.Member] = [
             JSON.Member("architectures", .array([.string("HGRNBitForCausalLM")])),
             JSON.Member("model_type", .string("hgrn_bit")),
@@ -65,14 +64,16 @@ struct MadeCheckpoint {
         return .object(members)
     }
 
-    func write(to directory: FilePath) throws {
-        try StoreTests.write(configJSON.written(), to: directory.appending("config.json"))
-        try StoreTests.write(
+    package init() {}
+
+    package func write(to directory: FilePath) throws {
+        try TestSupport.write(configJSON.written(), to: directory.appending("config.json"))
+        try TestSupport.write(
             safetensors(tensors), to: directory.appending("model.safetensors"))
     }
 
     /// Opens it, lends it, removes it.
-    func open<R>(_ body: (Checkpoint) throws -> R) throws -> R {
+    package func open<R>(_ body: (Checkpoint) throws -> R) throws -> R {
         try withDirectory { directory in
             try write(to: directory)
             return try body(Checkpoint(directory: directory))
@@ -80,7 +81,7 @@ struct MadeCheckpoint {
     }
 
     /// The error of opening it.
-    func refusal() throws -> PackError? {
+    package func refusal() throws -> PackError? {
         do {
             try open { _ in }
             return nil

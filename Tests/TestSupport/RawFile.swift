@@ -1,45 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
-import ModelStore
+import Glibc
+package import ModelStore
 
 /// A metadata value as raw bytes, so that it may also be a wrong one.
-struct RawValue: Sendable {
-    var type: UInt32
-    var bytes: [UInt8]
+package struct RawValue: Sendable {
+    package var type: UInt32
+    package var bytes: [UInt8]
 
-    static func uint32(_ value: UInt32) -> RawValue { RawValue(type: 4, bytes: little(value)) }
-    static func float(_ value: Float) -> RawValue {
+    package init(type: UInt32, bytes: [UInt8]) {
+        self.type = type
+        self.bytes = bytes
+    }
+
+    package static func uint32(_ value: UInt32) -> RawValue {
+        RawValue(type: 4, bytes: little(value))
+    }
+    package static func float(_ value: Float) -> RawValue {
         RawValue(type: 6, bytes: little(value.bitPattern))
     }
-    static func bool(_ byte: UInt8) -> RawValue { RawValue(type: 7, bytes: [byte]) }
-    static func string(_ text: String) -> RawValue { RawValue(type: 8, bytes: counted(text.utf8)) }
-    static func text(_ bytes: [UInt8]) -> RawValue { RawValue(type: 8, bytes: counted(bytes)) }
+    package static func bool(_ byte: UInt8) -> RawValue { RawValue(type: 7, bytes: [byte]) }
+    package static func string(_ text: String) -> RawValue {
+        RawValue(type: 8, bytes: counted(text.utf8))
+    }
+    package static func text(_ bytes: [UInt8]) -> RawValue {
+        RawValue(type: 8, bytes: counted(bytes))
+    }
 
     /// - Parameter count: what the array claims to hold, if not what it does.
-    static func array(_ values: [RawValue], of type: UInt32, count: UInt64? = nil) -> RawValue {
+    package static func array(_ values: [RawValue], of type: UInt32, count: UInt64? = nil)
+        -> RawValue
+    {
         let count = count ?? UInt64(values.count)
         return RawValue(type: 9, bytes: little(type) + little(count) + values.flatMap(\.bytes))
     }
-    static func strings(_ texts: [String]) -> RawValue {
+    package static func strings(_ texts: [String]) -> RawValue {
         array(texts.map { .string($0) }, of: 8)
     }
-    static func uint32s(_ values: [UInt32]) -> RawValue {
+    package static func uint32s(_ values: [UInt32]) -> RawValue {
         array(values.map { .uint32($0) }, of: 4)
     }
-    static func floats(_ values: [Float]) -> RawValue { array(values.map { .float($0) }, of: 6) }
+    package static func floats(_ values: [Float]) -> RawValue {
+        array(values.map { .float($0) }, of: 6)
+    }
 }
 
 /// A tensor's table entry.
-struct RawTensor: Sendable {
-    var name: [UInt8]
+package struct RawTensor: Sendable {
+    package var name: [UInt8]
     /// As GGUF stores them: innermost first.
-    var dimensions: [UInt64]
-    var dimensionCount: UInt32?
-    var type: UInt32
-    var offset: UInt64
+    package var dimensions: [UInt64]
+    package var dimensionCount: UInt32?
+    package var type: UInt32
+    package var offset: UInt64
 
-    init(_ name: String, _ dimensions: [UInt64], type: UInt32, offset: UInt64) {
+    package init(_ name: String, _ dimensions: [UInt64], type: UInt32, offset: UInt64) {
         self.name = Array(name.utf8)
         self.dimensions = dimensions
         self.type = type
@@ -48,18 +63,18 @@ struct RawTensor: Sendable {
 }
 
 /// The smallest packed file with something of everything, to be spoilt one thing at a time. As it stands it opens.
-struct RawFile: Sendable {
-    var magic: [UInt8] = Array("GGUF".utf8)
-    var version: UInt32 = 3
+package struct RawFile: Sendable {
+    package var magic: [UInt8] = Array("GGUF".utf8)
+    package var version: UInt32 = 3
     /// What the header claims, if not what there is.
-    var tensorCount: UInt64?
-    var keyCount: UInt64?
-    var pairs: [(key: [UInt8], value: RawValue)] = []
-    var tensors: [RawTensor] = []
+    package var tensorCount: UInt64?
+    package var keyCount: UInt64?
+    package var pairs: [(key: [UInt8], value: RawValue)] = []
+    package var tensors: [RawTensor] = []
     /// Bytes after the header and its padding.
-    var data = [UInt8](repeating: 0, count: 1024)
+    package var data = [UInt8](repeating: 0, count: 1024)
 
-    init() {
+    package init() {
         set(FormatKeys.architecture, .string("hgrnbit"))
         set(FormatKeys.alignment, .uint32(64))
         set(FormatKeys.formatVersion, .uint32(1))
@@ -85,10 +100,10 @@ struct RawFile: Sendable {
         ]
     }
 
-    static let digest = String(repeating: "0", count: 64)
+    package static let digest = String(repeating: "0", count: 64)
 
     /// Puts a value in the place of the key's present one, or at the end.
-    mutating func set(_ key: String, _ value: RawValue) {
+    package mutating func set(_ key: String, _ value: RawValue) {
         if let index = pairs.firstIndex(where: { $0.key == Array(key.utf8) }) {
             pairs[index].value = value
         } else {
@@ -96,10 +111,10 @@ struct RawFile: Sendable {
         }
     }
 
-    mutating func remove(_ key: String) { pairs.removeAll { $0.key == Array(key.utf8) } }
+    package mutating func remove(_ key: String) { pairs.removeAll { $0.key == Array(key.utf8) } }
 
     /// The file up to its data, without padding.
-    var header: [UInt8] {
+    package var header: [UInt8] {
         var bytes = magic + little(version)
         bytes += little(tensorCount ?? UInt64(tensors.count))
         bytes += little(keyCount ?? UInt64(pairs.count))
@@ -114,21 +129,23 @@ struct RawFile: Sendable {
     }
 
     /// The whole file, its own digest not yet put right.
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         let header = header
         return header + [UInt8](repeating: 0, count: (64 - header.count % 64) % 64) + data
     }
 }
 
-func little<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
+package func little<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
     withUnsafeBytes(of: value.littleEndian) { Array($0) }
 }
 
-func counted(_ bytes: some Collection<UInt8>) -> [UInt8] { little(UInt64(bytes.count)) + bytes }
+package func counted(_ bytes: some Collection<UInt8>) -> [UInt8] {
+    little(UInt64(bytes.count)) + bytes
+}
 
 /// Opens bytes as a packed file. When the header's digest is all that is wrong it is put right first, as whoever forges a
 /// file would do: the reader itself tells which it should be.
-func openSealed(_ bytes: [UInt8]) throws -> PackedFile {
+package func openSealed(_ bytes: [UInt8]) throws -> PackedFile {
     do {
         return try openPacked(bytes)
     } catch StoreError.damaged("the header", let expected, let found) {
