@@ -6,6 +6,7 @@
 //   ck_parts, ck_apart(bytes)   what all planes are made of
 //   ck_plane(p, parts)          plane p where it is in the byte, times CK_WEIGHT(p): cheapest to get
 //   ck_digit(p, parts)          plane p as digits 0...2: a little more work, but digits can share an accumulator
+//   CK_IN_PLACE_MOST            up to so many columns, sums of planes in place can be divided; beyond, only digits are summed
 //   CK_AHEAD                    1: a vector's planes are made while its predecessor is multiplied. On CPUs whose two
 //                               512-bit units do both, work of one kind at a time leaves one of them idle.
 //   CK_STRIPS_FROM              from this many rows on, bytes come apart once, into the first-level cache, and all rows
@@ -25,7 +26,8 @@ CK_INLINE __m512i ck_broadcast(const int8_t *x) {
     return _mm512_set1_epi32(four);
 }
 
-/// Divides out what a plane's place in the byte multiplied its sum by: exact, since the sum is a multiple of it.
+/// Divides out what a plane's place in the byte multiplied its sum by: exact, since the sum is a multiple of it. Odd factors
+/// do so modulo 2^32; for powers of two the sum itself must fit (CK_IN_PLACE_MOST).
 CK_INLINE __m512i ck_divide(__m512i sum, int weight) {
     switch (weight) {
         case 1: return sum;

@@ -61,6 +61,7 @@ CK_INLINE ck_parts ck_apart(__m512i b) {
 CK_INLINE __m512i ck_digit(size_t p, ck_parts parts) { return ck_look_up(ck_digits[p], p < 3 ? parts.r : parts.z); }
 CK_INLINE __m512i ck_plane(size_t p, ck_parts parts) { return ck_digit(p, parts); }
 #define CK_WEIGHT(p) 1
+#define CK_IN_PLACE_MOST CK_MOST_COLUMNS
 #define CK_AHEAD 1
 #define CK_STRIPS_FROM 17
 

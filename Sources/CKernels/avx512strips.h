@@ -101,7 +101,7 @@ static void ck_one_tile(const uint8_t *w, size_t vectors, const int8_t *values, 
 
 static void ck_product(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
                        const int32_t *sums, size_t T, int32_t *y, size_t stride) {
-    if (T < CK_STRIPS_FROM) {
+    if (T < CK_STRIPS_FROM && columns <= CK_IN_PLACE_MOST) {
         return ck_matmul(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
     }
     const size_t padded = ck_padded_columns(columns), vectors = padded / CK_VECTOR_COLUMNS;

@@ -31,6 +31,8 @@ CK_INLINE ck_parts ck_apart(__m512i b) {
     return (ck_parts){v2, {_mm512_sub_epi8(v3, v2), _mm512_sub_epi8(v4, v3), _mm512_sub_epi8(b, v4)}};
 }
 #define CK_WEIGHT(p) ((p) < 2 ? 1 : (p) == 2 ? 9 : (p) == 3 ? 27 : 81)
+// All odd: an inverse modulo 2^32 gives the right quotient of a sum that overflowed, too.
+#define CK_IN_PLACE_MOST CK_MOST_COLUMNS
 CK_INLINE __m512i ck_plane(size_t p, ck_parts parts) {
     if (p == 0) return _mm512_shuffle_epi8(CK_TABLE(0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0), parts.v2);
     if (p == 1) return _mm512_shuffle_epi8(CK_TABLE(0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0), parts.v2);

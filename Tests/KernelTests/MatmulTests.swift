@@ -107,6 +107,26 @@ struct MatmulTests {
         }
     }
 
+    @Test(
+        "the widest matrices give exact sums, beyond 660,520 columns too, where 64 times a digit outgrows 32 bits",
+        arguments: Table.all)
+    func widest(_ table: Table) {
+        for (columns, batch) in [
+            (660_520, 1), (660_540, 1), (660_540, 4), (Int(CK_MOST_COLUMNS), 1),
+        ] {
+            let padded = ck_padded_columns(columns)
+            for (trit, value) in [(1, 127), (1, -127), (-1, 127)] as [(Int32, Int32)] {
+                let packed = [UInt8](
+                    repeating: trit > 0 ? 242 : 0, count: ck_packed_bytes(16, padded))
+                let values = [Int8](repeating: Int8(value), count: batch * padded)
+                let sums = [Int32](repeating: value * Int32(padded), count: batch)
+                var y = [Int32](repeating: -1, count: batch * 16)
+                table.entries.matmul(packed, padded, 0, 1, values, sums, batch, &y, 16)
+                #expect(y.allSatisfy { $0 == trit * value * Int32(padded) })
+            }
+        }
+    }
+
     @Test("each of the 243 bytes is understood at each of its places", arguments: Table.all)
     func everyByte(_ table: Table) {
         // One vector a tile: byte i of tile b is code b; an activation that is 1 in one column picks its digit.

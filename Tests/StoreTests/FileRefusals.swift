@@ -266,6 +266,15 @@ enum Refusals {
             $0.set(FormatKeys.packedColumns, .uint32s([.max, 20]))
         },
         Refusal(
+            "more columns than sums of 32 bits allow",
+            .malformed("tensor b.weight has 8388609 columns; at most 8388608 are allowed")
+        ) {
+            let bytes = 64 * 419_431
+            $0.set(FormatKeys.packedColumns, .uint32s([21, 8_388_609]))
+            $0.tensors[2].dimensions = [UInt64(bytes)]
+            $0.data = [UInt8](repeating: 0, count: 320 + bytes)
+        },
+        Refusal(
             "a scale of zero", .malformed("tensor b.weight has the scale 0.0; it must be positive")
         ) { $0.set(FormatKeys.packedScales, .floats([0.5, 0])) },
         Refusal(

@@ -62,6 +62,33 @@ static void products(const ck_table *table) {
     }
 }
 
+/// The largest sums there are: every trit ±1 and every activation ±127.
+static void wide(const ck_table *table) {
+    // With 660,540 columns the plane of digit 3, left in place as 64 d, sums to more than 2^31.
+    const size_t columns[] = {660520, 660540, 1 << 20, CK_MOST_COLUMNS};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        const size_t padded = ck_padded_columns(columns[i]), bytes = ck_packed_bytes(CK_TILE_ROWS, columns[i]);
+        uint8_t *packed = room(bytes);
+        for (int signs = 0; signs < 4; signs++) {
+            const int trit = signs & 1 ? 1 : -1, value = signs & 2 ? 127 : -127;
+            memset(packed, trit < 0 ? 0 : 242, bytes);
+            for (size_t T = 1; T <= (columns[i] < 1 << 20 ? 9 : 1); T++) {
+                int8_t *values = room(T * padded);
+                int32_t sums[9], a[9 * CK_TILE_ROWS], b[9 * CK_TILE_ROWS];
+                memset(values, value, T * padded);
+                for (size_t t = 0; t < T; t++) {
+                    sums[t] = value * (int32_t)padded;
+                    for (size_t r = 0; r < CK_TILE_ROWS; r++) a[t * CK_TILE_ROWS + r] = trit * sums[t];
+                }
+                table->matmul(packed, padded, 0, 1, values, sums, T, b, CK_TILE_ROWS);
+                check(table->name, "matmul of so many columns", columns[i], a, b, T * sizeof *a * CK_TILE_ROWS);
+                free(values);
+            }
+        }
+        free(packed);
+    }
+}
+
 /// Room for one table's answers about rows of n.
 typedef struct answers {
     int8_t *values;
@@ -141,7 +168,9 @@ int main(void) {
     printf("tables:");
     for (size_t i = 0; ck_runnable(i); i++) printf(" %s", ck_runnable(i)->name);
     printf("\n");
+    wide(&ck_scalar);
     for (size_t i = 1; ck_runnable(i); i++) {
+        wide(ck_runnable(i));
         products(ck_runnable(i));
         rows(ck_runnable(i));
     }

@@ -24,6 +24,10 @@
 
 enum { CK_TILE_ROWS = 16, CK_VECTOR_BYTES = 64, CK_VECTOR_COLUMNS = 20, CK_BLOCK = 8 };
 
+/// Columns a matrix may have: digits are 0...2 and activations within ±127, so a row's sum of d q stays within
+/// 2 · 127 · 8,454,660 < 2^31, in every table and in any order of summation; a power of two below that.
+enum { CK_MOST_COLUMNS = 1 << 23 };
+
 /// Columns padded to the layout's multiple of 20.
 static inline size_t ck_padded_columns(size_t columns) { return (columns + 19) / 20 * 20; }
 /// Number of 16-row tiles.
@@ -61,7 +65,7 @@ void ck_make_block(const int8_t *rows, size_t columns, size_t count, int8_t *out
 typedef struct ck_table {
     const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512gfni", "neon"
 
-    /// Products for tiles [tile_begin, tile_end) and T rows. packed: first byte of the whole matrix. values, sums: K4T
+    /// Products for tiles [tile_begin, tile_end) and T rows; columns <= CK_MOST_COLUMNS. packed: first byte of the whole matrix. values, sums: K4T
     /// blocks and per-row sums of T rows. y: [T][stride] int32; rows beyond the matrix (padding up to the tile) are written
     /// too, so stride >= 16 * tiles.
     void (*matmul)(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,

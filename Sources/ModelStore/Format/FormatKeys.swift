@@ -55,6 +55,8 @@ package enum Format {
     package static let alignment = 64
     /// The packed layout (CKernels.h): tiles of 16 rows by 4 columns, five trits a byte.
     package static let packedEncoding = "R16K4T5"
+    /// Columns of a packed matrix (CK_MOST_COLUMNS): a row's sum of digits by activations fits 32 bits.
+    package static let columnLimit = 1 << 23
     package static let digestAlgorithm = "sha256"
     /// Bytes of one token's piece.
     package static let pieceLimit = 1024

@@ -121,7 +121,12 @@ struct PackPlan {
                 bytes = product
             }
             if let packed = tensor.packed {
-                fits = fits && max(packed.rows, packed.columns) <= Int(UInt32.max)
+                guard packed.columns <= Format.columnLimit else {
+                    throw .malformed(
+                        "tensor \(tensor.name) has \(packed.columns) columns; at most \(Format.columnLimit) are allowed"
+                    )
+                }
+                fits = fits && packed.rows <= Int(UInt32.max)
             }
             // Half of all there could be leaves room for headers and alignment.
             fits = fits && bytes <= Int.max / 2 - total

@@ -112,6 +112,10 @@ package final class PackedFile: Sendable {
                     "tensor \(name) is \(info.byteCount) bytes of \(info.type), which is not \(r) × \(c) packed trits"
                 )
             }
+            guard c <= Format.columnLimit else {
+                throw .malformed(
+                    "tensor \(name) has \(c) columns; at most \(Format.columnLimit) are allowed")
+            }
             guard scales[index].isFinite, scales[index] > 0 else {
                 throw .malformed(
                     "tensor \(name) has the scale \(scales[index]); it must be positive")
