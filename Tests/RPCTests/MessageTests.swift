@@ -101,6 +101,43 @@ struct MessageTests {
         #expect(request.encoded() == [0x0a, 1, 0x6d, 0x12, 3, 0x68, 0xc3, 0xa9, 0x18, 1])
     }
 
+    @Test("NUL in a string field is refused by its name, never cut; text fields hold it")
+    func nul() throws {
+        // "demo", NUL, "x"
+        let name: [UInt8] = [0x64, 0x65, 0x6d, 0x6f, 0, 0x78]
+        #expect(throws: WireError.nul("model")) {
+            try GenerateRequest(decoding: [0x0a, 6] + name)
+        }
+        #expect(throws: WireError.nul("model")) { try GenerateRequest(decoding: [0x0a, 1, 0]) }
+        #expect(throws: WireError.nul("service")) { try Request(decoding: [0x0a, 6] + name) }
+        #expect(throws: WireError.nul("method")) { try Request(decoding: [0x12, 6] + name) }
+        #expect(throws: WireError.nul("added")) { try ReloadResponse(decoding: [0x0a, 6] + name) }
+        #expect(try GenerateRequest(decoding: [0x12, 6] + name).prompt == .text("demo\0x"))
+        // The last of several counts, as everywhere in protobuf.
+        #expect(try GenerateRequest(decoding: [0x0a, 1, 0, 0x0a, 1, 0x61]).model == "a")
+        #expect(try GenerateRequest(decoding: [0x0a, 1, 0x61, 0x0a, 0]).model == "")
+        // Nor is it cut on the way out: the receiver sees a name that nothing has.
+        let sent = GenerateRequest(model: "demo\0x")
+        #expect(try GenerateRequest(decoding: sent.encoded()).model == "demo\u{FFFD}x")
+    }
+
+    @Test("an answer's enum keeps a value of a later version; a request's is refused by name")
+    func enums() throws {
+        // Field 1, varint 9; then −1, which is ten bytes.
+        #expect(try Finished(decoding: [8, 9]).reason == .unrecognized(9))
+        let minusOne: [UInt8] = [8] + [UInt8](repeating: 0xff, count: 9) + [1]
+        #expect(try Finished(decoding: minusOne).reason == .unrecognized(-1))
+        #expect(try HealthCheckResponse(decoding: [8, 77]).status == .unrecognized(77))
+        let kept = Finished(reason: .unrecognized(9))
+        #expect(kept.encoded() == [8, 9])
+        for reason in [FinishReason.unspecified, .stop, .length, .cancelled, .deadline] {
+            #expect(try Finished(decoding: Finished(reason: reason).encoded()).reason == reason)
+        }
+        #expect(throws: WireError.unknownEnum("pooling", 9)) {
+            try EmbedRequest(decoding: [0x18, 9])
+        }
+    }
+
     @Test("text that is not UTF-8 and values no enum has are refused by their fields")
     func wrong() {
         #expect(throws: WireError.notUTF8("text")) {
@@ -123,10 +160,33 @@ struct MessageTests {
         let bytes = [UInt8](repeating: 0, count: 200_000).enumerated().map {
             UInt8($0.offset % 2 == 0 ? 0x12 : 0)
         }
-        #expect(throws: WireError.malformed("EmbedRequest")) {
+        #expect(throws: WireError.tooLarge("EmbedRequest", 1 << 20)) {
             try EmbedRequest(decoding: bytes, budget: 1 << 20)
         }
-        _ = try EmbedRequest(decoding: bytes)
+        #expect(throws: WireError.tooLarge("EmbedRequest", 16 * 200_000 + 1 << 20)) {
+            try EmbedRequest(decoding: bytes)
+        }
+        #expect(try EmbedRequest(decoding: bytes, budget: 16 << 20).input.count == 100_000)
+    }
+
+    @Test("the largest honest messages fit the default budget of 16 n + 1 MiB")
+    func honest() throws {
+        // One byte each on the wire, four in memory.
+        let ids = GenerateRequest(prompt: .tokens([UInt32](repeating: 1, count: 4_000_000)))
+        #expect(try GenerateRequest(decoding: ids.encoded()) == ids)
+        let pieces = TokenizeResponse(
+            tokens: [UInt32](repeating: 7, count: 800_000),
+            pieces: [String](repeating: "ab", count: 800_000))
+        #expect(try TokenizeResponse(decoding: pieces.encoded()) == pieces)
+        let row = TokenLogprobs(
+            chosen: TokenLogprob(token: 1, logprob: -1, text: [97]),
+            top: [TokenLogprob](
+                repeating: TokenLogprob(token: 1, logprob: -1, text: [97]), count: 5))
+        let logprobs = GenerateResponse(logprobs: [TokenLogprobs](repeating: row, count: 40_000))
+        #expect(try GenerateResponse(decoding: logprobs.encoded()) == logprobs)
+        let inputs = EmbedRequest(
+            input: [EmbedInput](repeating: EmbedInput(input: .text("a")), count: 256))
+        #expect(try EmbedRequest(decoding: inputs.encoded()) == inputs)
     }
 
     @Test("30,000 changed messages are decoded or refused, never worse")

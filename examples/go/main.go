@@ -16,7 +16,7 @@ import (
 	"github.com/gogo/protobuf/proto"
 )
 
-// proto/mmfree.proto has the whole of these messages.
+// proto/mmfree/v1/inference.proto has the whole of these messages.
 
 type GenerateRequest struct {
 	Model     string         `protobuf:"bytes,1,opt,name=model,proto3"`

@@ -81,11 +81,11 @@ package struct ControlClient: Sendable {
         try await client.unary(ServiceName.control, "Reload", ReloadRequest(), timeout: timeout)
     }
 
-    package func health(of model: String = "") async throws(ClientError) -> ServingStatus {
-        var request = HealthCheckRequest()
-        request.service = model
+    package func health(of model: String = "") async throws(ClientError)
+        -> HealthCheckResponse.ServingStatus
+    {
         let answer: HealthCheckResponse = try await client.unary(
-            ServiceName.health, "Check", request, timeout: timeout)
+            ServiceName.health, "Check", HealthCheckRequest(service: model), timeout: timeout)
         return answer.status
     }
 }

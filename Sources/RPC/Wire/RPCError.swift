@@ -68,47 +68,29 @@ extension RPCError {
     private static let types = "type.googleapis.com/google.rpc."
 
     var status: Status {
-        var status = Status()
-        status.code = code.rawValue
-        // protobuf-c strings end at a NUL, and what a caller sent may be repeated in it.
-        status.message = Self.cut(message.replacing("\0", with: "\u{FFFD}"))
+        var status = Status(code: code.rawValue, message: Self.cut(message))
         func attach(_ type: String, _ detail: some WireMessage) {
-            var any = AnyMessage()
-            any.typeURL = Self.types + type
-            any.value = detail.encoded()
-            status.details.append(any)
+            status.details.append(
+                AnyMessage(typeURL: Self.types + type, value: detail.encoded()))
         }
-        if let reason {
-            var info = ErrorInfo()
-            info.reason = reason
-            info.domain = Self.domain
-            attach("ErrorInfo", info)
-        }
+        if let reason { attach("ErrorInfo", ErrorInfo(reason: reason, domain: Self.domain)) }
         if let retryAfter {
-            var delay = WireDuration()
-            delay.seconds = Int64(clamping: retryAfter / 1_000_000_000)
-            delay.nanos = Int32(retryAfter % 1_000_000_000)
-            var info = RetryInfo()
-            info.retryDelay = delay
-            attach("RetryInfo", info)
+            let delay = WireDuration(
+                seconds: Int64(clamping: retryAfter / 1_000_000_000),
+                nanos: Int32(retryAfter % 1_000_000_000))
+            attach("RetryInfo", RetryInfo(retryDelay: delay))
         }
         if !violations.isEmpty {
-            var bad = BadRequest()
-            bad.fieldViolations = violations.map {
-                var violation = FieldViolation()
-                violation.field = $0.field
-                violation.description = Self.cut($0.description)
-                return violation
+            let fields = violations.map {
+                BadRequest.FieldViolation(
+                    field: $0.field, description: Self.cut($0.description))
             }
-            attach("BadRequest", bad)
+            attach("BadRequest", BadRequest(fieldViolations: fields))
         }
         if let quota {
-            var violation = QuotaViolation()
-            violation.subject = quota.field
-            violation.description = quota.description
-            var failure = QuotaFailure()
-            failure.violations = [violation]
-            attach("QuotaFailure", failure)
+            let violation = QuotaFailure.Violation(
+                subject: quota.field, description: quota.description)
+            attach("QuotaFailure", QuotaFailure(violations: [violation]))
         }
         return status
     }

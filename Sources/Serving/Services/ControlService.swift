@@ -70,7 +70,7 @@ struct ControlService: Sendable {
         limits.maxTimeout = transport.maximumTimeout
         var info = GetInfoResponse()
         info.version = Version.string
-        info.protocolName = "ttrpc 1.2, mmfree.v1"
+        info.protocol = "ttrpc 1.2, mmfree.v1"
         info.kernels = kernels
         info.threads = UInt32(threads)
         info.limits = limits

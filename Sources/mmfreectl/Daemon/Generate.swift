@@ -99,7 +99,7 @@ struct Generate: AsyncParsableCommand {
         switch finished.reason {
         case .deadline: throw Failure("the time was up before the answer was complete", .temporary)
         case .cancelled: throw Failure("the request was cancelled", .interrupted)
-        case .stop, .length, .unspecified: break
+        case .stop, .length, .unspecified, .unrecognized: break
         }
     }
 
