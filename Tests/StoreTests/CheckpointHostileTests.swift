@@ -122,9 +122,9 @@ struct CheckpointHostileTests {
         "JSON: what is not JSON is refused",
         arguments: [
             "", " ", "{", "[1,]", "{\"a\":1,}", "{\"a\" 1}", "01", "1.", ".5", "+1", "-", "1e",
-            "NaN",
+            "Nan", "-NaN", "infinity", "{/**/}", "// x", "# x", "[1]//",
             "\"\u{1}\"", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"",
-            "tru", "nulll", "1 2", "{\"a\":1,\"a\":2}", "1e999", "\"abc", "{\"a\":}", "[", "'a'",
+            "tru", "nulll", "1 2", "{\"a\":1,\"a\":2}", "\"abc", "{\"a\":}", "[", "'a'",
         ])
     func notJSON(_ text: String) {
         #expect(throws: JSONError.self) { try JSON(parsing: Array(text.utf8)) }

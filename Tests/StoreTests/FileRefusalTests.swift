@@ -56,14 +56,21 @@ struct FileRefusalTests {
     @Test(
         "a key that must be there and is not",
         arguments: [
-            FormatKeys.architecture, FormatKeys.alignment, FormatKeys.formatVersion,
-            FormatKeys.packedEncoding, FormatKeys.packedNames, FormatKeys.packedRows,
+            FormatKeys.alignment, FormatKeys.packedEncoding, FormatKeys.packedNames,
+            FormatKeys.packedRows,
             FormatKeys.packedColumns, FormatKeys.packedScales, FormatKeys.packedTypes,
             FormatKeys.digestAlgorithm, FormatKeys.digestNames, FormatKeys.digestValues,
             FormatKeys.digestModel,
         ])
     func missing(_ key: String) throws {
         try Refusal(key, .missingKey(key)) { $0.remove(key) }.expectRefusal()
+    }
+
+    @Test(
+        "a GGUF file without what ours begin with is another program's",
+        arguments: [FormatKeys.architecture, FormatKeys.formatVersion])
+    func otherProgram(_ key: String) throws {
+        try Refusal(key, .otherProgram("\(key) is missing")) { $0.remove(key) }.expectRefusal()
     }
 
     @Test("a file cut at any byte of its header, or inside its last tensor")

@@ -6,14 +6,17 @@ import TestSupport
 /// What can be wrong with a file, one thing at a time.
 enum Refusals {
     static let containers: [Refusal] = [
-        Refusal("another format", .notGGUF(found: Array("GGML".utf8))) {
-            $0.magic = Array("GGML".utf8)
+        Refusal(
+            "an old llama.cpp format",
+            .notGGUF("a file of an old llama.cpp: pack the checkpoint it was made of")
+        ) {
+            $0.magic = Array("lmgg".utf8)
         },
-        Refusal("an older GGUF", .unsupportedVersion("GGUF", found: 2, expected: 3)) {
+        Refusal("an older GGUF", .otherProgram("it is of GGUF version 2")) {
             $0.version = 2
         },
         Refusal(
-            "big-endian GGUF", .unsupportedVersion("GGUF", found: 0x0300_0000, expected: 3)
+            "big-endian GGUF", .otherProgram("its numbers are big-endian (GGUF version 3)")
         ) {
             $0.version = 0x0300_0000
         },
@@ -23,18 +26,25 @@ enum Refusals {
         ) {
             $0.set(FormatKeys.formatVersion, .uint32(2))
         },
-        Refusal("another architecture", .otherArchitecture("llama")) {
+        Refusal(
+            "another architecture",
+            .otherProgram("its architecture is 'llama', this program runs 'hgrnbit'")
+        ) {
             $0.set(FormatKeys.architecture, .string("llama"))
         },
         Refusal(
             "an architecture of a megabyte, by its beginning",
-            .otherArchitecture(String(repeating: "x", count: 80) + "…")
+            .otherProgram(
+                "its architecture is '\(String(repeating: "x", count: 80))…', this program runs 'hgrnbit'"
+            )
         ) {
             $0.set(FormatKeys.architecture, .string(String(repeating: "x", count: 1 << 20)))
         },
         Refusal(
             "an architecture of one endless letter",
-            .otherArchitecture("e" + String(repeating: "\u{301}", count: 79) + "…")
+            .otherProgram(
+                "its architecture is 'e\(String(repeating: "\u{301}", count: 79))…', this program runs 'hgrnbit'"
+            )
         ) {
             let letter = "e" + String(repeating: "\u{301}", count: 1 << 16)
             $0.set(FormatKeys.architecture, .string(letter))

@@ -11,7 +11,7 @@ struct ModelScanTests {
     @Test(
         "other files are no models",
         arguments: [
-            ".gguf", ".hidden.gguf", ".m.gguf.partial-1-abc", "..gguf", "m", "m.GGUF", "m.gguf~",
+            ".gguf", ".hidden.gguf", ".mmfreed-partial-1-abc", "..gguf", "m", "m.GGUF", "m.gguf~",
             "m.gguf.part", "a b.gguf", "a/b.gguf", "ä.gguf", "a\n.gguf", "a\u{301}.gguf", "",
             String(repeating: "n", count: 201) + ".gguf",
         ])

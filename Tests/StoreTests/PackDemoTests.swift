@@ -32,10 +32,13 @@ struct PackDemoTests {
                 let scale = try golden.values("scale." + role.name)
                 #expect(rule.alreadyTernary && [rule.scale] == scale)
                 let entry = try #require(golden.expected["posneg." + role.name])
-                let counts = golden.expected.bytes(of: entry)
+                let wanted = golden.expected.withBytes(of: entry) { counts in
+                    [0, 8].map { counts.loadUnaligned(fromByteOffset: $0, as: Int64.self) }
+                }
                 // The sign bit of a BF16 weight is the high bit of its second byte.
                 var (plus, minus) = (0, 0)
-                tensor.bytes.withMemoryRebound(to: UInt16.self) { weights in
+                tensor.withBytes { bytes in
+                    let weights = bytes.assumingMemoryBound(to: UInt16.self)
                     var k = 0
                     while k < weights.count {
                         if weights[k] >> 15 != 0 {
@@ -46,7 +49,6 @@ struct PackDemoTests {
                         k += 1
                     }
                 }
-                let wanted = [0, 8].map { counts.loadUnaligned(fromByteOffset: $0, as: Int64.self) }
                 #expect([Int64(plus), Int64(minus)] == wanted, "\(role.name)")
             }
         }

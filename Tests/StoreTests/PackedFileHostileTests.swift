@@ -27,7 +27,11 @@ struct PackedFileHostileTests {
     @Test("an empty file, a foreign file and a directory are refused by what they are")
     func foreign() throws {
         #expect(throws: StoreError.self) { try openPacked([]) }
-        #expect(throws: StoreError.notGGUF(found: Array("{\"a\"".utf8))) {
+        #expect(
+            throws: StoreError.notGGUF(
+                "a text that begins \"{\"a\": 1}\": a message in place of the file? Download it again"
+            )
+        ) {
             try openPacked(Array("{\"a\": 1}".utf8))
         }
         #expect(throws: StoreError.self) { try PackedFile(path: "/tmp") }
@@ -41,7 +45,11 @@ struct PackedFileHostileTests {
     func version() {
         var bytes = Self.whole
         bytes[4] = 2
-        #expect(throws: StoreError.unsupportedVersion("GGUF", found: 2, expected: 3)) {
+        #expect(throws: StoreError.otherProgram("it is of GGUF version 2")) {
+            try openPacked(bytes)
+        }
+        bytes[4] = 4
+        #expect(throws: StoreError.unsupportedVersion("GGUF", found: 4, expected: 3)) {
             try openPacked(bytes)
         }
     }

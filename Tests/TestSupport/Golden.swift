@@ -27,16 +27,15 @@ package struct Golden {
     /// An expected tensor's values.
     package func values(_ name: String) throws -> [Float] {
         guard let entry = expected[name] else { throw Missing(name: name) }
-        let bytes = expected.bytes(of: entry)
-        return (0..<entry.count).map {
-            bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
+        return expected.withBytes(of: entry) { bytes in
+            (0..<entry.count).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
         }
     }
 
     /// The expected trits of a checkpoint's tensor.
     package func trits(_ name: String) throws -> [Int8] {
         guard let entry = expected["trits." + name] else { throw Missing(name: name) }
-        return expected.bytes(of: entry).map { Int8(bitPattern: $0) }
+        return expected.withBytes(of: entry) { $0.map { Int8(bitPattern: $0) } }
     }
 
     /// Names of all tensors with expected trits.

@@ -15,11 +15,20 @@ struct Header {
     init(_ map: MappedFile, _ bytes: UnsafeRawBufferPointer) throws(StoreError) {
         var reader = ByteReader(bytes)
         guard bytes.starts(with: "GGUF".utf8) else {
-            throw .notGGUF(found: Array(bytes.prefix(4)))
+            throw .notGGUF(
+                ForeignFile.describe(bytes, expected: .gguf)
+                    ?? "no GGUF file, it begins with the bytes \(Array(bytes.prefix(4)))")
         }
         _ = try reader.skip(4, "the magic number")
         let version = try reader.integer(UInt32.self, "the GGUF version")
         guard version == Format.ggufVersion else {
+            if (1...Format.ggufVersion).contains(version.byteSwapped) {
+                throw .otherProgram(
+                    "its numbers are big-endian (GGUF version \(version.byteSwapped))")
+            }
+            if version < Format.ggufVersion {
+                throw .otherProgram("it is of GGUF version \(version)")
+            }
             throw .unsupportedVersion("GGUF", found: version, expected: Format.ggufVersion)
         }
         let tensorCount = try reader.integer(UInt64.self, "the tensor count")
@@ -43,9 +52,17 @@ struct Header {
     }
 
     private static func checkKind(_ metadata: Metadata) throws(StoreError) {
+        guard metadata.contains(FormatKeys.architecture) else {
+            throw .otherProgram("\(FormatKeys.architecture) is missing")
+        }
         let architecture = try metadata.string(forKey: FormatKeys.architecture)
         guard architecture == Format.architecture else {
-            throw .otherArchitecture(architecture.quoted)
+            throw .otherProgram(
+                "its architecture is '\(architecture.quoted)', this program runs '\(Format.architecture)'"
+            )
+        }
+        guard metadata.contains(FormatKeys.formatVersion) else {
+            throw .otherProgram("\(FormatKeys.formatVersion) is missing")
         }
         let version = try metadata.uint32(forKey: FormatKeys.formatVersion)
         guard version == Format.version else {

@@ -15,12 +15,12 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
     case io(Errno, doing: String, FilePath)
     /// Not a regular file, or an empty one.
     case notRegular(FilePath)
-    /// The file does not begin with "GGUF".
-    case notGGUF(found: [UInt8])
+    /// The file is no GGUF file: what it is instead.
+    case notGGUF(String)
     /// A GGUF version or format version this program does not read.
     case unsupportedVersion(String, found: UInt32, expected: UInt32)
-    /// Another architecture than hgrnbit.
-    case otherArchitecture(String)
+    /// A GGUF file that `mmfreectl pack` did not make: how that shows.
+    case otherProgram(String)
     /// Something ends after the file does.
     case truncated(String, offset: Int, needs: UInt64, has: Int)
     /// A count, type, offset or value that cannot be right.
@@ -33,6 +33,8 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
     case damaged(String, expected: String, found: String)
     /// The destination exists and may not be replaced.
     case exists(FilePath)
+    /// Nothing can be written to this place.
+    case destination(FilePath, String)
     /// The file system has no room.
     case noSpace(FilePath, needs: Int, free: Int)
 
@@ -43,11 +45,11 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
         case .notRegular(let path):
             "\(path) is not a regular file with something in it"
         case .notGGUF(let found):
-            "not a packed model: it begins with \(found) instead of \"GGUF\"; make one with `mmfreectl pack`"
+            "not a packed model: it is \(found)"
         case .unsupportedVersion(let what, let found, let expected):
             "\(what) is version \(found), this program reads version \(expected)"
-        case .otherArchitecture(let name):
-            "the model's architecture is '\(name)', this program runs 'hgrnbit'"
+        case .otherProgram(let how):
+            "a GGUF file made by another program: \(how); make one of the model's checkpoint with `mmfreectl pack`"
         case .truncated(let what, let offset, let needs, let has):
             "\(what) at byte \(offset) needs \(needs) bytes, but only \(has) are left: the file is cut short"
         case .malformed(let what):
@@ -59,7 +61,9 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
         case .damaged(let what, let expected, let found):
             "\(what) is damaged: its SHA-256 is \(found), it was written as \(expected); copy the file again"
         case .exists(let path):
-            "\(path) exists already; choose another name or allow replacing it"
+            "\(path) exists already; choose another name, or replace it with --force (-f)"
+        case .destination(let path, let why):
+            "cannot write to \(path): \(why)"
         case .noSpace(let path, let needs, let free):
             "\(path) needs \(needs) bytes, the file system has \(free) left"
         }

@@ -11,6 +11,8 @@ package import SystemPackage
 package final class Checkpoint: Sendable {
     package let directory: FilePath
     package let config: CheckpointConfig
+    /// What is survivable but may not be what was meant.
+    package let warnings: [String]
     private let tensors: [ByteString: CheckpointTensor]
 
     /// Room for a config.json or index with a lot of commentary.
@@ -18,12 +20,17 @@ package final class Checkpoint: Sendable {
 
     package init(directory: FilePath) throws(PackError) {
         self.directory = directory
+        let folder = try CheckpointFolder(directory)
         let configPath = directory.appending("config.json")
-        guard MappedInput.exists(configPath) else {
-            throw .noCheckpoint(directory.string, why: "config.json is missing")
-        }
         config = try CheckpointConfig(try Self.json(configPath), file: configPath.string)
-        tensors = try Self.open(directory)
+        tensors =
+            switch try folder.weights() {
+            case .single(let path): try Self.open(path)
+            case .sharded(let index): try Self.openShards(index, in: directory)
+            }
+        let files = Set(tensors.values.map { $0.file.path.lastComponent?.string ?? "" })
+        warnings =
+            config.warnings + folder.warnings(read: files) + Self.typeWarnings(config, tensors)
         try check()
     }
 
@@ -45,7 +52,7 @@ package final class Checkpoint: Sendable {
     /// Reads a JSON file of a checkpoint.
     static func json(_ path: FilePath, limit: Int = jsonLimit) throws(PackError) -> JSON {
         do {
-            return try JSON(parsing: try MappedInput.read(path, limit: limit))
+            return try JSON(parsing: try InputFile.read(path, .json, limit: limit))
         } catch let error as JSONError {
             throw .malformed(file: path.string, what: "byte \(error.offset): \(error.what)")
         } catch let error as PackError {
@@ -57,34 +64,12 @@ package final class Checkpoint: Sendable {
 
     // MARK: - Files
 
-    private static func open(
-        _ directory: FilePath
-    ) throws(PackError) -> [ByteString: CheckpointTensor] {
-        let single = directory.appending("model.safetensors")
-        if MappedInput.exists(single) {
-            let file = try SafetensorsFile(path: single)
-            return Dictionary(
-                uniqueKeysWithValues: file.entries.map {
-                    (ByteString($0.name), CheckpointTensor($0, in: file))
-                })
-        }
-        let index = directory.appending("model.safetensors.index.json")
-        if MappedInput.exists(index) { return try openShards(index, in: directory) }
-        let old = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first {
-            MappedInput.exists(directory.appending($0))
-        }
-        if let old {
-            throw .noCheckpoint(
-                directory.string,
-                why: "there is only \(old), a Python pickle, which is not read because reading it "
-                    + "runs code. Convert to safetensors first, where you trust it: python3 -c "
-                    + "\"from transformers import AutoModelForCausalLM as M; "
-                    + "M.from_pretrained('.', torch_dtype='auto').save_pretrained('converted', "
-                    + "safe_serialization=True)\"")
-        }
-        throw .noCheckpoint(
-            directory.string,
-            why: "neither model.safetensors nor model.safetensors.index.json is there")
+    private static func open(_ path: FilePath) throws(PackError) -> [ByteString: CheckpointTensor] {
+        let file = try SafetensorsFile(path: path)
+        return Dictionary(
+            uniqueKeysWithValues: file.entries.map {
+                (ByteString($0.name), CheckpointTensor($0, in: file))
+            })
     }
 
     private static func openShards(
@@ -141,6 +126,21 @@ package final class Checkpoint: Sendable {
 
     // MARK: - Contents
 
+    /// Trits depend on the type that the weights are stored in; it is not converted to the one that config.json names.
+    private static func typeWarnings(
+        _ config: CheckpointConfig, _ tensors: [ByteString: CheckpointTensor]
+    ) -> [String] {
+        let names = ["float32": "F32", "float16": "F16", "bfloat16": "BF16"]
+        let matrix = config.roles.first { $0.kind == .ternary }?.name ?? ""
+        guard let said = config.type, let found = tensors[ByteString(matrix)]?.type,
+            names[said.replacing("torch.", with: "")] != found.rawValue
+        else { return [] }
+        return [
+            "config.json: torch_dtype is \"\(said.quoted)\", but the weights are stored as \(found.rawValue), "
+                + "which counts: trits are made in the stored type"
+        ]
+    }
+
     /// Every tensor of the architecture, no other, each of the right shape and a float type.
     private func check() throws(PackError) {
         var known: Set<ByteString> = []
@@ -171,10 +171,14 @@ package final class Checkpoint: Sendable {
         guard config.tieWordEmbeddings, let head = tensors[ByteString("lm_head.weight")],
             let embedding = tensors[ByteString("model.embeddings.weight")]
         else { return }
-        guard head.type == embedding.type, head.bytes.count == embedding.bytes.count,
-            let left = head.bytes.baseAddress, let right = embedding.bytes.baseAddress,
-            memcmp(left, right, head.bytes.count) == 0
-        else {
+        let isSame = head.withBytes { left in
+            embedding.withBytes { right in
+                left.count == right.count
+                    && (left.isEmpty
+                        || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0)
+            }
+        }
+        guard head.type == embedding.type, isSame else {
             throw .tensor(
                 "lm_head.weight",
                 what: "it differs from model.embeddings.weight although tie_word_embeddings is "

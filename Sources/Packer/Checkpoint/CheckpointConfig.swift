@@ -18,11 +18,16 @@ package struct CheckpointConfig: Sendable, Equatable {
     package var contextLength = 2048
     package var epsilon: Float = 1e-6
     package var bos: Int? = 1
-    package var eos: Int? = 2
+    /// Where answers end.
+    package var ends: [Int] = [2]
     package var padding: Int?
     package var tieWordEmbeddings = false
     /// `_name_or_path`, if the file has one.
     package var name: String?
+    /// The type that `torch_dtype` says the weights have.
+    package var type: String?
+    /// What the file asks for that is survivable but not done.
+    package var warnings: [String] = []
 
     /// E = int(D · expand_ratio): the width of the recurrence.
     package var innerSize: Int { Int(Double(hiddenSize) * expandRatio) }
@@ -36,6 +41,7 @@ package struct CheckpointConfig: Sendable, Equatable {
         }
         let reader = ConfigReader(json: json, file: file)
         try Self.refuseForeign(reader)
+        warnings = try ConfigKeys.check(json, file: file)
         vocabularySize = try reader.size("vocab_size", default: 32000, limit: 1 << 22)
         hiddenSize = try reader.size("hidden_size", default: 2048, limit: 1 << 16)
         layerCount = try reader.size("num_hidden_layers", default: 24, limit: 1 << 10)
@@ -46,11 +52,24 @@ package struct CheckpointConfig: Sendable, Equatable {
         useLowerBound = try reader.flag("use_lower_bound", default: true)
         hiddenRatio = try reader.number("hidden_ratio", default: 4, in: 0.001...1024)
         epsilon = Float(try reader.number("rms_norm_eps", default: 1e-6, in: 1e-12...1))
+        guard epsilon < 1 else { throw reader.wrong("rms_norm_eps", "below 1") }
+        for other in ["norm_eps", "layer_norm_eps", "layer_norm_epsilon"] {
+            guard let value = json[other], !value.isNull, value.number.map(Float.init) != epsilon
+            else {
+                continue
+            }
+            throw .unsupported(
+                file: file,
+                what:
+                    "\(other) is \(value.brief) and rms_norm_eps \(epsilon); only the latter is read"
+            )
+        }
         tieWordEmbeddings = try reader.flag("tie_word_embeddings", default: false)
-        bos = try reader.token("bos_token_id", default: 1)
-        eos = try reader.token("eos_token_id", default: 2)
-        padding = try reader.token("pad_token_id", default: nil)
+        bos = try reader.tokens("bos_token_id", default: [1], atMost: 1).first
+        ends = try reader.tokens("eos_token_id", default: [2])
+        padding = try reader.tokens("pad_token_id", default: [], atMost: 1).first
         name = json["_name_or_path"]?.string
+        type = json["dtype"]?.string ?? json["torch_dtype"]?.string
 
         if reader.isAbsent("intermediate_size") {
             let size = Int(Double(hiddenSize) * hiddenRatio * 2 / 3)
@@ -127,24 +146,15 @@ package struct CheckpointConfig: Sendable, Equatable {
 }
 
 /// Typed access to config.json's members; null counts as absent.
-private struct ConfigReader {
+struct ConfigReader {
     let json: JSON
     let file: String
 
     func isAbsent(_ name: String) -> Bool { json[name]?.isNull ?? true }
 
     func wrong(_ name: String, _ wanted: String) -> PackError {
-        .malformed(file: file, what: "\(name) is \(describe(name)); it must be \(wanted)")
-    }
-
-    private func describe(_ name: String) -> String {
-        switch json[name] {
-        case .integer(let value): "\(value)"
-        case .number(let value): "\(value)"
-        case .string(let text): "\"\(text.quoted)\""
-        case .some(let value): value.kind
-        case nil: "absent"
-        }
+        .malformed(
+            file: file, what: "\(name) is \(json[name]?.brief ?? "absent"); it must be \(wanted)")
     }
 
     func size(_ name: String, default value: Int, limit: Int) throws(PackError) -> Int {
@@ -177,14 +187,18 @@ private struct ConfigReader {
         return text
     }
 
-    /// A token id; a list of them (some end-of-text ids) gives its first. An explicit null is none.
-    func token(_ name: String, default value: Int?) throws(PackError) -> Int? {
+    /// A token id, or a list of them. Null and numbers below 0 ("none" in early Llama configurations) are none.
+    func tokens(
+        _ name: String, default value: [Int], atMost limit: Int = 64
+    ) throws(PackError) -> [Int] {
         guard let given = json[name] else { return value }
-        if given.isNull { return nil }
-        let first = given.array?.first ?? given
-        guard let id = first.integer, (0...Int(Int32.max)).contains(id) else {
-            throw wrong(name, "a token id")
+        if given.isNull { return [] }
+        let items = given.array ?? [given]
+        let ids = items.compactMap(\.integer).filter { $0 <= Int(Int32.max) }
+        guard ids.count == items.count, ids.count <= limit else {
+            throw wrong(
+                name, limit == 1 ? "a token id" : "a token id or a list of at most \(limit)")
         }
-        return id
+        return ids.filter { $0 >= 0 }
     }
 }

@@ -18,8 +18,12 @@ package struct CheckpointTensor: Sendable {
     package var rows: Int { entry.shape.first ?? 1 }
     package var columns: Int { rows == 0 ? 0 : count / rows }
 
-    /// Bytes as stored: little-endian elements, row-major. Valid while the checkpoint lives.
-    package var bytes: UnsafeRawBufferPointer { file.bytes(of: entry) }
+    /// Lends the bytes as stored: little-endian elements, row-major.
+    package func withBytes<R, E: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(E) -> R
+    ) throws(E) -> R {
+        try file.withBytes(of: entry, body)
+    }
 
     /// Lets go of the memory behind the tensor; it can be read again.
     package func release() { file.release(entry) }
@@ -75,18 +79,20 @@ package struct CheckpointTensor: Sendable {
         of element: Element.Type, _ range: Range<Int>,
         _ body: (UnsafeBufferPointer<Element>) -> Result
     ) -> Result {
-        let size = MemoryLayout<Element>.stride
-        let slice = UnsafeRawBufferPointer(
-            rebasing: bytes[range.lowerBound * size..<range.upperBound * size])
-        guard let base = slice.baseAddress, !range.isEmpty else {
-            return body(UnsafeBufferPointer(start: nil, count: 0))
-        }
-        if UInt(bitPattern: base) % UInt(MemoryLayout<Element>.alignment) == 0 {
-            return body(slice.assumingMemoryBound(to: Element.self))
-        }
-        return withUnsafeTemporaryAllocation(of: Element.self, capacity: range.count) { copy in
-            UnsafeMutableRawBufferPointer(copy).copyMemory(from: slice)
-            return body(UnsafeBufferPointer(copy))
+        withBytes { bytes in
+            let size = MemoryLayout<Element>.stride
+            let slice = UnsafeRawBufferPointer(
+                rebasing: bytes[range.lowerBound * size..<range.upperBound * size])
+            guard let base = slice.baseAddress, !range.isEmpty else {
+                return body(UnsafeBufferPointer(start: nil, count: 0))
+            }
+            if UInt(bitPattern: base) % UInt(MemoryLayout<Element>.alignment) == 0 {
+                return body(slice.assumingMemoryBound(to: Element.self))
+            }
+            return withUnsafeTemporaryAllocation(of: Element.self, capacity: range.count) { copy in
+                UnsafeMutableRawBufferPointer(copy).copyMemory(from: slice)
+                return body(UnsafeBufferPointer(copy))
+            }
         }
     }
 }

@@ -23,12 +23,14 @@ package final class SafetensorsFile: Sendable {
     package let path: FilePath
     /// In order of their data.
     package let entries: [SafetensorsEntry]
-    private let file: MappedInput
+    private let file: MappedFile
     private let places: [ByteString: Int]
 
     package init(path: FilePath) throws(PackError) {
-        let file = try MappedInput(path: path)
-        entries = try Self.parse(file.bytes, name: path.string)
+        let file = try InputFile.map(path, .safetensors)
+        entries = try file.withBytes { bytes throws(PackError) in
+            try Self.parse(bytes, name: path.string)
+        }
         places = Dictionary(
             uniqueKeysWithValues: entries.enumerated().map { (ByteString($1.name), $0) })
         self.path = path
@@ -39,10 +41,15 @@ package final class SafetensorsFile: Sendable {
         places[ByteString(name)].map { entries[$0] }
     }
 
-    /// The tensor's bytes. Valid while the file object lives.
-    package func bytes(of entry: SafetensorsEntry) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(
-            rebasing: file.bytes[entry.offset..<entry.offset + entry.byteCount])
+    /// Lends the tensor's bytes.
+    package func withBytes<R, E: Error>(
+        of entry: SafetensorsEntry, _ body: (UnsafeRawBufferPointer) throws(E) -> R
+    ) throws(E) -> R {
+        try file.withBytes { bytes throws(E) in
+            try body(
+                UnsafeRawBufferPointer(
+                    rebasing: bytes[entry.offset..<entry.offset + entry.byteCount]))
+        }
     }
 
     /// Lets go of the memory behind the tensor; it can be read again.

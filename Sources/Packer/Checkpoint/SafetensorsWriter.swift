@@ -36,9 +36,9 @@ struct SafetensorsWriter: ~Copyable {
         // Spaces up to a multiple of eight keep the data aligned.
         while header.count % 8 != 0 { header.append(0x20) }
         let length = (0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) }
-        let descriptor = try OutputFile.create(path)
+        let descriptor = try NewFile.create(path)
         do {
-            try OutputFile.write(length + header, to: descriptor, path)
+            try NewFile.write(length + header, to: descriptor, path)
         } catch {
             try? descriptor.close()
             throw error
@@ -54,45 +54,35 @@ struct SafetensorsWriter: ~Copyable {
     mutating func append(_ bytes: UnsafeRawBufferPointer) throws(PackError) {
         precondition(bytes.count <= missing, "more data than declared")
         missing -= bytes.count
-        try OutputFile.write(bytes, to: descriptor, path)
+        try NewFile.write(bytes, to: descriptor, path)
     }
 
     /// Makes sure that the file is on the disk.
     mutating func finish() throws(PackError) {
         precondition(missing == 0, "less data than declared")
-        try OutputFile.sync(descriptor, path)
+        try NewFile.sync(descriptor, path)
     }
 }
 
-/// Creating and writing files, with errors that name them.
-enum OutputFile {
+/// Creating and writing files in a directory of our own, with errors that name them.
+enum NewFile {
     static func create(_ path: FilePath) throws(PackError) -> FileDescriptor {
         do {
             return try FileDescriptor.open(
                 path, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec],
                 permissions: [.ownerReadWrite, .groupRead, .otherRead])
         } catch {
-            throw failure(error, "create \(path)")
+            throw .io(error as? Errno ?? .ioError, doing: "create \(path)")
         }
     }
 
     static func write(
-        _ bytes: UnsafeRawBufferPointer, to descriptor: FileDescriptor, _ path: FilePath
+        _ bytes: some Sequence<UInt8>, to descriptor: FileDescriptor, _ path: FilePath
     ) throws(PackError) {
         do {
             _ = try descriptor.writeAll(bytes)
         } catch {
-            throw failure(error, "write \(path)")
-        }
-    }
-
-    static func write(
-        _ bytes: [UInt8], to descriptor: FileDescriptor, _ path: FilePath
-    ) throws(PackError) {
-        do {
-            _ = try descriptor.writeAll(bytes)
-        } catch {
-            throw failure(error, "write \(path)")
+            throw .io(error as? Errno ?? .ioError, doing: "write \(path)")
         }
     }
 
@@ -108,9 +98,5 @@ enum OutputFile {
         guard fsync(descriptor.rawValue) == 0 else {
             throw .io(Errno(rawValue: errno), doing: "write \(path) to the disk")
         }
-    }
-
-    static func failure(_ error: any Error, _ doing: String) -> PackError {
-        .io(error as? Errno ?? .ioError, doing: doing)
     }
 }

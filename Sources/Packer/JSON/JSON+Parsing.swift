@@ -3,10 +3,12 @@
 internal import ModelStore
 
 extension JSON {
-    /// Reads one document that fills `bytes` (surrounding white space apart). RFC 8259, and nothing
-    /// more: no comments, no NaN, no trailing commas, no repeated member names, UTF-8 only.
+    /// Reads one document that fills `bytes` (surrounding white space apart). RFC 8259, and what Python's json writes and reads
+    /// beyond it: NaN, Infinity and numbers beyond a Double's, which whoever reads such a member refuses. No comments, trailing
+    /// commas or repeated member names; UTF-8 only, with or without a byte order mark.
     package init(parsing bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) {
         var parser = JSONParser(bytes: bytes)
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) { parser.position = 3 }
         self = try parser.value(depth: 0)
         parser.skipSpace()
         if parser.position != bytes.count { throw parser.error("something follows the document") }
@@ -35,6 +37,11 @@ private struct JSONParser {
     /// The byte at the position, or 0 at the end; a real NUL is no part of the grammar either.
     var next: UInt8 { position < bytes.count ? bytes[position] : 0 }
 
+    /// What stands here, for messages.
+    var rest: String {
+        String(decoding: bytes[position..<min(bytes.count, position + 16)], as: UTF8.self)
+    }
+
     mutating func skipSpace() {
         while position < bytes.count {
             switch bytes[position] {
@@ -54,8 +61,18 @@ private struct JSONParser {
         case UInt8(ascii: "t"): return try word("true", .bool(true))
         case UInt8(ascii: "f"): return try word("false", .bool(false))
         case UInt8(ascii: "n"): return try word("null", .null)
+        case UInt8(ascii: "N"): return try word("NaN", .number(.nan))
+        case UInt8(ascii: "I"): return try word("Infinity", .number(.infinity))
+        case UInt8(ascii: "-") where bytes.dropFirst(position + 1).first == UInt8(ascii: "I"):
+            return try word("-Infinity", .number(-.infinity))
+        case UInt8(ascii: "/"), UInt8(ascii: "#"):
+            throw error("a comment, which JSON does not have")
+        case UInt8(ascii: "'"): throw error("a string in single quotes; JSON has double ones")
         case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
-        default: throw error(position < bytes.count ? "not a JSON value" : "ends too early")
+        case UInt8(ascii: "}"), UInt8(ascii: "]"):
+            throw error("a value is missing before this (a comma too many?)")
+        default:
+            throw error(position < bytes.count ? "not a JSON value: \(rest)" : "ends too early")
         }
     }
 
@@ -63,7 +80,7 @@ private struct JSONParser {
         let count = text.utf8CodeUnitCount
         guard bytes.count - position >= count,
             (0..<count).allSatisfy({ bytes[position + $0] == text.utf8Start[$0] })
-        else { throw error("not a JSON value") }
+        else { throw error("not a JSON value: \(rest)") }
         position += count
         return value
     }
@@ -79,10 +96,14 @@ private struct JSONParser {
         }
         while true {
             skipSpace()
-            guard next == UInt8(ascii: "\"") else { throw error("a member's name is missing") }
+            guard next == UInt8(ascii: "\"") else {
+                throw error(
+                    next == UInt8(ascii: "/") || next == UInt8(ascii: "#")
+                        ? "a comment, which JSON does not have" : "a member's name is missing")
+            }
             let name = try string()
             if !seen.insert(ByteString(name)).inserted {
-                throw error("\"\(name.quoted)\" comes twice")
+                throw error("the member \"\(name.quoted)\" comes twice in one object")
             }
             skipSpace()
             guard next == UInt8(ascii: ":") else { throw error("':' is missing") }
@@ -144,9 +165,8 @@ private struct JSONParser {
         if position - start > 400 { throw error("a number of \(position - start) digits") }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isInteger, let value = Int(text) { return .integer(value) }
-        guard let value = Double(text), value.isFinite else {
-            throw error("\(text.quoted) is out of range")
-        }
+        // Beyond a Double's range it is infinite, as in Python.
+        guard let value = Double(text) else { throw error("\(text.quoted) is no number") }
         return .number(value)
     }
 

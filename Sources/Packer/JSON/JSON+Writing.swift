@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
+
 extension JSON {
     /// The document as UTF-8 text, indented by two spaces and ended by a newline; always the same
     /// bytes for the same document.
@@ -17,12 +19,20 @@ extension JSON {
         return out
     }
 
+    /// The document on one line and cut to 80 characters, for messages.
+    package var brief: String { String(decoding: writtenCompactly(), as: UTF8.self).quoted }
+
+    private static func text(_ number: Double) -> String {
+        number.isNaN
+            ? "NaN" : number.isFinite ? number.description : number < 0 ? "-Infinity" : "Infinity"
+    }
+
     private func write(to out: inout [UInt8], indent: Int?) {
         switch self {
         case .null: out.append(contentsOf: "null".utf8)
         case .bool(let flag): out.append(contentsOf: (flag ? "true" : "false").utf8)
         case .integer(let value): out.append(contentsOf: String(value).utf8)
-        case .number(let value): out.append(contentsOf: value.description.utf8)
+        case .number(let value): out.append(contentsOf: Self.text(value).utf8)
         case .string(let text): Self.write(text, to: &out)
         case .array(let items):
             Self.writeList("[", "]", items, to: &out, indent: indent) { item, out, indent in

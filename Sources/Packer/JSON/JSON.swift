@@ -36,6 +36,19 @@ package enum JSON: Sendable {
     package var members: [Member]? { if case .object(let list) = self { list } else { nil } }
     package var isNull: Bool { if case .null = self { true } else { false } }
 
+    /// Whether this says "not at all": null, false, 0, nothing in it.
+    package var isOff: Bool {
+        switch self {
+        case .null: true
+        case .bool(let flag): !flag
+        case .integer(let value): value == 0
+        case .number(let value): value == 0
+        case .string(let text): text.isEmpty || text == "none"
+        case .array(let items): items.isEmpty
+        case .object(let members): members.isEmpty
+        }
+    }
+
     package var integer: Int? {
         switch self {
         case .integer(let value): value

@@ -1,50 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
+internal import ModelStore
 internal import SystemPackage
 
-/// A directory that appears whole or not at all: filled under a temporary name beside its place, then
-/// renamed. Given up, it takes its files with it.
+/// A directory that appears whole or not at all: filled under a hidden name beside its place (`HiddenName`), then renamed. Given
+/// up, it takes its files with it; what a killed process leaves, the next writer removes.
 struct OutputDirectory: ~Copyable {
     private let destination: FilePath
     /// Where files are written until `publish`.
     let temporary: FilePath
+    /// Holds the lock.
+    private let descriptor: CInt
     private var isPublished = false
 
     /// Refuses a destination that is there and not an empty directory.
     init(_ destination: FilePath) throws(PackError) {
         let destination = destination.lexicallyNormalized()
-        guard try Self.isFree(destination), let name = destination.lastComponent else {
+        guard let name = destination.lastComponent, name.kind == .regular else {
+            throw .store(.destination(destination, "give the name of a directory to make"))
+        }
+        guard try Self.isFree(destination) else {
             throw .destinationExists(destination.string)
         }
-        let parent = destination.removingLastComponent()
-        var template = Array(
-            parent.appending(".\(name.string).XXXXXX").string.utf8CString)
-        guard let made = mkdtemp(&template) else {
-            throw .io(Errno(rawValue: errno), doing: "create a directory beside \(destination)")
-        }
+        let (temporary, descriptor) = try Self.make(for: destination)
         self.destination = destination
-        temporary = FilePath(platformString: made)
-        // mkdtemp's directories are private; this one is to be as any other.
-        let mask = umask(0)
-        umask(mask)
-        chmod(made, 0o777 & ~mask)
+        self.temporary = temporary
+        self.descriptor = descriptor
+    }
+
+    private static func make(for destination: FilePath) throws(PackError) -> (FilePath, CInt) {
+        let parent = destination.removingLastComponent()
+        let place = parent.isEmpty ? FilePath(".") : parent
+        HiddenName.removeStale(in: place)
+        while true {
+            let path = place.appending(HiddenName.make())
+            guard mkdir(path.string, 0o777) == 0 else {
+                throw .store(
+                    .destination(
+                        destination,
+                        "cannot create a directory in \(place): \(Errno(rawValue: errno))"))
+            }
+            let descriptor = open(path.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            if descriptor >= 0, HiddenName.claim(descriptor, path) { return (path, descriptor) }
+            close(descriptor)
+        }
     }
 
     deinit {
-        guard !isPublished else { return }
-        for name in Self.names(in: temporary) ?? [] {
-            _ = temporary.appending(name).withPlatformString { unlink($0) }
-        }
-        _ = temporary.withPlatformString { rmdir($0) }
+        if !isPublished { HiddenName.remove(temporary, isDirectory: true) }
+        close(descriptor)
     }
 
     /// Puts the directory in its place. Fails if something came there meanwhile.
     mutating func publish() throws(PackError) {
-        let result = temporary.withPlatformString { from in
-            destination.withPlatformString { to in rename(from, to) }
-        }
-        guard result == 0 else {
+        OutputPlace.sync(temporary)
+        guard rename(temporary.string, destination.string) == 0 else {
             if errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR {
                 throw .destinationExists(destination.string)
             }
@@ -52,34 +63,16 @@ struct OutputDirectory: ~Copyable {
         }
         isPublished = true
         let parent = destination.removingLastComponent()
-        let path = parent.isEmpty ? FilePath(".") : parent
-        let descriptor = path.withPlatformString { open($0, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-        if descriptor >= 0 {
-            fsync(descriptor)
-            close(descriptor)
-        }
+        OutputPlace.sync(parent.isEmpty ? "." : parent)
     }
 
     private static func isFree(_ path: FilePath) throws(PackError) -> Bool {
         var status = stat()
-        guard path.withPlatformString({ lstat($0, &status) }) == 0 else {
+        guard lstat(path.string, &status) == 0 else {
             if errno == ENOENT { return true }
-            throw .io(Errno(rawValue: errno), doing: "examine \(path)")
+            throw .store(.destination(path, "\(Errno(rawValue: errno))"))
         }
         guard status.st_mode & S_IFMT == S_IFDIR else { return false }
-        return names(in: path)?.isEmpty ?? false
-    }
-
-    private static func names(in path: FilePath) -> [String]? {
-        guard let directory = path.withPlatformString({ opendir($0) }) else { return nil }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names
+        return (try? Directory.names(in: path))?.isEmpty ?? false
     }
 }

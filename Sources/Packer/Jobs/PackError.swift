@@ -11,6 +11,8 @@ package enum PackError: Error, Equatable {
     case noCheckpoint(String, why: String)
     /// The file's bytes are broken or lie about themselves.
     case malformed(file: String, what: String)
+    /// The file is not what its name says: what it is instead, and what to do.
+    case foreign(file: String, what: String)
     /// The file is well-formed and asks for what we do not do.
     case unsupported(file: String, what: String)
     /// Tensors the architecture needs that the checkpoint lacks.
@@ -40,6 +42,8 @@ extension PackError: CustomStringConvertible {
             "\(directory): no checkpoint here: \(why)"
         case .malformed(let file, let what):
             "\(file) is damaged: \(what)"
+        case .foreign(let file, let what):
+            "\(file) is not what its name says: it is \(what)"
         case .unsupported(let file, let what):
             "\(file): \(what)"
         case .missingTensors(let names):
@@ -56,7 +60,7 @@ extension PackError: CustomStringConvertible {
         case .tensor(let name, let what):
             "\(name): \(what)"
         case .destinationExists(let path):
-            "\(path) exists already and is not empty; give another place or remove it"
+            "\(path) exists already and is not an empty directory; give another place or remove it"
         case .store(let error):
             error.description
         case .cancelled:

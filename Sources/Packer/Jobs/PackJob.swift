@@ -61,7 +61,7 @@ package struct PackJob {
         if isCancelled() { throw .cancelled }
         var report = try run.finish()
         report.tokenizer = tokenizer?.source.rawValue
-        report.warnings += tokenizer?.warnings ?? []
+        report.warnings = checkpoint.warnings + report.warnings + (tokenizer?.warnings ?? [])
         report.seconds = (ContinuousClock.now - start) / .seconds(1)
         return report
     }

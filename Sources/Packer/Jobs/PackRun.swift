@@ -116,13 +116,14 @@ struct PackRun: ~Copyable {
     ) throws(PackError) {
         if embedding == .keep {
             try ternariser.checkFinite(tensor)
-            for start in stride(from: 0, to: tensor.bytes.count, by: Self.chunk) {
-                try step(start)
-                let end = min(tensor.bytes.count, start + Self.chunk)
-                try write(
-                    UnsafeRawBufferPointer(rebasing: tensor.bytes[start..<end]))
+            try tensor.withBytes { bytes throws(PackError) in
+                for start in stride(from: 0, to: bytes.count, by: Self.chunk) {
+                    try step(start)
+                    let end = min(bytes.count, start + Self.chunk)
+                    try write(UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+                }
             }
-            report.embeddingBytes = tensor.bytes.count
+            report.embeddingBytes = tensor.entry.byteCount
             return
         }
         let coder = EmbeddingCoder(parallel: ternariser.parallel)

@@ -32,7 +32,7 @@ package struct UnpackJob {
         let tokenizer = try TokenizerTables(file, vocabulary: config.vocabularySize)
         var directory = try OutputDirectory(destination)
         func save(_ json: JSON, _ name: String) throws(PackError) {
-            try OutputFile.write(json.written(), to: directory.temporary.appending(name))
+            try NewFile.write(json.written(), to: directory.temporary.appending(name))
         }
         try save(configJSON(tokenizer), "config.json")
         if let tokenizer {

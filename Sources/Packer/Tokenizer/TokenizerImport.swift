@@ -19,13 +19,13 @@ package enum TokenizerImport {
         let modelPath = directory.appending("tokenizer.model")
         var tables: TokenizerTables
         let file: FilePath
-        if MappedInput.exists(jsonPath) {
+        if InputFile.exists(jsonPath) {
             file = jsonPath
             let json = try Checkpoint.json(file, limit: fileLimit)
             tables = try TokenizerJSON(json: json, file: file.string).tables()
-        } else if MappedInput.exists(modelPath) {
+        } else if InputFile.exists(modelPath) {
             file = modelPath
-            let bytes = try MappedInput.read(file, limit: fileLimit)
+            let bytes = try InputFile.read(file, .sentencePiece, limit: fileLimit)
             tables = try SentencePiece(bytes, file: file.string).tables()
         } else {
             try refuseOthers(directory)
@@ -42,7 +42,7 @@ package enum TokenizerImport {
         for (name, kind) in [
             ("vocab.txt", "WordPiece"), ("vocab.json", "GPT-2 (ByteLevel) BPE"),
             ("spiece.model", "SentencePiece in T5's layout"), ("tekken.json", "Tekken"),
-        ] where MappedInput.exists(directory.appending(name)) {
+        ] where InputFile.exists(directory.appending(name)) {
             throw .unsupported(
                 file: directory.appending(name).string,
                 what: "a \(kind) tokenizer; only tokenizer.json or tokenizer.model of the Llama "
@@ -96,7 +96,7 @@ private struct NamedTokens {
     init(_ directory: FilePath) throws(PackError) {
         func read(_ name: String) throws(PackError) -> JSON {
             let path = directory.appending(name)
-            return MappedInput.exists(path) ? try Checkpoint.json(path) : .null
+            return InputFile.exists(path) ? try Checkpoint.json(path) : .null
         }
         self.directory = directory
         config = try read("tokenizer_config.json")
@@ -123,7 +123,7 @@ private struct NamedTokens {
                 "generation_config.json names \(list.count) end tokens; the first is kept")
         }
         let stop = (stops?.array?.first ?? stops)?.integer
-        tables.eos = valid(stop) ?? named("eos_token") ?? valid(model.eos) ?? tables.eos
+        tables.eos = valid(stop) ?? named("eos_token") ?? valid(model.ends.first) ?? tables.eos
         tables.unknown = tables.unknown ?? named("unk_token")
         tables.padding = named("pad_token") ?? valid(model.padding) ?? tables.padding
         if let flag = config["add_bos_token"]?.bool { tables.addBOS = flag }

@@ -50,6 +50,8 @@ struct Bench: ParsableCommand {
     }
 
     func run() throws {
+        // Before the work.
+        if let csv { _ = try OutputPlace.file(FilePath(csv), replacing: true) }
         let made = try shape.map { try make($0) }
         defer { try? made?.close() }
         let path = made.map { "/proc/self/fd/\($0.rawValue)" } ?? file ?? ""
@@ -96,7 +98,7 @@ struct Bench: ParsableCommand {
                 text += row.ratio.map { "\($0)" } ?? ""
                 text += ",\(row.of ?? "")\n"
             }
-            try Data(text.utf8).write(to: URL(fileURLWithPath: csv), options: .atomic)
+            try OutputFile.replace(FilePath(csv), with: Array(text.utf8))
         }
         if json {
             for row in rows { Terminal.print(try Terminal.json(row)) }

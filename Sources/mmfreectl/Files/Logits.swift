@@ -2,7 +2,8 @@
 
 import ArgumentParser
 import Engine
-import Foundation
+import ModelStore
+import SystemPackage
 
 struct Logits: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -28,6 +29,8 @@ struct Logits: ParsableCommand {
     }
 
     func run() throws {
+        // Before the work.
+        _ = try OutputPlace.file(FilePath(output), replacing: true)
         let local = try LocalModel(file, options)
         let ids = try tokens?.ids ?? local.tokens(of: text ?? "")
         var values: [Float] = []
@@ -60,10 +63,7 @@ enum NumPy {
 
     static func write(_ values: [Float], shape: [Int], to path: String) throws {
         precondition(values.count == shape.reduce(1, *))
-        var data = Data(header(shape: shape))
-        values.withUnsafeBytes { data.append(contentsOf: $0) }
-        do { try data.write(to: URL(fileURLWithPath: path), options: .atomic) } catch {
-            throw Failure("cannot write \(path): \(error.localizedDescription)", .cannotCreate)
-        }
+        try OutputFile.replace(
+            FilePath(path), with: header(shape: shape) + values.withUnsafeBytes { Array($0) })
     }
 }

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Engine
 import Foundation
+import ModelStore
 import Packer
 import SystemPackage
 
@@ -16,7 +17,10 @@ struct Pack: ParsableCommand {
 
     @Argument(help: "The checkpoint's directory.") var checkpoint: String
 
-    @Option(name: [.short, .long], help: "The file to write: NAME.gguf.") var output: String
+    @Option(
+        name: [.short, .long],
+        help: "The file to write: NAME.gguf, which the daemon serves as the model NAME.")
+    var output: String
 
     @Option(
         help:
@@ -24,7 +28,11 @@ struct Pack: ParsableCommand {
     )
     var embedding = PackJob.Embedding.keep
 
-    @Option(help: "What the model calls itself. Default: config.json's name.") var name: String?
+    @Option(
+        help:
+            "What the file says of itself (general.name); clients know the model by the file's name. Default: config.json's name."
+    )
+    var name: String?
 
     @Flag(name: [.short, .long], help: "Replace the file if it is there.") var force = false
 
@@ -40,6 +48,12 @@ struct Pack: ParsableCommand {
             progress: { progress.show($0.done, of: $0.total, $0.tensor) })
         progress.clear()
         show(report)
+        let file = FilePath(output).lastComponent?.string ?? ""
+        if ModelDirectory.modelName(file) == nil {
+            Terminal.complain(
+                "warning: the daemon does not serve a file called \"\(file)\": it takes NAME.gguf, NAME being at most 200 letters, "
+                    + "digits, '.', '_' and '-', not beginning with '.'")
+        }
     }
 
     private func show(_ report: PackReport) {
@@ -73,7 +87,9 @@ struct Pack: ParsableCommand {
         table.add([
             "already ternary", "\(report.alreadyTernary) of \(report.matrices) matrices",
         ])
-        table.add(["tokenizer", report.tokenizer ?? "none: serves token ids only"])
+        table.add([
+            "tokenizer", report.tokenizer ?? "none: serves token ids only, and ends at no token",
+        ])
         table.add(["digest", report.digest])
         table.add(["time", String(format: "%.1f s", report.seconds)])
         Terminal.print(table.text)

@@ -106,7 +106,7 @@ struct Failure: Error {
     private static func status(of error: StoreError) -> ExitStatus {
         switch error {
         case .io(let errno, _, _): status(of: errno)
-        case .exists, .noSpace: .cannotCreate
+        case .exists, .noSpace, .destination: .cannotCreate
         default: .data
         }
     }

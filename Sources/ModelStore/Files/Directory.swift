@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+package import SystemPackage
+
+/// Listing a directory.
+package enum Directory {
+    /// The names in a directory, sorted, "." and ".." left out.
+    package static func names(in directory: FilePath) throws(Errno) -> [String] {
+        guard let handle = opendir(directory.string) else { throw Errno(rawValue: errno) }
+        defer { closedir(handle) }
+        var names: [String] = []
+        while let entry = readdir(handle) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+}
