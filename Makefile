@@ -1,27 +1,33 @@
-# The front door. `make demo` shows it working, `make test` proves it.
+# `make help` lists what there is.
 PREFIX ?= /usr
 DESTDIR ?=
 
-.PHONY: all demo test check install deb clean
+.PHONY: all help setup demo test check install deb clean
 
-all:
+all: ## Build both programs into .build/release.
 	dev/setup
 	swift build -c release
 
-demo: ## Set up, build, serve the demonstration model and stream text from it.
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+setup: ## Install what building needs (sudo apt-get install).
+	dev/setup --install
+
+demo: ## Build, serve the demonstration model and stream text from it.
 	dev/demo
 
-test: ## Set up and run all tests.
+test: ## Run all tests.
 	dev/test
 
 check: ## All that a change must pass.
 	dev/check
 
-install: ## Install the programs, units and manuals.
+install: ## Install programs, units and manuals into /usr (PREFIX=, DESTDIR=).
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" dev/install
 
-deb: ## Build Debian packages.
+deb: ## Build Debian packages into .build/deb.
 	dev/build-deb
 
-clean:
+clean: ## Remove all that was built.
 	rm -rf .build .build-*
