@@ -67,7 +67,9 @@ let package = Package(
         .target(
             name: "Serving", dependencies: ["RPC", "Engine", "ModelStore", "CLinux", log, system],
             swiftSettings: strict),
-        .target(name: "SystemdSupport", dependencies: ["CSystemd", log], swiftSettings: strict),
+        .target(
+            name: "SystemdSupport", dependencies: ["CSystemd", "CLinux", log], swiftSettings: strict
+        ),
         .executableTarget(
             name: "mmfreed",
             dependencies: [

@@ -1,23 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import CSystemd
 import Glibc
 
 /// Tells the service manager how the service is. Outside of a service every call does nothing. See sd_notify(3).
-package struct Notifier: Sendable {
-    /// Whether somebody listens.
-    package let isActive: Bool
+///
+/// A manager that does not read is waited for two seconds at most, and for a status not at all.
+package final class Notifier: Sendable {
+    /// -1 if nobody listens.
+    private let socket: Int32
+    private let address: sockaddr_un
+    private let length: socklen_t
 
-    package init() { isActive = getenv("NOTIFY_SOCKET") != nil }
+    /// - Parameter path: the manager's socket; a leading @ stands for the NUL of an abstract one.
+    package init(path: String? = getenv("NOTIFY_SOCKET").map { String(cString: $0) }) {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        var name = Array((path ?? "").utf8.prefix(MemoryLayout.size(ofValue: address.sun_path)))
+        if name.first == UInt8(ascii: "@") { name[0] = 0 }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: name) }
+        self.address = address
+        length = socklen_t(MemoryLayout<sa_family_t>.size + name.count)
+        let kind = Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue)
+        socket = name.isEmpty ? -1 : Glibc.socket(AF_UNIX, kind, 0)
+        var limit = timeval(tv_sec: 2, tv_usec: 0)
+        setsockopt(
+            socket, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+
+    deinit { if socket >= 0 { close(socket) } }
+
+    /// Whether somebody listens.
+    package var isActive: Bool { socket >= 0 }
 
     /// The service answers; `status` is what `systemctl status` shows.
     package func ready(status: String? = nil) { send("READY=1", status) }
 
-    package func status(_ status: String) { send(nil, status) }
+    /// - Returns: false if the manager has no room for it now.
+    @discardableResult
+    package func status(_ status: String) -> Bool { send(nil, status) }
 
     /// A reload has begun. It ends with `ready`.
     package func reloading() {
-        send("RELOADING=1\nMONOTONIC_USEC=\(Self.monotonicMicroseconds)", nil)
+        send("RELOADING=1\nMONOTONIC_USEC=\(cl_monotonic_nanoseconds() / 1000)", nil)
     }
 
     package func stopping(status: String? = nil) { send("STOPPING=1", status) }
@@ -30,26 +56,27 @@ package struct Notifier: Sendable {
     /// The service lives.
     package func watchdog() { send("WATCHDOG=1", nil) }
 
-    private func send(_ state: String?, _ status: String?) {
-        guard isActive, let text = Self.message(state, status) else { return }
-        // Nothing can be done if the manager does not listen.
-        _ = sd_notify(0, text)
+    @discardableResult
+    private func send(_ state: String?, _ status: String?) -> Bool {
+        guard isActive, var text = Self.message(state, status) else { return true }
+        let flags = Int32(state == nil ? MSG_NOSIGNAL | MSG_DONTWAIT : MSG_NOSIGNAL)
+        let sent = withUnsafeBytes(of: address) { address in
+            text.withUTF8 { text in
+                sendto(
+                    socket, text.baseAddress, text.count, flags,
+                    address.baseAddress?.assumingMemoryBound(to: sockaddr.self), length)
+            }
+        }
+        // What another try would not change is not tried again.
+        return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS)
     }
 
     /// Assignments, one a line. A line break in the status would begin another one.
     static func message(_ state: String?, _ status: String?) -> String? {
         var lines: [String] = []
         if let state { lines.append(state) }
-        if let status {
-            lines.append("STATUS=" + status.harmless())
-        }
+        if let status { lines.append("STATUS=" + status.harmless()) }
         return lines.isEmpty ? nil : lines.joined(separator: "\n")
-    }
-
-    private static var monotonicMicroseconds: UInt64 {
-        var now = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        return UInt64(now.tv_sec) * 1_000_000 + UInt64(now.tv_nsec) / 1000
     }
 }
 

@@ -17,24 +17,27 @@ import Serving
 import SystemPackage
 import SystemdSupport
 
-struct Daemon {
-    private let settings: Settings
+final class Daemon {
+    /// What is in force.
+    private var settings: Settings
     private let inherited: [InheritedSocket]
     /// Reads the settings again.
     private let reread: () -> Settings
     private let logger: Logger
+    private let log: LogQueue
     private let notifier = Notifier()
     private let signals: Signals
 
     /// - Parameter signals: taken before any other thread was started.
     init(
         settings: Settings, inherited: [InheritedSocket], signals: Signals, logger: Logger,
-        reread: @escaping () -> Settings
+        log: LogQueue, reread: @escaping () -> Settings
     ) {
         self.settings = settings
         self.inherited = inherited
         self.signals = signals
         self.logger = logger
+        self.log = log
         self.reread = reread
     }
 
@@ -57,22 +60,24 @@ struct Daemon {
         notifier.ready(status: status.take())
         if service.roster.names.isEmpty {
             logger.warning(
-                "there are no models in \(settings.text("models")); requests will be told so")
+                "there are no models in \(settings.models.joined(separator: ", ")); requests will be told so"
+            )
         }
         var duties: [any Duty] = []
         if let interval = SystemdSupport.Watchdog.interval() {
             duties.append(DecodeWatchdog(service, notifier, interval: interval, logger))
         }
-        let idle = settings.duration("idle_exit")
-        if idle > .zero, !inherited.isEmpty {
-            // The unit's StartLimitBurst is 20 a minute.
-            duties.append(
-                IdleExit(limit: max(idle, .seconds(5)), logger) { [server = service.server] in
-                    .init(begun: server.callsBegun, open: server.openCalls + server.unreadAnswers)
-                })
+        var idleExit: IdleExit?
+        if !inherited.isEmpty {
+            let duty = IdleExit(limit: settings.idleExit, logger) { [server = service.server] in
+                server.idleSince
+            }
+            duties.append(duty)
+            idleExit = duty
         }
         attend(to: duties) {
             reload(service, status)
+            idleExit?.limit = settings.idleExit
             return true
         }
         drain(service, duties)
@@ -82,7 +87,7 @@ struct Daemon {
     private func makeService() throws -> ServingService {
         try ServingService(
             settings.serving, transport: settings.transport,
-            directory: ModelDirectory(settings.list("models").map { FilePath($0) }), logger: logger)
+            directory: ModelDirectory(settings.models.map { FilePath($0) }), logger: logger)
     }
 
     /// Brings models into memory before there are requests, if the settings want that.
@@ -102,7 +107,12 @@ struct Daemon {
 
     private func listen(_ server: RPCServer) throws {
         if inherited.isEmpty {
-            try server.listen(on: .path(settings.text("socket"), mode: settings.mode))
+            try server.listen(on: .path(settings.socket, mode: settings.socketMode))
+            logger.info("listening on \(settings.socket)")
+        } else if let source = settings.source(of: \.socket) {
+            logger.notice(
+                "\(source): socket is not used, for the service manager has handed over one: set ListenStream= of the socket unit instead"
+            )
         }
         for socket in inherited {
             switch socket.use {
@@ -130,7 +140,7 @@ struct Daemon {
     /// Does what is due, and `reload` on SIGHUP, until a signal, a duty or a reload's `false` ends it.
     private func attend(to duties: [any Duty], reload: () throws -> Bool) rethrows {
         while true {
-            switch signals.wait(until: duties.map(\.due).min()) {
+            switch signals.wait(until: duties.compactMap(\.due).min()) {
             case SIGHUP: if try !reload() { return }
             case .some: return
             case nil: if !performDue(duties) { return }
@@ -140,32 +150,37 @@ struct Daemon {
 
     private func performDue(_ duties: [any Duty]) -> Bool {
         let now = cl_monotonic_nanoseconds()
-        return duties.filter { $0.due <= now }.allSatisfy { $0.perform() }
+        return duties.filter { $0.due.map { $0 <= now } ?? false }.allSatisfy { $0.perform() }
     }
 
-    /// The models are looked for again; of the settings only the log's text says what needs a restart.
+    /// Looks for models again, and takes over what a running daemon can change of its settings.
     private func reload(_ service: ServingService, _ status: StatusText) {
         notifier.reloading()
-        service.reload()
         do {
             let fresh = reread()
             try fresh.check()
-            let changed = Setting.all.map(\.name).filter { fresh.text($0) != settings.text($0) }
+            let (changed, waiting) = settings.adopt(fresh)
+            log.level = settings.logLevel
+            service.setDefaultModel(settings.defaultModel)
+            service.setControllers(settings.controllers)
             if !changed.isEmpty {
+                logger.notice("settings changed: \(changed.joined(separator: ", "))")
+            }
+            if !waiting.isEmpty {
                 logger.notice(
-                    "changed settings take effect after a restart: \(changed.joined(separator: ", "))"
-                )
+                    "settings that change with a restart: \(waiting.joined(separator: ", "))")
             }
         } catch {
             logger.error(
                 "\(error), ignoring", metadata: ["message-id": "\(Event.badConfiguration)"])
         }
+        service.reload()
         notifier.ready(status: status.take())
     }
 
     /// Finishes what was begun. Another signal to stop cuts it short.
     private func drain(_ service: ServingService, _ duties: [any Duty]) {
-        let limit = settings.duration("drain_timeout")
+        let limit = settings.drainTimeout
         notifier.stopping(status: "Finishing what was begun")
         notifier.extendTimeout(by: limit + .seconds(5))
         logger.info(

@@ -8,8 +8,8 @@ import SystemdSupport
 
 /// Something the main thread does from time to time.
 protocol Duty: AnyObject {
-    /// When it is due next, on CLOCK_MONOTONIC in nanoseconds.
-    var due: UInt64 { get }
+    /// When it is due next, on CLOCK_MONOTONIC in nanoseconds; `nil` for never.
+    var due: UInt64? { get }
     /// Does it. `false` ends the daemon.
     func perform() -> Bool
 }
@@ -30,7 +30,7 @@ final class DecodeWatchdog: Duty {
     private let half: UInt64
     private let logger: Logger
     private var last: UInt64
-    private(set) var due: UInt64
+    private(set) var due: UInt64?
 
     init(_ service: ServingService, _ notifier: Notifier, interval: Duration, _ logger: Logger) {
         self.service = service
@@ -62,7 +62,7 @@ final class DecodeWatchdog: Duty {
 final class Heartbeat: Duty {
     private let notifier: Notifier
     private let half: UInt64
-    private(set) var due: UInt64 = 0
+    private(set) var due: UInt64? = 0
 
     init(_ notifier: Notifier, interval: Duration) {
         self.notifier = notifier
@@ -76,34 +76,44 @@ final class Heartbeat: Duty {
     }
 }
 
-/// Ends the daemon when nobody has asked it anything for long; the socket unit starts it again.
+/// Ends the daemon when it has been idle for long; the socket unit starts it again.
 final class IdleExit: Duty {
-    /// What there was to do: calls so far, and those whose answers are not complete or not read.
-    struct Work {
-        let begun: UInt64
-        let open: Int
-    }
+    /// The unit's StartLimitBurst is 20 a minute.
+    private static let least: Duration = .seconds(5)
 
-    private let limit: Duration
+    /// `.zero` for never.
+    var limit: Duration { didSet { if limit != oldValue { schedule() } } }
     private let logger: Logger
-    private let work: () -> Work
-    private var seen: UInt64
-    private(set) var due: UInt64
+    private let clock: () -> UInt64
+    /// Since when there has been nothing to do, on `clock`; `nil` while a connection is open or an answer not written.
+    private let idleSince: () -> UInt64?
+    private(set) var due: UInt64?
 
-    init(limit: Duration, _ logger: Logger, work: @escaping () -> Work) {
+    init(
+        limit: Duration, _ logger: Logger,
+        clock: @escaping () -> UInt64 = { cl_monotonic_nanoseconds() },
+        idleSince: @escaping () -> UInt64?
+    ) {
         self.limit = limit
         self.logger = logger
-        self.work = work
-        seen = work().begun
-        due = cl_monotonic_nanoseconds() + limit.nanoseconds
+        self.clock = clock
+        self.idleSince = idleSince
+        schedule()
+    }
+
+    private func schedule() { schedule(since: idleSince()) }
+
+    /// Due when the time is over if nothing happens before.
+    private func schedule(since: UInt64?) {
+        due = limit > .zero ? (since ?? clock()) &+ max(limit, Self.least).nanoseconds : nil
     }
 
     func perform() -> Bool {
-        let now = work()
-        defer { seen = now.begun }
-        due = cl_monotonic_nanoseconds() + limit.nanoseconds
-        guard now.begun == seen, now.open == 0 else { return true }
-        logger.info("nobody has asked for anything for \(limit): ending")
+        let since = idleSince()
+        schedule(since: since)
+        guard since != nil, let due, due <= clock() else { return true }
+        self.due = nil
+        logger.info("no connection has been open for \(max(limit, Self.least)): ending")
         return false
     }
 }

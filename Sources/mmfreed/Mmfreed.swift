@@ -14,18 +14,23 @@ struct Mmfreed: ParsableCommand {
         commandName: "mmfreed",
         abstract: "Serves packed ternary language models on a Unix socket.",
         discussion: """
-            Settings come from flags, then MMFREED_* variables, then /etc/mmfreed/mmfreed.conf and \
-            /etc/mmfreed/mmfreed.conf.d/*.conf, then the defaults. mmfreed.conf(5) lists them; so does --check-config.
+            Settings come from flags, then MMFREED_* variables, then the configuration file and the directory of \
+            that name with .d behind it, then the defaults. mmfreed.conf(5) lists them; so does --check-config.
             """,
         version: "mmfreed \(Version.string)")
 
     @Option(help: "Where to listen.", completion: .file()) var socket: String?
     @Option(
-        help: "A directory of packed models; may be given more than once.", completion: .directory)
+        help: "A directory of packed models, or one such file; may be given more than once.",
+        completion: .file())
     var models: [String] = []
     @Option(help: "Worker threads; 0 takes one for each processor.") var threads: Int?
     @Option(help: "Any setting: NAME=VALUE; may be given more than once.") var set: [String] = []
-    @Option(help: "The configuration file.", completion: .file()) var config = Self.usualConfig
+    @Option(
+        help:
+            "The configuration file. Default: /etc/mmfreed/mmfreed.conf; for a user's own daemon ~/.config/mmfreed/mmfreed.conf.",
+        completion: .file())
+    var config: String?
     @Flag(help: "Show all settings and where they come from, and end.") var checkConfig = false
     @Flag(help: .hidden) var listSettings = false
 
@@ -35,24 +40,25 @@ struct Mmfreed: ParsableCommand {
         if !checkConfig { return try serve(settings) }
         for problem in settings.problems { Self.complain("\(problem)") }
         guard settings.problems.isEmpty else { throw ExitCode(78) }
+        for warning in settings.warnings { Self.complain("warning: \(warning)") }
         Swift.print(settings.listing)
     }
 
     private func serve(_ settings: Settings) throws {
-        let level = settings.logLevel
-        let target = LogTarget.chosen()
-        LoggingSystem.bootstrap { label in
-            var handler = target.handler(label: label)
-            handler.logLevel = level
-            return handler
-        }
+        // Before any other thread is started.
+        let signals = Signals([SIGTERM, SIGINT, SIGHUP])
+        let log = LogQueue(.chosen(), level: settings.logLevel)
+        LoggingSystem.bootstrap { log.handler(label: $0) }
+        // Whatever ends the daemon, the last word is the reason.
+        defer { log.flush(within: .seconds(2)) }
         let logger = Logger(label: "mmfreed")
         do {
             let handover = try InheritedSocket.takeAll()
             for complaint in handover.complaints { logger.warning("\(complaint), ignoring") }
+            if settings.source(of: \.models) == nil { DefaultPlaces.current().makeModels() }
             let daemon = Daemon(
-                settings: settings, inherited: handover.sockets,
-                signals: Signals([SIGTERM, SIGINT, SIGHUP]), logger: logger, reread: resolve)
+                settings: settings, inherited: handover.sockets, signals: signals, logger: logger,
+                log: log, reread: resolve)
             try daemon.run()
         } catch let error as InheritedSocketError {
             logger.error("\(error)", metadata: ["message-id": "\(Event.badConfiguration)"])
@@ -60,7 +66,7 @@ struct Mmfreed: ParsableCommand {
         } catch is BadConfiguration {
             throw ExitCode(78)
         } catch let error as ListenError {
-            Self.complain("\(error)")
+            logger.error("\(error)")
             throw ExitCode(69)
         }
     }
@@ -72,39 +78,27 @@ struct Mmfreed: ParsableCommand {
 
     /// All settings, from everywhere.
     private func resolve() -> Settings {
-        var settings = Settings()
+        let places = DefaultPlaces.current()
+        var settings = Settings(own: places.own)
         // The usual file may be missing; one that was asked for may not.
-        if config != Self.usualConfig, access(config, F_OK) != 0, errno == ENOENT {
+        if let config, access(config, F_OK) != 0, errno == ENOENT {
             settings.refuse(config, "there is no such file")
         }
-        settings.read(
-            main: config, directories: ["/usr/lib/mmfreed/mmfreed.conf.d", config + ".d"])
-        settings.read(environment: Self.environment)
-        if let socket { settings.set("socket", socket, from: "--socket") }
-        if !models.isEmpty {
-            settings.set("models", models.joined(separator: ":"), from: "--models")
-        }
-        if let threads { settings.set("threads", "\(threads)", from: "--threads") }
+        let main = config ?? places.config
+        settings.read(main: main, directories: places.packaged + [main + ".d"])
+        settings.read { getenv($0).map { String(cString: $0) } }
+        if let socket { settings.set("socket", .text(socket), from: "--socket") }
+        if !models.isEmpty { settings.set("models", .list(models), from: "--models") }
+        if let threads { settings.set("threads", .text("\(threads)"), from: "--threads") }
         for pair in set { settings.set(pair: pair) }
         return settings
     }
 
-    private static let usualConfig = "/etc/mmfreed/mmfreed.conf"
-
-    private static var environment: [String: String] {
-        var variables: [String: String] = [:]
-        for setting in Setting.all {
-            if let value = getenv(setting.variable) {
-                variables[setting.variable] = String(cString: value)
-            }
-        }
-        return variables
-    }
-
     /// The table of settings, tab-separated: what the manual page is made of.
     private static func list() {
-        for setting in Setting.all {
-            Swift.print("\(setting.name)\t\(setting.allowed)\t\(setting.standard)\t\(setting.help)")
+        for setting in SettingsTable.all {
+            let help = setting.help + (setting.isLive ? " A reload changes it." : "")
+            Swift.print("\(setting.name)\t\(setting.allowed)\t\(setting.standardText)\t\(help)")
         }
     }
 }

@@ -61,6 +61,10 @@ final class StatusText: Sendable {
             defer { state.shown = text }
             return state.shown != text
         }
-        if isNew { notifier.status(text) }
+        if isNew, !notifier.status(text) {
+            // The manager had no room for it. Shown is what was shown before; try again later.
+            state.withLock { $0.shown = "" }
+            changed()
+        }
     }
 }

@@ -15,19 +15,31 @@ import Testing
             function: "f(_:)", line: 7)
     }
 
+    private func parts(_ format: LogFormat, _ event: LogEvent) -> [String] {
+        let metadata = event.metadata ?? [:]
+        return format.record(of: event, label: "mmfreed", metadata.sorted { $0.key < $1.key }).parts
+    }
+
     @Test func metadataBecomesFieldsOfTheJournal() {
-        var handler = JournalLogHandler(label: "mmfreed")
-        handler[metadataKey: "uid"] = "1000"
-        let fields = handler.fields(
-            of: event(
-                "two\nlines", .warning, ["message-id": "abc", "queue_ms": "3", "uid": "1001"]))
-        let all = Dictionary(uniqueKeysWithValues: fields.map { ($0.name, $0.value) })
+        let all = parts(
+            .journal,
+            event("two\nlines", .warning, ["message-id": "abc", "queue_ms": "3", "uid": "1001"]))
         #expect(
             all == [
-                "MESSAGE": "two\nlines", "PRIORITY": "4", "SYSLOG_IDENTIFIER": "mmfreed",
-                "CODE_FILE": "Tests/A.swift", "CODE_LINE": "7", "CODE_FUNC": "f(_:)",
-                "MESSAGE_ID": "abc", "MMF_QUEUE_MS": "3", "MMF_UID": "1001",
+                "MESSAGE=two\nlines", "PRIORITY=4", "SYSLOG_IDENTIFIER=mmfreed",
+                "CODE_FILE=Tests/A.swift", "CODE_LINE=7", "CODE_FUNC=f(_:)",
+                "MESSAGE_ID=abc", "MMF_QUEUE_MS=3", "MMF_UID=1001",
             ])
+    }
+
+    @Test("a prompt of any length is at most 64 KiB of the log")
+    func longTexts() {
+        let text = String(repeating: "é", count: 100_000)
+        let fields = parts(.journal, event("\(text)", .info, ["k": "\(text)"]))
+        for field in fields where field.hasPrefix("MESSAGE=") || field.hasPrefix("MMF_K=") {
+            #expect(field.hasSuffix("é… (200000 bytes)"))
+            #expect(field.utf8.count < LogFormat.textLimit + 64)
+        }
     }
 
     @Test(
@@ -37,7 +49,7 @@ import Testing
             (String(repeating: "x", count: 99), "MMF_" + String(repeating: "X", count: 60)),
         ])
     func fieldNames(key: String, name: String) {
-        #expect(JournalLogHandler.fieldName(key) == name)
+        #expect(LogFormat.fieldName(key) == name)
         #expect(name.utf8.count <= 64)
     }
 
@@ -50,25 +62,17 @@ import Testing
         ])
     func controls(text: String, shown: String) {
         let event = event("\(text)", .info, ["k": "\(text)"])
-        let line = StderrLogHandler(label: "l", hasPriorities: false).line(of: event)
-        #expect(line == "l: \(shown) k=\(shown)\n")
-        let fields = JournalLogHandler(label: "l").fields(of: event)
+        #expect(parts(.terminal, event) == ["mmfreed: \(shown) k=\(shown)\n"])
         let inJournal = shown.replacing(" b", with: "\nb")
-        #expect(
-            fields.filter { ["MESSAGE", "MMF_K"].contains($0.name) }.map(\.value) == [
-                inJournal, inJournal,
-            ])
+        let fields = parts(.journal, event)
+        #expect(fields.contains("MESSAGE=" + inJournal) && fields.contains("MMF_K=" + inJournal))
         #expect(Notifier.message(nil, text) == "STATUS=\(shown)")
     }
 
     @Test func aRecordIsALine() {
-        let service = StderrLogHandler(label: "mmfreed", hasPriorities: true)
-        #expect(
-            service.line(of: event("a\n<0>b", .error, ["k": "v\nw", "message-id": "x"]))
-                == "<3>a <0>b k=v w\n")
-        let terminal = StderrLogHandler(label: "mmfreed", hasPriorities: false)
-        #expect(terminal.line(of: event("a", .info)) == "mmfreed: a\n")
-        #expect(terminal.line(of: event("a", .warning)) == "mmfreed: warning: a\n")
+        let event = event("a\n<0>b", .error, ["k": "v\nw", "message-id": "x"])
+        #expect(parts(.terminal, event) == ["mmfreed: error: a <0>b k=v w\n"])
+        #expect(parts(.terminal, self.event("a", .info)) == ["mmfreed: a\n"])
     }
 
     @Test(
@@ -78,7 +82,7 @@ import Testing
             ("8:1234:1", false), ("x:y", false),
         ])
     func journalStream(stream: String, isIt: Bool) {
-        #expect(LogTarget.matches(stream, device: 8, inode: 1234) == isIt)
+        #expect(LogFormat.matches(stream, device: 8, inode: 1234) == isIt)
     }
 
     @Test func aStatusCannotSayMoreThanAStatus() {

@@ -77,6 +77,39 @@ import Testing
         #expect(try SettingsFile.contents(of: write(most)).utf8.count == SettingsFile.limit)
         let path = try write(most + [0x0A])
         let text = problem { _ = try SettingsFile.contents(of: path) }
-        #expect(text.contains(path) && text.contains("1048576"), "\(text)")
+        #expect(text.contains(path) && text.contains("65536"), "\(text)")
+    }
+
+    @Test("a file of the largest size is read in no time to speak of")
+    func time() throws {
+        var text = ""
+        while text.utf8.count < SettingsFile.limit - 20 { text += "name_\(text.utf8.count) = 1\n" }
+        let clock = ContinuousClock()
+        let start = clock.now
+        #expect(try SettingsFile(text, path: "x").entries.count > 3000)
+        #expect(clock.now - start < .seconds(20))
+    }
+
+    @Test(
+        "what libconfig refuses is shown, and a name that is there twice with both its lines",
+        arguments: [
+            ("slots = 3\n\n  slots = 4", "x:3", "at 'slots = 4'; line 1 sets 'slots' already"),
+            ("slots = 3\nslots = 4", "x:2", "line 1 sets 'slots' already"),
+            ("queue = 1\nslots = = 2", "x:2", "at 'slots = = 2'"),
+            ("models = [\"/a\\x00b\"]", "x:1", "\\x00"),
+            ("@include \"y\"", "x:1", "no includes"),
+        ])
+    func refusals(text: String, source: String, hint: String) {
+        let problem = #expect(throws: Settings.Problem.self) { try SettingsFile(text, path: "x") }
+        #expect(problem?.source == source)
+        #expect(problem?.what.contains(hint) == true, "\(problem as Any)")
+    }
+
+    @Test(
+        "a quoted text is read as it was",
+        arguments: ["", "/a:b", "a\"b\\c", "\u{1}\n\t\u{7F}", "é 漢", "#//;"])
+    func quoting(text: String) throws {
+        let file = try SettingsFile("a = \(SettingsFile.quoted(text))", path: "x")
+        #expect(file.entries.map(\.input) == [.text(text)])
     }
 }

@@ -68,6 +68,8 @@ package final class RPCServer: Sendable {
         var begun: UInt64 = 0
         var isDraining = false
         var isPaused = false
+        /// Since when no connection is open; `nil` while one is. CLOCK_MONOTONIC, nanoseconds.
+        var idleSince: UInt64? = cl_monotonic_nanoseconds()
     }
     private let state: Mutex<State>
     /// Connections from which on the next wait to be accepted.
@@ -113,6 +115,9 @@ package final class RPCServer: Sendable {
 
     /// Calls there have been in all.
     package var callsBegun: UInt64 { state.withLock { $0.begun } }
+
+    /// Since when no connection has been open, on CLOCK_MONOTONIC in nanoseconds; `nil` while one is.
+    package var idleSince: UInt64? { state.withLock { $0.idleSince } }
 
     /// Calls that are not answered yet, but for those that began while the server drained.
     package var openCalls: Int { state.withLock { $0.calls } }
@@ -228,6 +233,7 @@ package final class RPCServer: Sendable {
         defer { pauseOrResume() }
         return state.withLock { state in
             state.connections[ObjectIdentifier(channel)] = channel
+            state.idleSince = nil
             return state.admissions.enter(user)
         }
     }
@@ -235,6 +241,7 @@ package final class RPCServer: Sendable {
     private func leave(_ channel: any Channel, _ user: UInt32, _ verdict: Admissions.Verdict) {
         state.withLock { state in
             state.connections[ObjectIdentifier(channel)] = nil
+            if state.connections.isEmpty { state.idleSince = cl_monotonic_nanoseconds() }
             state.admissions.leave(user, verdict)
         }
         pauseOrResume()

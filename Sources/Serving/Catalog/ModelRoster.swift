@@ -14,13 +14,14 @@ package final class ModelRoster: Sendable {
     private struct State {
         var places: [String: ModelPlace] = [:]
         var scanned: UInt64 = 0
+        var defaultModel: String?
         var onStale: (@Sendable ([Model]) -> Void)?
     }
 
     private let directory: ModelDirectory
     private let configuration: ServingConfiguration
     private let logger: Logger
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     package init(
         _ directory: ModelDirectory, _ configuration: ServingConfiguration, _ logger: Logger
@@ -28,6 +29,7 @@ package final class ModelRoster: Sendable {
         self.directory = directory
         self.configuration = configuration
         self.logger = logger
+        state = Mutex(State(defaultModel: configuration.defaultModel))
         _ = rescan()
     }
 
@@ -65,6 +67,12 @@ package final class ModelRoster: Sendable {
         state.withLock { $0.onStale = handler }
     }
 
+    /// The model of requests that name none.
+    package var defaultModel: String? {
+        get { state.withLock { $0.defaultModel } }
+        set { state.withLock { $0.defaultModel = newValue } }
+    }
+
     package var names: [String] { state.withLock { $0.places.keys.sorted() } }
 
     /// The model called `name`, or, for no name, the default or the only one.
@@ -98,7 +106,7 @@ package final class ModelRoster: Sendable {
     }
 
     private func resolve(_ asked: String) throws(RPCError) -> String {
-        let name = asked.isEmpty ? configuration.defaultModel ?? "" : asked
+        let name = asked.isEmpty ? defaultModel ?? "" : asked
         if !name.isEmpty, names.contains(name) { return name }
         // It may have been copied in since.
         let old = state.withLock { cl_monotonic_nanoseconds() &- $0.scanned > 1_000_000_000 }
@@ -203,7 +211,7 @@ package final class ModelRoster: Sendable {
         return names.map { name in
             var info = ModelInfo()
             info.name = name
-            info.isDefault = configuration.defaultModel.map { $0 == name } ?? only
+            info.isDefault = defaultModel.map { $0 == name } ?? only
             do throws(RPCError) {
                 let place = try place(name)
                 let model = try place.open { map(name, $0) }

@@ -10,6 +10,7 @@ import RPC
 struct ControlService: Sendable {
     let configuration: ServingConfiguration
     let transport: RPCServer.Configuration
+    let controllers: Controllers
     let roster: ModelRoster
     let ledger: Ledger
     let threads: Int
@@ -32,11 +33,11 @@ struct ControlService: Sendable {
         services.unary(name, "Reload") { (_: ReloadRequest, call) in
             guard
                 Permissions.mayControl(
-                    call.peer, controllers: configuration.controllers, own: getuid())
+                    call.peer, controllers: controllers.users, own: getuid())
             else {
                 throw RPCError(
                     .permissionDenied,
-                    "only root and the daemon's own user may reload; you are user \(call.peer.uid)",
+                    "only root, the daemon's own user and the setting controllers may reload; you are user \(call.peer.uid)",
                     reason: "NOT_A_CONTROLLER")
             }
             return reload()
@@ -91,7 +92,7 @@ struct ControlService: Sendable {
         status.queued = UInt32(clamping: load.queued)
         status.requests = open.filter {
             Permissions.maySee(
-                peer, ownedBy: $0.peer, controllers: configuration.controllers, own: getuid())
+                peer, ownedBy: $0.peer, controllers: controllers.users, own: getuid())
         }.map(\.status)
         status.finishedRequests = totals.finished
         status.refusedRequests = totals.refused

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import RPC
+import Synchronization
 
 /// What a peer may do to others' requests and to the daemon. The socket's permissions have decided already who may talk to it.
 package enum Permissions {
@@ -19,5 +20,17 @@ package enum Permissions {
     /// Changing the daemon: root, the daemon's own user, and whom the administrator has named.
     package static func mayControl(_ peer: Peer, controllers: Set<UInt32>, own: UInt32) -> Bool {
         peer.uid == 0 || peer.uid == own || controllers.contains(peer.uid)
+    }
+}
+
+/// Users besides root who may change the daemon; a reload of the settings changes them.
+final class Controllers: Sendable {
+    private let value: Mutex<Set<UInt32>>
+
+    init(_ users: Set<UInt32>) { value = Mutex(users) }
+
+    var users: Set<UInt32> {
+        get { value.withLock { $0 } }
+        set { value.withLock { $0 = newValue } }
     }
 }

@@ -16,6 +16,7 @@ package final class ServingService: Sendable {
     private let scheduler: Scheduler
     private let logger: Logger
     private let draining: DrainFlag
+    private let controllers: Controllers
     /// The kernel table in use, and the worker threads.
     package let kernelsName: String
     package let threads: Int
@@ -42,6 +43,7 @@ package final class ServingService: Sendable {
         self.logger = logger
         roster.onStale { [scheduler] in scheduler.post(.stale($0)) }
         self.draining = draining
+        controllers = Controllers(configuration.controllers)
         var services = Services { error, call, number in
             logger.error(
                 "\(call.service)/\(call.method): \(error)",
@@ -55,8 +57,9 @@ package final class ServingService: Sendable {
             kernels: kernels, logger: logger
         ).register(in: &services)
         ControlService(
-            configuration: configuration, transport: transport, roster: roster, ledger: ledger,
-            threads: workers.count, kernels: Kernels.name(of: kernels),
+            configuration: configuration, transport: transport, controllers: controllers,
+            roster: roster, ledger: ledger, threads: workers.count,
+            kernels: Kernels.name(of: kernels),
             started: cl_monotonic_nanoseconds(),
             isDraining: { draining.value },
             reload: { Self.reload(roster, logger) }
@@ -79,6 +82,12 @@ package final class ServingService: Sendable {
 
     /// Slots that are taken, and requests that wait for their first one.
     package var load: (active: Int, queued: Int) { ledger.load }
+
+    /// The model of requests that name none, from now on.
+    package func setDefaultModel(_ name: String?) { roster.defaultModel = name }
+
+    /// Users besides root who may change the daemon, from now on.
+    package func setControllers(_ users: Set<UInt32>) { controllers.users = users }
 
     /// Looks for new, replaced and removed models.
     @discardableResult

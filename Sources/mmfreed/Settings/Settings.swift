@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
-import Logging
 import RPC
 import Serving
-import SystemPackage
 
-/// What is set, and where: flags over the environment over the files over the defaults.
+/// What is set, and where: flags over the environment over the files over the defaults. `settings.slots` is the value.
+@dynamicMemberLookup
 struct Settings: Sendable {
-    struct Value: Sendable, Equatable {
-        var text: String
+    struct Entry: Sendable {
+        let value: any Sendable
+        /// As a settings file has it.
+        let text: String
         /// "default", "MMFREED_SLOTS", "/etc/mmfreed/mmfreed.conf:3", "--slots".
-        var source: String
+        let source: String
     }
 
-    private(set) var values: [String: Value] = [:]
+    /// By name; what is not in it has its default.
+    private(set) var entries: [String: Entry] = [:]
     /// Everything that was wrong in what was read; what was right counts nevertheless.
     private(set) var problems: [Problem] = []
 
@@ -39,166 +40,101 @@ struct Settings: Sendable {
         if !problems.isEmpty { throw Problems(all: problems) }
     }
 
-    init() {
-        for setting in Setting.all {
-            values[setting.name] = Value(text: setting.standard, source: "default")
-        }
+    /// - Parameter own: the places of a user's own daemon, which replace the system's.
+    init(own: DefaultPlaces.Own? = nil) {
+        guard let own else { return }
+        set("socket", .text(own.socket), from: Self.byDefault)
+        set("models", .list([own.models] + self.models), from: Self.byDefault)
     }
 
-    mutating func set(_ name: String, _ text: String, from source: String) {
-        guard let setting = Setting.named(name) else {
-            let hint = Setting.nearest(to: name).map { "; did you mean '\($0)'?" } ?? ""
-            return refuse(source, "there is no setting '\(name)'\(hint)")
-        }
-        guard setting.accepts(text) else { return refuse(source, setting.refusal(of: text)) }
-        values[name] = Value(text: text, source: source)
-    }
-
-    /// - Parameter pair: NAME=VALUE.
-    mutating func set(pair: String) {
-        let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        guard parts.count == 2 else { return refuse("--set \(pair)", "write NAME=VALUE") }
-        set(String(parts[0]), String(parts[1]), from: "--set")
-    }
-
-    mutating func refuse(_ source: String, _ what: String) {
-        problems.append(Problem(source: source, what: what))
-    }
-
-    mutating func read(environment: [String: String]) {
-        for setting in Setting.all {
-            guard let text = environment[setting.variable], !text.isEmpty else { continue }
-            set(setting.name, text, from: setting.variable)
-        }
-    }
-
-    // MARK: Files
-
-    /// The files to read, in order: the main one, then drop-ins by name; a drop-in in /etc hides its namesake in /usr/lib.
-    ///
-    /// - Throws: if it cannot be said what is there. Only what does not exist is absent.
-    static func files(main: String, directories: [String]) throws(Problem) -> [String] {
-        var dropIns: [String: String] = [:]
-        for directory in directories {
-            for name in try names(in: directory) where name.hasSuffix(".conf") {
-                dropIns[name] = directory + "/" + name
-            }
-        }
-        let main = try exists(main) ? [main] : []
-        return main + dropIns.sorted { $0.key < $1.key }.map(\.value)
-    }
-
-    private static func exists(_ path: String) throws(Problem) -> Bool {
-        var status = stat()
-        if stat(path, &status) == 0 { return true }
-        if errno == ENOENT { return false }
-        throw .unreadable(path, Errno(rawValue: errno))
-    }
-
-    private static func names(in directory: String) throws(Problem) -> [String] {
-        guard let handle = opendir(directory) else {
-            if errno == ENOENT { return [] }
-            throw .unreadable(directory, Errno(rawValue: errno))
-        }
-        defer { closedir(handle) }
-        var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(handle) else {
-                if errno != 0 { throw .unreadable(directory, Errno(rawValue: errno)) }
-                return names
-            }
-            names.append(
-                withUnsafeBytes(of: entry.pointee.d_name) {
-                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-                })
-        }
-    }
-
-    /// Reads the main file, if there is one, and its drop-ins.
-    mutating func read(main: String, directories: [String]) {
-        do throws(Problem) {
-            for file in try Self.files(main: main, directories: directories) { read(file: file) }
-        } catch { problems.append(error) }
-    }
-
-    private mutating func read(file path: String) {
-        do throws(Problem) { read(try SettingsFile.contents(of: path), path: path) } catch {
-            problems.append(error)
-        }
-    }
-
-    mutating func read(_ text: String, path: String) {
-        let entries: [SettingsFile.Entry]
-        do throws(Problem) { entries = try SettingsFile(text, path: path).entries } catch {
-            return problems.append(error)
-        }
-        for entry in entries {
-            let source = "\(path):\(entry.line)"
-            if let value = entry.text {
-                set(entry.name, value, from: source)
-            } else {
-                refuse(
-                    source,
-                    "\(entry.name) must be a text, a number, true, false or a list of texts")
-            }
-        }
-    }
+    private static let byDefault = "default"
 
     // MARK: Values
 
-    func text(_ name: String) -> String { values[name]?.text ?? "" }
-    func list(_ name: String) -> [String] { text(name).split(separator: ":").map(String.init) }
-    func whole(_ name: String) -> Int { Int(text(name)) ?? 0 }
-    func flag(_ name: String) -> Bool { Setting.flag(text(name)) ?? false }
-    func nanoseconds(_ name: String) -> UInt64 { UInt64((Double(text(name)) ?? 0) * 1e9) }
-    func duration(_ name: String) -> Duration { .nanoseconds(Int64(nanoseconds(name))) }
-    var mode: UInt16 { UInt16(text("socket_mode"), radix: 8) ?? 0o660 }
-    var logLevel: Logger.Level { Logger.Level(rawValue: text("log_level")) ?? .info }
+    subscript<Value>(dynamicMember key: KeyPath<SettingsTable, Setting<Value>>) -> Value {
+        let setting = SettingsTable.shared[keyPath: key]
+        return entries[setting.name]?.value as? Value ?? setting.standard
+    }
+
+    func text(_ setting: any AnySetting) -> String {
+        entries[setting.name]?.text ?? setting.standardText
+    }
+
+    /// Where a setting was set; `nil` for a default.
+    func source<Value>(of key: KeyPath<SettingsTable, Setting<Value>>) -> String? {
+        let source = entries[SettingsTable.shared[keyPath: key].name]?.source
+        return source == Self.byDefault ? nil : source
+    }
+
+    mutating func set(_ name: String, _ input: SettingInput, from source: String) {
+        guard let setting = SettingsTable.named(name) else {
+            let hint = SettingsTable.nearest(to: name).map { "; did you mean '\($0)'?" } ?? ""
+            return refuse(source, "there is no setting '\(name)'\(hint)")
+        }
+        do throws(SettingRefusal) {
+            let (value, text) = try setting.read(input)
+            entries[name] = Entry(value: value, text: text, source: source)
+        } catch { refuse(source, error.why ?? name) }
+    }
+
+    mutating func refuse(_ source: String, _ what: String) {
+        refuse(Problem(source: source, what: what))
+    }
+
+    mutating func refuse(_ problem: Problem) { problems.append(problem) }
+
+    /// Takes over from `fresh` what a reload changes.
+    ///
+    /// - Returns: what is changed now, as "name = value", and the names of what waits for a restart.
+    mutating func adopt(_ fresh: Settings) -> (changed: [String], waiting: [String]) {
+        let differing = SettingsTable.all.filter { fresh.text($0) != text($0) }
+        let live = differing.filter(\.isLive)
+        for setting in live { entries[setting.name] = fresh.entries[setting.name] }
+        return (
+            live.map { "\($0.name) = \(fresh.text($0))" },
+            differing.filter { !$0.isLive }.map(\.name)
+        )
+    }
+
+    /// Every setting, its value and where it comes from, as a file the daemon could read.
+    var listing: String {
+        SettingsTable.all
+            .map { "\($0.name) = \(text($0))  # \(entries[$0.name]?.source ?? Self.byDefault)" }
+            .joined(separator: "\n")
+    }
+
+    // MARK: What they are for
 
     var serving: ServingConfiguration {
         var configuration = ServingConfiguration()
-        configuration.slots = whole("slots")
-        configuration.queue = whole("queue")
-        configuration.queuePerUser = whole("queue_per_user")
-        configuration.maxPromptTokens = whole("max_prompt_tokens")
-        configuration.defaultTokens = whole("default_tokens")
-        configuration.maxTokens = whole("max_tokens")
-        configuration.prefillChunk = whole("prefill_chunk")
+        configuration.slots = self.slots
+        configuration.queue = self.queue
+        configuration.queuePerUser = self.queuePerUser
+        configuration.maxPromptTokens = self.maxPromptTokens
+        configuration.defaultTokens = self.defaultTokens
+        configuration.maxTokens = self.maxTokens
+        configuration.prefillChunk = self.prefillChunk
         configuration.sharedPrefillChunk = min(
-            configuration.sharedPrefillChunk, whole("prefill_chunk"))
-        configuration.slowReaderTimeout = nanoseconds("slow_reader_timeout")
-        configuration.defaultModel = text("default_model").isEmpty ? nil : text("default_model")
-        configuration.threads = whole("threads") == 0 ? nil : whole("threads")
-        configuration.pinsThreads = flag("pin_threads")
-        configuration.kernels = text("kernels").isEmpty ? nil : text("kernels")
-        configuration.prefault = flag("prefault")
-        configuration.lockMemory = flag("lock_memory")
-        configuration.logsText = flag("log_text")
+            configuration.sharedPrefillChunk, self.prefillChunk)
+        configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds
+        configuration.defaultModel = self.defaultModel
+        configuration.threads = self.threads == 0 ? nil : self.threads
+        configuration.pinsThreads = self.pinThreads
+        configuration.kernels = self.kernels
+        configuration.prefault = self.prefault
+        configuration.lockMemory = self.lockMemory
+        configuration.logsText = self.logText
+        configuration.controllers = self.controllers
         return configuration
     }
 
     var transport: RPCServer.Configuration {
         var configuration = RPCServer.Configuration()
-        configuration.connections = whole("max_connections")
-        configuration.connectionsPerUser = whole("max_connections_per_user")
-        configuration.defaultTimeout = nanoseconds("default_timeout")
-        configuration.maximumTimeout = nanoseconds("max_timeout")
-        configuration.slowReaderTimeout = nanoseconds("slow_reader_timeout")
+        configuration.connections = self.maxConnections
+        configuration.connectionsPerUser = self.maxConnectionsPerUser
+        configuration.defaultTimeout = self.defaultTimeout.nanoseconds
+        configuration.maximumTimeout = self.maxTimeout.nanoseconds
+        configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds
         return configuration
-    }
-
-    /// Every setting, its value and where it comes from, as a file the daemon could read.
-    var listing: String {
-        Setting.all.map { setting in
-            let value = values[setting.name] ?? Value(text: "", source: "")
-            let quoted =
-                switch setting.kind {
-                case .whole, .seconds: value.text
-                case .flag: flag(setting.name) ? "true" : "false"
-                default: "\"\(value.text)\""
-                }
-            return "\(setting.name) = \(quoted)  # \(value.source)"
-        }.joined(separator: "\n")
     }
 }

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import RPC
+import Serving
+
+/// Everything that can be set. It makes the checks, the manual page's list and `--check-config`, and gives `settings.slots`
+/// its type.
+struct SettingsTable: Sendable {
+    let socket = Setting(
+        "socket", .path, "/run/mmfreed/mmfreed.sock",
+        "Where to listen, unless the service manager hands over a socket.")
+    let socketMode = Setting(
+        "socket_mode", .mode, 0o660, "Permissions of a socket the daemon makes itself.")
+    let models = Setting(
+        "models", .paths, ["/var/lib/mmfreed/models", "/usr/share/mmfreed/models"],
+        "Directories of packed models, NAME.gguf each, or such files; an earlier one's name hides a later one's."
+    )
+    let defaultModel = Setting(
+        "default_model", .optionalText, nil, live: true,
+        "The model of requests that name none. Without it, the only usable model of the first directory that has any."
+    )
+    let threads = Setting(
+        "threads", .whole(0...1024), 0,
+        "Worker threads; 0 takes one for each processor the daemon may use.")
+    let pinThreads = Setting(
+        "pin_threads", .flag, serving.pinsThreads,
+        "Keep each worker thread to a processor of its own. The service needs SystemCallFilter=sched_setaffinity for it."
+    )
+    let kernels = Setting(
+        "kernels", .kernels, nil,
+        "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512gfni, neon. All give the same results."
+    )
+    let slots = Setting(
+        "slots", .whole(1...4096), serving.slots, "Sequences computed at once.")
+    let queue = Setting(
+        "queue", .whole(0...100_000), serving.queue, "Requests that may wait for a slot.")
+    let queuePerUser = Setting(
+        "queue_per_user", .whole(0...100_000), serving.queuePerUser,
+        "Requests of one user that may wait for a slot.")
+    let defaultTimeout = Setting(
+        "default_timeout", .seconds(0.001...1e6), .nanoseconds(Int64(transport.defaultTimeout)),
+        "A request's time when it asks for none, waiting included.")
+    let maxTimeout = Setting(
+        "max_timeout", .seconds(0.001...1e6), .nanoseconds(Int64(transport.maximumTimeout)),
+        "The most time a request may ask for.")
+    let maxPromptTokens = Setting(
+        "max_prompt_tokens", .whole(1...(1 << 30)), serving.maxPromptTokens, "The longest prompt.")
+    let defaultTokens = Setting(
+        "default_tokens", .whole(1...(1 << 30)), serving.defaultTokens,
+        "An answer's length when the request asks for none.")
+    let maxTokens = Setting(
+        "max_tokens", .whole(1...(1 << 30)), serving.maxTokens, "The longest answer.")
+    let prefillChunk = Setting(
+        "prefill_chunk", .whole(1...4096), serving.prefillChunk,
+        "Prompt tokens computed in one batch.")
+    let prefault = Setting(
+        "prefault", .flag, serving.prefault,
+        "Read models into memory: all there are before the first request, those that come later when they are first used."
+    )
+    let lockMemory = Setting(
+        "lock_memory", .flag, serving.lockMemory, "Keep models in memory; needs LimitMEMLOCK=.")
+    let slowReaderTimeout = Setting(
+        "slow_reader_timeout", .seconds(0.001...1e6),
+        .nanoseconds(Int64(transport.slowReaderTimeout)),
+        "How long an answer waits for a reader that does not read; then it ends, and its connection is closed."
+    )
+    let maxConnections = Setting(
+        "max_connections", .whole(1...65536), transport.connections,
+        "Connections that are served at once; those beyond are told so and closed. Root is never told that there are too many."
+    )
+    let maxConnectionsPerUser = Setting(
+        "max_connections_per_user", .whole(1...65536), transport.connectionsPerUser,
+        "Connections of one user that are served at once.")
+    let controllers = Setting(
+        "controllers", .users, serving.controllers, live: true,
+        "Users, by name or number, who may reload the daemon and see everybody's requests, besides root and the daemon's own user."
+    )
+    let idleExit = Setting(
+        "idle_exit", .seconds(0...1e9), .zero, live: true,
+        "End after this long without an open connection, when a socket unit can start the daemon again; 0 never. Less than 5 counts as 5: systemd gives up on a service that starts too often."
+    )
+    let drainTimeout = Setting(
+        "drain_timeout", .seconds(0...3600), .seconds(20), live: true,
+        "How long requests may go on when the daemon is stopped.")
+    let logLevel = Setting(
+        "log_level", .level, .info, live: true, "The least important messages to log.")
+    let logText = Setting(
+        "log_text", .flag, serving.logsText, "Write prompts and answers to the log.")
+
+    private static let serving = ServingConfiguration()
+    private static let transport = RPCServer.Configuration()
+
+    static let shared = SettingsTable()
+    /// In the order in which they stand above.
+    static let all = Mirror(reflecting: shared).children.compactMap { $0.value as? any AnySetting }
+    private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+
+    static func named(_ name: String) -> (any AnySetting)? { byName[name] }
+
+    /// The setting that was most likely meant by a name that is none.
+    static func nearest(to name: String) -> String? {
+        let best = all.map { ($0.name, distance(name, $0.name)) }.min { $0.1 < $1.1 }
+        guard let best, best.1 <= max(2, name.count / 3) else { return nil }
+        return best.0
+    }
+
+    /// Levenshtein's.
+    private static func distance(_ a: String, _ b: String) -> Int {
+        let (a, b) = (Array(a.utf8.prefix(64)), Array(b.utf8))
+        var row = Array(0...b.count)
+        for i in a.indices {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for j in b.indices {
+                let above = row[j + 1]
+                row[j + 1] = min(above + 1, row[j] + 1, diagonal + (a[i] == b[j] ? 0 : 1))
+                diagonal = above
+            }
+        }
+        return row[b.count]
+    }
+}
