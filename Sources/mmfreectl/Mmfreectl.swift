@@ -35,6 +35,7 @@ struct Mmfreectl: AsyncParsableCommand {
 
     /// Runs a verb, and turns what it throws into a message and an exit status.
     static func main() async {
+        MappedFile.containFaults()
         // Help, versions and wrong arguments are ArgumentParser's own.
         var command: any ParsableCommand
         do { command = try parseAsRoot() } catch { exit(withError: error) }

@@ -82,7 +82,7 @@ struct RandomContents {
         for (name, scale) in unset { try writer.setScale(scale, of: name) }
         let size = writer.fileSize
         try writer.finish()
-        #expect(FileIdentity.of(path: path)?.size == size)
+        #expect(try FileIdentity(path: path).size == size)
     }
 }
 

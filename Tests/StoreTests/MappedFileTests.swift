@@ -86,10 +86,10 @@ struct MappedFileTests {
             let file = try MappedFile(path: path)
             #expect(rename(next.string, path.string) == 0)
             #expect(file.start.load(as: UInt8.self) == 1)
-            #expect(FileIdentity.of(path: path) != file.identity)
+            #expect(try FileIdentity(path: path) != file.identity)
             try removeFile(path)
             #expect(file.start.load(as: UInt8.self) == 1)
-            #expect(FileIdentity.of(path: path) == nil)
+            #expect(throws: StoreError.self) { try FileIdentity(path: path) }
         }
     }
 

@@ -102,7 +102,7 @@ struct PackedFileTests {
             let old = try PackedFile(path: path)
             try MadeFile(seed: 9).write(to: path, replacing: true)
             try old.verify()
-            #expect(FileIdentity.of(path: path) != old.map.identity)
+            #expect(try FileIdentity(path: path) != old.map.identity)
             #expect(try PackedFile(path: path).modelDigest != old.modelDigest)
         }
     }
@@ -181,7 +181,7 @@ struct PackedWriterTests {
         try withDirectory { directory in
             let path = directory.appending("m.gguf")
             try MadeFile(seed: 1).write(to: path)
-            let identity = try #require(FileIdentity.of(path: path))
+            let identity = try FileIdentity(path: path)
             #expect(!identity.isWritableByOthers)
             #expect(identity.mode & 0o400 != 0)
         }

@@ -67,7 +67,6 @@ package func openPacked(_ bytes: [UInt8]) throws -> PackedFile {
     let path = FilePath("/tmp/mmfreed-store-\(getpid())-\(UInt64.random(in: .min ... .max))")
     let file = try FileDescriptor.open(
         path, .readWrite, options: [.create, .exclusiveCreate], permissions: [.ownerReadWrite])
-    defer { try? file.close() }
     unlink(path.string)
     try file.writeAll(bytes)
     return try PackedFile(MappedFile(descriptor: file, path: path))

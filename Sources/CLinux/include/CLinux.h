@@ -32,6 +32,20 @@ int cl_open_nameless(const char *directory, mode_t mode);
 /// Gives a file of `cl_open_nameless` a name that nothing has yet. Needs /proc.
 int cl_give_name(int descriptor, const char *path);
 
+/// Mappings that can be guarded at a time.
+#define CL_GUARDS 8192
+/// Guards a read-only mapping of a file that begins on a page: once `cl_contain_faults` was called, a page of it that cannot be
+/// read turns all of it into zeros and marks it damaged, where otherwise SIGBUS would end the process. Returns the guard's
+/// number, or -ENOSPC. Any thread.
+int cl_guard_add(const void *start, size_t length);
+/// Ends it; to be called before the mapping goes, when nobody reads it any more.
+void cl_guard_remove(int guard);
+/// Whether reading the mapping has failed since it is guarded. What was read before the answer is 0 is the file's.
+int cl_guard_is_damaged(int guard);
+/// Takes over SIGBUS, once for the process. Bus errors outside guarded mappings are told on standard error in one line and then
+/// do what they did before.
+int cl_contain_faults(void);
+
 /// Who is at the other end of a Unix socket, as the kernel recorded it at connect time: what SO_PEERCRED gives, the same as
 /// `struct ucred`.
 typedef struct cl_credentials {

@@ -45,7 +45,12 @@ package final class Model: Sendable {
         shape = try ModelShape(file.metadata)
         weights = try Weights(file, shape)
         tokenizer = try Tokenizer(file: file)
+        do { try file.map.checkUnchanged() } catch { throw .store(error) }
     }
+
+    /// What has happened to the file since it was mapped; `nil` while results count. To be asked after computing and before
+    /// anything is told of what came out: what was computed meanwhile may be of other bytes, or of zeros.
+    package var damage: FileDamage? { file.map.damage }
 }
 
 extension ModelShape {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import ModelStore
+
 /// Why a packed file cannot be run, although its bytes are sound.
 package enum ModelError: Error, Equatable, CustomStringConvertible {
     /// A tensor the architecture needs is not in the file.
@@ -12,6 +14,8 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
     case unknownKernels(String, runnable: [String])
     /// The vocabulary in the file cannot be used.
     case badTokenizer(String)
+    /// The file changed while it was read.
+    case store(StoreError)
 
     package var description: String {
         switch self {
@@ -25,6 +29,7 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
             "kernels '\(name)' cannot run on this CPU; it can run: \(runnable.joined(separator: ", "))"
         case .badTokenizer(let what):
             "the tokenizer in the file is unusable: \(what)"
+        case .store(let error): error.description
         }
     }
 }

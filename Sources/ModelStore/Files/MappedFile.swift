@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Glibc
 package import SystemPackage
 
-/// A read-only shared mapping of a whole regular file: every process that maps it uses the same page-cache pages.
+/// A read-only shared mapping of a whole regular file, and the descriptor it was made from: every process that maps it uses the
+/// same page-cache pages.
 ///
-/// Unmapped when the last reference goes. The mapping stays whole when the path is renamed over or removed; cutting the file
-/// itself short while it is mapped would kill the process, so models are installed by rename and kept unwritable.
+/// Unmapped and closed when the last reference goes. The mapping stays whole when the path is renamed over or removed. When the
+/// file itself is written or cut short, `damage` says so: whoever has computed with its bytes asks before using the result.
 package final class MappedFile: Sendable {
     package let path: FilePath
     package let count: Int
+    /// As it was just before it was mapped.
     package let identity: FileIdentity
+    /// Close-on-exec; closed with the mapping.
+    package let descriptor: FileDescriptor
     nonisolated(unsafe) private let base: UnsafeMutableRawPointer
     nonisolated(unsafe) private let reservation: UnsafeMutableRawPointer
     private let reserved: Int
+    /// The number under which CLinux contains its faults.
+    private let faultGuard: Int32
 
     /// MADV_HUGEPAGE; Glibc's module has no name for either.
     private static let hugePages: CInt = 14
     /// MADV_POPULATE_READ, since Linux 5.14.
     private static let populateRead: CInt = 22
+
+    /// Takes over SIGBUS for the process: a mapped file that is cut short becomes `damage` instead of the process's end.
+    package static func containFaults() { _ = cl_contain_faults() }
 
     package convenience init(path: FilePath) throws(StoreError) {
         let descriptor: FileDescriptor
@@ -26,15 +36,41 @@ package final class MappedFile: Sendable {
         {
             throw .io(error as? Errno ?? .ioError, doing: "open", path)
         }
-        defer { try? descriptor.close() }
         try self.init(descriptor: descriptor, path: path)
     }
 
-    /// Maps an open descriptor, which stays the caller's. `path` is for messages.
+    /// Maps an open descriptor and takes it over, also when it throws. `path` is for messages.
     package init(descriptor: FileDescriptor, path: FilePath) throws(StoreError) {
-        let (identity, size) = try FileIdentity.of(descriptor, path)
-        guard size > 0 else { throw .notRegular(path) }
-        // Address and file offset agree modulo 2 MiB, so that large page-cache folios can be mapped by huge entries.
+        do throws(StoreError) {
+            identity = try FileIdentity.of(descriptor, path)
+            guard identity.size > 0 else { throw .notRegular(path) }
+            (base, reservation, reserved) = try Self.map(descriptor, identity.size, path)
+            faultGuard = cl_guard_add(base, identity.size)
+            guard faultGuard >= 0 else {
+                munmap(reservation, reserved)
+                throw .io(.tooManyOpenFiles, doing: "map", path)
+            }
+        } catch {
+            try? descriptor.close()
+            throw error
+        }
+        self.path = path
+        self.descriptor = descriptor
+        count = identity.size
+    }
+
+    deinit {
+        cl_guard_remove(faultGuard)
+        munmap(reservation, reserved)
+        try? descriptor.close()
+    }
+
+    /// Address and file offset agree modulo 2 MiB, so that large page-cache folios can be mapped by huge entries.
+    private static func map(
+        _ descriptor: FileDescriptor, _ size: Int, _ path: FilePath
+    ) throws(StoreError) -> (
+        base: UnsafeMutableRawPointer, reservation: UnsafeMutableRawPointer, reserved: Int
+    ) {
         let huge = Format.streamAlignment
         let (reserved, overflow) = size.addingReportingOverflow(huge)
         // A sparse file may claim any size.
@@ -56,16 +92,24 @@ package final class MappedFile: Sendable {
             throw .io(error, doing: "map", path)
         }
         // A wish, not a need.
-        madvise(base, size, Self.hugePages)
-        self.path = path
-        self.identity = identity
-        count = size
-        self.base = base
-        reservation = space
-        self.reserved = reserved
+        madvise(base, size, hugePages)
+        return (base, space, reserved)
     }
 
-    deinit { munmap(reservation, reserved) }
+    /// What has happened to the file's bytes since it was mapped; `nil` while they are what they were. One fstat.
+    ///
+    /// A write is told by size and time, which the kernel changes before the bytes: what was computed before the answer is
+    /// `nil` came from the file that was mapped.
+    package var damage: FileDamage? {
+        if cl_guard_is_damaged(faultGuard) != 0 { return .unreadable }
+        guard let now = try? FileIdentity.of(descriptor, path) else { return .unreadable }
+        return now.size == identity.size && now.modified == identity.modified ? nil : .written
+    }
+
+    /// Throws if the file's bytes are not what they were.
+    package func checkUnchanged() throws(StoreError) {
+        if let damage { throw .changed(path, damage) }
+    }
 
     /// The first byte; valid while `self` lives.
     package var start: UnsafeRawPointer { UnsafeRawPointer(base) }
@@ -122,6 +166,14 @@ package final class MappedFile: Sendable {
         return 0
     }
 
+    /// Takes the pages of `range` out of this process; reading them again brings them back.
+    package func release(_ range: Range<Int>) {
+        let page = Int(getpagesize())
+        let start = range.lowerBound / page * page
+        let end = min(range.upperBound, count)
+        if start < end { madvise(base + start, end - start, MADV_DONTNEED) }
+    }
+
     /// Keeps the file's pages in memory; bounded by RLIMIT_MEMLOCK.
     package func lock() throws(StoreError) {
         guard mlock(base, count) == 0 else {
@@ -130,43 +182,63 @@ package final class MappedFile: Sendable {
     }
 }
 
-/// What tells one file from another that took its place.
+/// What became of a mapped file.
+package enum FileDamage: Sendable, Equatable {
+    /// Reading failed: the file was cut short, or its disk fails.
+    case unreadable
+    /// Somebody has written into it.
+    case written
+}
+
+/// What tells one file, and one state of its contents, from another under the same path.
 package struct FileIdentity: Sendable, Hashable {
     package let device: UInt64
     package let inode: UInt64
     package let size: Int
-    /// Nanoseconds since the epoch.
+    /// Nanoseconds since the epoch: when the contents changed; when the contents or anything else about the file did.
     package let modified: Int
-    /// Permission bits.
+    package let changed: Int
+    /// Permission bits, and the user who owns it.
     package let mode: UInt32
+    package let owner: UInt32
 
-    /// Others than the owner may write the file, and so could cut it short under a running daemon.
+    /// Users other than the owner may write the file.
     package var isWritableByOthers: Bool { mode & 0o022 != 0 }
 
-    static func of(_ descriptor: FileDescriptor, _ path: FilePath) throws(StoreError) -> (Self, Int)
-    {
+    /// The same file, whatever it holds now.
+    package func isSameFile(as other: FileIdentity) -> Bool {
+        device == other.device && inode == other.inode
+    }
+
+    static func of(_ descriptor: FileDescriptor, _ path: FilePath) throws(StoreError) -> Self {
         var status = stat()
         guard fstat(descriptor.rawValue, &status) == 0 else {
             throw .io(Errno(rawValue: errno), doing: "examine", path)
         }
         guard status.st_mode & S_IFMT == S_IFREG else { throw .notRegular(path) }
-        return (Self(status), Int(status.st_size))
-    }
-
-    /// The file at `path` (links followed), or `nil` if it is not a regular file one may examine.
-    package static func of(path: FilePath) -> FileIdentity? {
-        var status = stat()
-        guard stat(path.string, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            return nil
-        }
         return Self(status)
     }
 
+    /// The file at `path`, links followed.
+    package init(path: FilePath) throws(StoreError) {
+        var status = stat()
+        guard stat(path.string, &status) == 0 else {
+            throw .io(Errno(rawValue: errno), doing: "examine", path)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw .notRegular(path) }
+        self.init(status)
+    }
+
     private init(_ status: stat) {
+        func nanoseconds(_ time: timespec) -> Int {
+            Int(time.tv_sec) &* 1_000_000_000 &+ Int(time.tv_nsec)
+        }
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
         size = Int(status.st_size)
-        modified = Int(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int(status.st_mtim.tv_nsec)
+        modified = nanoseconds(status.st_mtim)
+        changed = nanoseconds(status.st_ctim)
         mode = UInt32(status.st_mode & 0o7777)
+        owner = status.st_uid
     }
 }

@@ -34,7 +34,7 @@ package struct ModelDirectory: Sendable, Equatable {
                     found.count < Self.entryLimit
                 else { continue }
                 let path = directory.appending(file)
-                guard let identity = FileIdentity.of(path: path) else { continue }
+                guard let identity = try? FileIdentity(path: path) else { continue }
                 found[name] = Entry(name: name, path: path, identity: identity)
             }
         }

@@ -184,9 +184,9 @@ package struct Metadata: Sendable {
         strings.reserveCapacity(entry.count)
         var offset = entry.range.lowerBound
         for _ in 0..<entry.count {
-            let length = Int(UInt64(littleEndian: load(UInt64.self, offset)))
-            strings.append(try text(offset + 8..<offset + 8 + length, key))
-            offset += 8 + length
+            let range = try element(at: offset, in: entry, key)
+            strings.append(try text(range, key))
+            offset = range.upperBound
         }
         return strings
     }
@@ -199,11 +199,23 @@ package struct Metadata: Sendable {
         let entry = try entry(key, .string, array: true)
         var offset = entry.range.lowerBound
         for _ in 0..<entry.count {
-            let length = Int(UInt64(littleEndian: load(UInt64.self, offset)))
-            body(UnsafeRawBufferPointer(start: file.start + offset + 8, count: length))
-            offset += 8 + length
+            let range = try element(at: offset, in: entry, key)
+            body(UnsafeRawBufferPointer(start: file.start + range.lowerBound, count: range.count))
+            offset = range.upperBound
         }
         return entry.count
+    }
+
+    /// Where the string of an array lies whose length stands at `offset`. That length was checked before, but the file may have
+    /// been written since.
+    private func element(at offset: Int, in entry: Entry, _ key: String) throws(StoreError)
+        -> Range<Int>
+    {
+        guard offset + 8 <= entry.range.upperBound,
+            let length = Int(exactly: UInt64(littleEndian: load(UInt64.self, offset))),
+            length <= entry.range.upperBound - offset - 8
+        else { throw .malformed("the key \(key) changes while it is read") }
+        return offset + 8..<offset + 8 + length
     }
 
     private func text(_ range: Range<Int>, _ key: String) throws(StoreError) -> String {

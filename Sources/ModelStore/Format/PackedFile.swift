@@ -40,6 +40,7 @@ package final class PackedFile: Sendable {
         modelDigest = try map.withBytes { bytes throws(StoreError) in
             try PackedFile.checkedModelDigest(header, bytes)
         }
+        try map.checkUnchanged()
     }
 
     package subscript(name: String) -> TensorInfo? { byName[name].map { tensors[$0] } }
@@ -51,7 +52,8 @@ package final class PackedFile: Sendable {
         UnsafeRawBufferPointer(start: pointer(to: tensor), count: tensor.byteCount)
     }
 
-    /// Compares every tensor with its digest; throws `damaged` naming the first that differs.
+    /// Compares every tensor with its digest; throws `damaged` naming the first that differs, `changed` if the file does not
+    /// keep still meanwhile.
     ///
     /// - Parameter progress: told the bytes done and the bytes in all; returns false to stop.
     package func verify(progress: (Int, Int) -> Bool = { _, _ in true }) throws(StoreError) {
@@ -67,6 +69,7 @@ package final class PackedFile: Sendable {
                 guard progress(done, total) else { return }
             }
             let found = digest.finish()
+            try map.checkUnchanged()
             let expected = digests[tensor.name] ?? ""
             guard found == expected else {
                 throw .damaged("tensor \(tensor.name)", expected: expected.quoted, found: found)

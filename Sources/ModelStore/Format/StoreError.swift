@@ -31,6 +31,8 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
     case wrongType(key: String, expected: String, found: String)
     /// The bytes of a tensor, or of the header, are not those that were written.
     case damaged(String, expected: String, found: String)
+    /// The file is not what it was when it was opened.
+    case changed(FilePath, FileDamage)
     /// The destination exists and may not be replaced.
     case exists(FilePath)
     /// Nothing can be written to this place.
@@ -60,6 +62,10 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
             "the key \(key) holds \(found), not \(expected)"
         case .damaged(let what, let expected, let found):
             "\(what) is damaged: its SHA-256 is \(found), it was written as \(expected); copy the file again"
+        case .changed(let path, .unreadable):
+            "\(path) cannot be read any more: it was cut short while it was in use, or its disk fails"
+        case .changed(let path, .written):
+            "\(path) was written into while it was in use; replace files by renaming (mv), not by cp"
         case .exists(let path):
             "\(path) exists already; choose another name, or replace it with --force (-f)"
         case .destination(let path, let why):

@@ -63,6 +63,7 @@ package struct CheckpointTensor: Sendable {
             if let base = buffer.baseAddress { copyFloats(0..<count, to: base) }
             initialized = count
         }
+        try file.checkUnchanged()
         try checkFinite(values, from: 0)
         return values
     }

@@ -36,25 +36,14 @@ enum InputFile {
             throw .unsupported(
                 file: path.string, what: "\(file.count) bytes long; at most \(limit) are read")
         }
-        return file.withBytes { Array($0) }
+        let bytes = file.withBytes { Array($0) }
+        try storing { () throws(StoreError) in try file.checkUnchanged() }
+        return bytes
     }
 
     /// Whether there is something of this name, be it a link that leads nowhere.
     static func exists(_ path: FilePath) -> Bool {
         var status = stat()
         return lstat(path.string, &status) == 0
-    }
-}
-
-extension MappedFile {
-    /// Takes the pages of `range` out of this process; reading them again brings them back. So going once through a checkpoint of
-    /// any size costs the memory of one tensor.
-    func release(_ range: Range<Int>) {
-        let page = Int(getpagesize())
-        let first = range.lowerBound / page * page
-        let end = min(range.upperBound, count)
-        guard first < end else { return }
-        _ = madvise(
-            UnsafeMutableRawPointer(mutating: start + first), end - first, MADV_DONTNEED)
     }
 }

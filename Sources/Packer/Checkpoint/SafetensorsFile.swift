@@ -35,6 +35,7 @@ package final class SafetensorsFile: Sendable {
             uniqueKeysWithValues: entries.enumerated().map { (ByteString($1.name), $0) })
         self.path = path
         self.file = file
+        try checkUnchanged()
     }
 
     package subscript(name: String) -> SafetensorsEntry? {
@@ -50,6 +51,11 @@ package final class SafetensorsFile: Sendable {
                 UnsafeRawBufferPointer(
                     rebasing: bytes[entry.offset..<entry.offset + entry.byteCount]))
         }
+    }
+
+    /// Throws if the file has been written or cut short since it was opened.
+    package func checkUnchanged() throws(PackError) {
+        try storing { () throws(StoreError) in try file.checkUnchanged() }
     }
 
     /// Lets go of the memory behind the tensor; it can be read again.

@@ -56,6 +56,7 @@ struct PackRun: ~Copyable {
         case .ternary: try matrix(role, tensor)
         case .embedding: try rows(role, tensor, step)
         }
+        try tensor.file.checkUnchanged()
         tensor.release()
         self.done += tensor.entry.byteCount
     }

@@ -54,6 +54,7 @@ package struct UnpackJob {
         }
         try writer.finish()
         if isCancelled() { throw .cancelled }
+        try storing { () throws(StoreError) in try file.map.checkUnchanged() }
         try directory.publish()
     }
 

@@ -60,7 +60,7 @@ final class ModelPlace: Sendable {
             if case .success(let model) = state.outcome {
                 return Result<Model, RPCError>.success(model)
             }
-            let identity = FileIdentity.of(path: state.entry.path)
+            let identity = try? FileIdentity(path: state.entry.path)
             if case .failure(let error) = state.outcome {
                 // Permissions and a lack of memory are no property of the file.
                 let mayDiffer =

@@ -7,6 +7,7 @@
 import CLinux
 import Engine
 import Logging
+import ModelStore
 import RPC
 
 /// A model whose file is gone or replaced. It may still be on its way here with a request that was let in before.
@@ -209,6 +210,11 @@ final class Scheduler: @unchecked Sendable {
             let ranges = runner.run(
                 sequences,
                 chunk: alone ? configuration.prefillChunk : configuration.sharedPrefillChunk)
+            // After computing and before anything is sent: what was computed may be of other bytes, or of zeros.
+            if let damage = runner.evaluator.model.damage {
+                fail(all: runner.evaluator.model, because: damage)
+                continue
+            }
             for (sequence, rows) in zip(sequences, ranges) {
                 advance(sequence, rows, runner.evaluator)
             }
@@ -244,6 +250,19 @@ final class Scheduler: @unchecked Sendable {
     }
 
     // MARK: The end
+
+    /// Ends everything that runs or waits on a model whose file has been written or cut short. What was sent stands: it was
+    /// computed before.
+    private func fail(all model: Model, because damage: FileDamage) {
+        for sequence in queue + active where sequence.model === model {
+            sequence.fail(
+                RPCError(
+                    .dataLoss,
+                    "model '\(sequence.record.model)' cannot go on: \(StoreError.changed(model.file.path, damage))",
+                    reason: "MODEL_DAMAGED"))
+            retire(sequence, "damaged")
+        }
+    }
 
     /// Ends a sequence for `reason`, giving the caller what there is.
     private func end(_ sequence: Sequence, _ reason: FinishReason) {

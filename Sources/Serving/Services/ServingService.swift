@@ -25,6 +25,7 @@ package final class ServingService: Sendable {
         _ configuration: ServingConfiguration, transport: RPCServer.Configuration,
         directory: ModelDirectory, logger: Logger
     ) throws(ModelError) {
+        MappedFile.containFaults()
         let kernels =
             configuration.kernels == nil
             ? try Kernels.fromEnvironment() : try Kernels.select(configuration.kernels)

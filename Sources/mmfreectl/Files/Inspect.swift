@@ -92,7 +92,7 @@ struct Verify: ParsableCommand {
         progress.clear()
         if Interruption.isWanted { throw Failure("interrupted", .interrupted) }
         try checkTrits(packed)
-        _ = try Model(packed)
+        _ = try Model(packed)  // which looks whether the file has kept still
         Terminal.print(
             "\(file): \(packed.tensors.count) tensors are as they were written; model \(packed.modelDigest)"
         )

@@ -4,6 +4,7 @@ import ArgumentParser
 import CKernels
 import Engine
 import Foundation
+import ModelStore
 
 /// How to run a packed file without the daemon.
 struct LocalOptions: ParsableArguments {
@@ -61,6 +62,7 @@ final class LocalModel {
                     "token \(wrong); the model's vocabulary has \(model.shape.vocabulary)", .usage)
             }
             evaluator.run(part.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
+            try model.file.map.checkUnchanged()
             for row in part.indices {
                 switch wants {
                 case .nothing: break

@@ -73,7 +73,7 @@ struct Perplexity: ParsableCommand {
 let textLimit = 1 << 30
 
 func readText(_ path: String) throws -> String {
-    let size = FileIdentity.of(path: FilePath(path))?.size ?? 0
+    let size = (try? FileIdentity(path: FilePath(path)))?.size ?? 0
     let data = size > textLimit ? nil : FileManager.default.contents(atPath: path)
     guard size <= textLimit, data?.count ?? 0 <= textLimit else {
         throw Failure(

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import ModelStore
+import RPC
+import Serving
+import SystemPackage
+import Testing
+
+/// What is done to a file that is being served. All of it is forbidden by the manual and happens every day.
+enum Harm: String, CaseIterable, CustomTestStringConvertible {
+    /// `truncate -s 5000`
+    case cut
+    /// `: > FILE`
+    case emptied
+    /// `cp OTHER FILE`, of another model in the same format: as long, or nearly.
+    case copiedOver
+
+    var testDescription: String { rawValue }
+
+    func inflict(on path: FilePath) throws {
+        switch self {
+        case .cut: #expect(truncate(path.string, 5000) == 0)
+        case .emptied: #expect(truncate(path.string, 0) == 0)
+        case .copiedOver:
+            let other = FilePath(path.string + ".other")
+            try TinyModel.write(to: other, seed: 9)
+            defer { unlink(other.string) }
+            try copy(other, over: path)
+        }
+    }
+}
+
+/// `cp`: into the file that is there.
+func copy(_ source: FilePath, over path: FilePath) throws {
+    let (from, to) = (
+        try FileDescriptor.open(source, .readOnly),
+        try FileDescriptor.open(path, .writeOnly, options: .truncate)
+    )
+    defer {
+        try? from.close()
+        try? to.close()
+    }
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+        let count = try buffer.withUnsafeMutableBytes { try from.read(into: $0) }
+        if count == 0 { return }
+        try to.writeAll(buffer[..<count])
+    }
+}
+
+@Suite("A served file that is cut short or written over", .timeLimit(.minutes(2)))
+struct DamageTests {
+    private func request(_ name: String, _ count: Int) -> GenerateRequest {
+        var request = GenerateRequest("abc", count: count)
+        request.model = name
+        return request
+    }
+
+    @Test(
+        "ends its own requests with DATA_LOSS naming the model; another model's answer is what it is undisturbed",
+        arguments: Harm.allCases)
+    func decoding(_ harm: Harm) async throws {
+        try await withDaemon(["torn": 1, "whole": 2]) { daemon in
+            try await daemon.withClient { inference, _ in
+                let reference = try await inference.collect(request("whole", 3000))
+                async let beside = inference.collect(request("whole", 3000))
+                var tokens = 0
+                let error = try await refusal {
+                    for try await part in inference.generate(request("torn", 60000)) {
+                        if tokens < 5, tokens + part.tokens.count >= 5 {
+                            try harm.inflict(on: model("torn", in: daemon.directory))
+                        }
+                        tokens += part.tokens.count
+                    }
+                }
+                #expect(error?.code == .dataLoss)
+                #expect(error?.reason == "MODEL_DAMAGED")
+                #expect(error?.message.contains("torn") == true)
+                #expect(tokens < 60000)
+                #expect(try await beside.tokens == reference.tokens)
+            }
+        }
+    }
+
+    @Test("ends requests that read their prompt, and Embed, the same way", arguments: Harm.allCases)
+    func reading(_ harm: Harm) async throws {
+        var configuration = ServingConfiguration.testing
+        configuration.prefillChunk = 1
+        configuration.sharedPrefillChunk = 1
+        try await withDaemon(["torn": 1], configuration) { daemon in
+            try await daemon.withClient { inference, _ in
+                var prompt = request("torn", 1)
+                prompt.prompt = .tokens([UInt32](repeating: 300, count: 50_000))
+                var embed = EmbedRequest()
+                var input = EmbedInput()
+                input.input = prompt.prompt
+                embed.input = [input]
+                async let prefill = refusal { _ = try await inference.collect(prompt) }
+                async let vector = refusal { for try await _ in inference.embed(embed) {} }
+                try await daemon.wait(active: 2)
+                try harm.inflict(on: model("torn", in: daemon.directory))
+                let errors = [try await prefill, try await vector]
+                #expect(errors.map { $0?.code } == [.dataLoss, .dataLoss])
+            }
+        }
+    }
+}
