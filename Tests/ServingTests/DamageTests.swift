@@ -5,6 +5,7 @@ import ModelStore
 import RPC
 import Serving
 import SystemPackage
+import TestSupport
 import Testing
 
 /// What is done to a file that is being served. All of it is forbidden by the manual and happens every day.

@@ -4,6 +4,7 @@ import Foundation
 import ModelStore
 import Packer
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("A mapped file that is cut short or written is told of, and ends no process")
@@ -67,7 +68,8 @@ struct FaultTests {
                 #expect(byte(file, 1 << 19) == 0)
                 #expect(byte(other, 1 << 19) == 9)
                 #expect(other.damage == nil)
-                #expect(try MappedFile(path: path).damage == nil)
+                let again = try MappedFile(path: path)
+                #expect(again.damage == nil)
             }
         }
     }
@@ -178,7 +180,7 @@ struct ChangingCheckpointTests {
             let target = directory.appending("m.gguf")
             var seen: Set<String> = []
             #expect {
-                try PackJob(checkpoint, to: target).run { progress in
+                try PackJob(checkpoint, to: target).run(progress: { progress in
                     guard seen.insert(progress.tensor).inserted, seen.count == tensor + 1 else {
                         return
                     }
@@ -193,7 +195,7 @@ struct ChangingCheckpointTests {
                             _ = try file.writeAll([1, 2])
                         }
                     }
-                }
+                })
             } throws: {
                 if case .store(.changed(weights, _)) = $0 as? PackError { true } else { false }
             }

@@ -240,10 +240,12 @@ package func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
             self.body = body
         }
     }
-    // Signals go to the thread that waits for them, never to this one: it inherits a mask that blocks them all.
+    // Signals go to the thread that waits for them, never to this one: it inherits a mask that blocks them all, but for those
+    // that a thread raises itself. A blocked bus error would end the process past its handler.
     withUnsafeTemporaryAllocation(of: sigset_t.self, capacity: 2) { masks in
         let (all, before) = (masks.baseAddress!, masks.baseAddress! + 1)
         sigfillset(all)
+        for own in [SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP] { sigdelset(all, own) }
         pthread_sigmask(SIG_BLOCK, all, before)
         defer { pthread_sigmask(SIG_SETMASK, before, nil) }
         var thread = pthread_t()
