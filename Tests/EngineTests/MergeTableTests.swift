@@ -3,6 +3,7 @@
 import Testing
 
 @testable import Engine
+import ModelStore
 
 @Suite("The merge table")
 struct MergeTableTests {
@@ -14,7 +15,7 @@ struct MergeTableTests {
         var inverse = multiplier
         for _ in 0..<6 { inverse = inverse &* (2 &- multiplier &* inverse) }
         #expect(multiplier &* inverse == 1)
-        let merges = (0..<1 << 17).map { (number: UInt64) -> TokenizerTables.Merge in
+        let merges = (0..<1 << 17).map { (number: UInt64) -> Vocabulary.Merge in
             let key = number &* inverse
             return .init(
                 left: UInt32(key >> 32), right: UInt32(truncatingIfNeeded: key),

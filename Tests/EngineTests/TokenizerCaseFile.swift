@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 import SystemPackage
 import TestSupport
 
@@ -21,7 +22,7 @@ struct TokenizerCaseFile {
     }
 
     struct Variant {
-        var tables: TokenizerTables
+        var tables: Vocabulary
         var cases: [Case]
     }
 
@@ -36,7 +37,7 @@ struct TokenizerCaseFile {
         .removingLastComponent().removingLastComponent().appending("Fixtures/text")
 
     /// The tables of a fixture as they came.
-    static func tables(_ name: String) throws -> TokenizerTables {
+    static func tables(_ name: String) throws -> Vocabulary {
         try TokenizerCaseFile(fixtures.appending("\(name).cases")).variants[0].tables
     }
 
@@ -47,7 +48,7 @@ struct TokenizerCaseFile {
     init(_ path: FilePath) throws {
         bytes = try Self.read(path)
         guard bytes.starts(with: "MMFTEXT1".utf8) else { throw Broken(offset: 0) }
-        var tables = TokenizerTables()
+        var tables = Vocabulary()
         tables.source = try number() == 0 ? .json : .sentencePiece
         (tables.bos, tables.eos, tables.unknown) = (try optional(), try optional(), try optional())
         try appendPieces(to: &tables)
@@ -74,9 +75,9 @@ struct TokenizerCaseFile {
         bytes = []
     }
 
-    private mutating func appendPieces(to tables: inout TokenizerTables) throws {
+    private mutating func appendPieces(to tables: inout Vocabulary) throws {
         for _ in 0..<(try number()) {
-            guard let kind = TokenizerTables.Kind(rawValue: Int32(try number())) else {
+            guard let kind = Vocabulary.Kind(rawValue: Int32(try number())) else {
                 throw Broken(offset: at)
             }
             tables.append(try blob(), kind)

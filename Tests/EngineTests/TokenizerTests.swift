@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 import TestSupport
 import Testing
 
@@ -65,7 +66,7 @@ struct TokenizerTests {
     }
 
     /// The definition, taken literally: over and over, the best pair of the whole text.
-    private func naive(_ text: String, _ tables: TokenizerTables) -> [UInt32] {
+    private func naive(_ text: String, _ tables: Vocabulary) -> [UInt32] {
         func piece(_ id: Int) -> [UInt8] {
             Array(tables.bytes[(id == 0 ? 0 : tables.ends[id - 1])..<tables.ends[id]])
         }
@@ -90,8 +91,8 @@ struct TokenizerTests {
     }
 
     /// Letters a, b and "▁", and merges drawn at random: ranks tie, and pieces may join words.
-    private func randomTables(_ random: inout Randomness) -> TokenizerTables {
-        var tables = TokenizerTables()
+    private func randomTables(_ random: inout Randomness) -> Vocabulary {
+        var tables = Vocabulary()
         var pieces = ["\u{2581}", "a", "b"]
         for rank in 0..<UInt32(12) {
             let left = Int(random.next() % UInt64(pieces.count))
@@ -123,7 +124,7 @@ struct TokenizerTests {
 
     @Test("without byte tokens a run of unknown characters is one unknown token, or none")
     func unknown() throws {
-        var tables = TokenizerTables()
+        var tables = Vocabulary()
         for piece in ["\u{2581}", "a"] { tables.append(piece.utf8, .normal) }
         #expect(try Tokenizer(tables).encode("a中国a", addBOS: false) == [0, 1, 1])
         tables.append("<unk>".utf8, .unknown)
@@ -142,10 +143,30 @@ struct TokenizerTests {
         #expect(tokenizer.piece(262) == "\u{2581}the")
     }
 
+    @Test("added tokens that are looked for in changed text take the space before them")
+    func normalizedTokens() throws {
+        var tables = Vocabulary()
+        for byte in UInt8.min...UInt8.max { tables.append(Vocabulary.byteToken(byte).utf8, .byte) }
+        for piece in ["\u{2581}", "a", "\u{2581}a"] { tables.append(piece.utf8, .normal) }
+        tables.merges = [.init(left: 256, right: 257, result: 258, rank: 0)]
+        tables.append("<x>".utf8, .userDefined)
+        tables.append("<y>".utf8, .userDefined)
+        tables.normalized = [259]
+        let tokenizer = try Tokenizer(tables)
+        func ids(_ text: String) -> [UInt32] { tokenizer.encode(text, addBOS: false) }
+        // As transformers has it for a token with normalized: true; the text behind gets no space of its own.
+        #expect(ids("<x>a") == [259, 257])
+        #expect(ids("a <x>a") == [258, 259, 257])
+        #expect(ids("a<x>") == [258] + "<x>".utf8.map { UInt32($0) })
+        // One with normalized: false is found anywhere, and what follows is a text of its own.
+        #expect(ids("a<y>a") == [258, 260, 258])
+        #expect(tokenizer.decode([258, 259, 257]) == "a<x>a")
+    }
+
     @Test("tables that cannot be worked with are refused")
     func refusals() {
-        func refusal(_ change: (inout TokenizerTables) -> Void) -> String? {
-            var tables = TokenizerTables()
+        func refusal(_ change: (inout Vocabulary) -> Void) -> String? {
+            var tables = Vocabulary()
             for piece in ["\u{2581}", "a", "\u{2581}a"] { tables.append(piece.utf8, .normal) }
             tables.merges = [.init(left: 0, right: 1, result: 2, rank: 0)]
             change(&tables)
@@ -157,7 +178,7 @@ struct TokenizerTests {
             }
         }
         #expect(refusal { _ in } == nil)
-        #expect(refusal { $0 = TokenizerTables() } == "it has 0 pieces; it must have 1 to 16777216")
+        #expect(refusal { $0 = Vocabulary() } == "it has 0 pieces; it must have 1 to 16777216")
         #expect(
             refusal { $0.merges[0].right = 3 }
                 == "merge 0 (0 and 3 to 2) names a token that is not there; there are 3")

@@ -162,6 +162,8 @@ struct CheckpointMistakesTests {
         "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 748000000\n"
     static let files = [
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer.model",
+        "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
+        "added_tokens.json",
     ]
 
     @Test(
@@ -186,7 +188,7 @@ struct CheckpointMistakesTests {
                 try? removeFile(place)
                 try write(contents, to: place)
                 // The tokenizer's files are read by the packing itself.
-                _ = try TokenizerImport.tables(for: Checkpoint(directory: directory))
+                _ = try TokenizerImport(Checkpoint(directory: directory))
             }
             #expect(error.contains(name) && error.contains(said), "\(name): \(error)")
         }

@@ -22,9 +22,9 @@ enum Refusals {
         },
         Refusal(
             "a newer packed format",
-            .unsupportedVersion("the packed format", found: 2, expected: 1)
+            .unsupportedVersion("the packed format", found: 3, expected: 2)
         ) {
-            $0.set(FormatKeys.formatVersion, .uint32(2))
+            $0.set(FormatKeys.formatVersion, .uint32(3))
         },
         Refusal(
             "another architecture",

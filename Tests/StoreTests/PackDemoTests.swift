@@ -87,8 +87,8 @@ struct PackDemoTests {
             #expect(file.byteCount < 6_000_000)
             #expect(checkpoint.parameterCount == 6_372_864)
             try file.verify()
-            let tables = try #require(try TokenizerImport.tables(for: checkpoint))
-            #expect(tables.tokens.count == 4096 && tables.addBOS)
+            let tables = try #require(try TokenizerImport(checkpoint)).vocabulary
+            #expect(tables.tokens.count == 4096 && tables.addsBOS)
         }
     }
 }

@@ -99,6 +99,25 @@ struct PackUnpackTests {
         }
     }
 
+    @Test("a tied model's head, the embedding, does not count as one that was left unconverted")
+    func tiedHead() throws {
+        var made = MadeCheckpoint()
+        made.tied = true
+        try made.open { checkpoint in
+            try withDirectory { directory in
+                let path = directory.appending("m.gguf")
+                _ = try PackJob(checkpoint, to: path).run()
+                let out = directory.appending("out")
+                try UnpackJob(PackedFile(path: path), to: out).run()
+                let again = try PackJob(
+                    Checkpoint(directory: out), to: path, replacing: true
+                ).run()
+                #expect(again.alreadyTernary == again.matrices - 1)
+                #expect(again.warnings == [])
+            }
+        }
+    }
+
     @Test("all-zero matrices and F16 ones too small for F16 come back")
     func oddMatrices() throws {
         for type in [ElementType.f32, .f16, .bf16] {
@@ -131,16 +150,16 @@ struct PackUnpackTests {
             try made.write(to: directory)
             try write(bytes(of: demo.appending(name)), to: directory.appending(name))
             let checkpoint = try Checkpoint(directory: directory)
-            let before = try #require(try TokenizerImport.tables(for: checkpoint))
+            let before = try #require(try TokenizerImport(checkpoint)).vocabulary
             try roundTrip(checkpoint, .keep) { first, unpacked, second in
-                let after = try #require(try TokenizerImport.tables(for: unpacked))
+                let after = try #require(try TokenizerImport(unpacked)).vocabulary
                 #expect(
                     after.tokens.elementsEqual(before.tokens) { $0.utf8.elementsEqual($1.utf8) })
                 #expect(after.kinds == before.kinds)
                 #expect(after.merges.map(\.result) == before.merges.map(\.result))
                 #expect(after.merges.map(\.left) == before.merges.map(\.left))
                 #expect((after.bos, after.eos, after.unknown) == (1, 2, 0))
-                #expect(after.addBOS && after.addSpacePrefix)
+                #expect(after.addsBOS && after.addsSpacePrefix)
                 #expect(after.kinds[4096...].allSatisfy { $0 == .unused })
                 if name == "tokenizer.json" { #expect(first.modelDigest == second.modelDigest) }
             }

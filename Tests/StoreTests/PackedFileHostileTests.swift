@@ -67,7 +67,7 @@ struct PackedFileHostileTests {
             }
         }
         try refused("another architecture") { $0.metadata[0].value = .string("llama") }
-        try refused("an unknown format version") { $0.metadata[3].value = .uint32(2) }
+        try refused("an unknown format version") { $0.metadata[3].value = .uint32(3) }
         try refused("another alignment") { $0.metadata[2].value = .uint32(32) }
         try refused("a key of the wrong type") { $0.metadata[0].value = .uint32(1) }
     }

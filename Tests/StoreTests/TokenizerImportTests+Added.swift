@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
 import Packer
 import Testing
 
@@ -34,30 +35,31 @@ extension TokenizerImportTests {
         #expect(try refusal(many, vocabulary: 2000).contains("bytes together; at most 1048576"))
     }
 
-    @Test("added tokens found in changed text are warned of, where text is changed")
+    @Test("added tokens that are looked for in changed text are marked, where text is changed")
     func normalized() throws {
-        func file(_ normalized: Bool, _ others: [(String, JSON?)] = []) -> JSON {
+        func normalized(
+            _ flag: Bool, special: Bool = false, _ others: [(String, JSON?)] = []
+        ) throws -> ([UInt32], Int) {
             let token = Self.object([
-                ("id", .integer(268)), ("content", .string("<tool>")), ("special", .bool(false)),
-                ("normalized", .bool(normalized)),
+                ("id", .integer(268)), ("content", .string("<tool>")), ("special", .bool(special)),
+                ("normalized", .bool(flag)),
             ])
-            return Self.file([("added_tokens", .array([token]))] + others)
+            let file = Self.file([("added_tokens", .array([token]))] + others)
+            let read = try #require(try imported([("tokenizer.json", file)]))
+            return (
+                read.vocabulary.normalized,
+                read.warnings.filter { $0.contains("asks for normalized, ignoring") }.count
+            )
         }
-        func warnings(_ file: JSON) throws -> [String] {
-            try #require(try tables([("tokenizer.json", file)])).warnings.filter {
-                $0.contains("<tool>")
-            }
-        }
-        #expect(
-            try warnings(file(true))
-                == ["added token \"<tool>\" asks for normalized, ignoring"])
-        #expect(try warnings(file(false)) == [])
+        #expect(try normalized(true) == ([268], 0))
+        #expect(try normalized(false) == ([], 0))
+        #expect(try normalized(true, special: true) == ([], 1))
         let metaspace = Self.object([
             ("type", .string("Metaspace")), ("replacement", .string("\u{2581}")),
             ("prepend_scheme", .string("first")), ("split", .bool(false)),
         ])
         #expect(
-            try warnings(file(true, [("normalizer", .null), ("pre_tokenizer", metaspace)])) == [])
+            try normalized(true, [("normalizer", .null), ("pre_tokenizer", metaspace)]) == ([], 0))
     }
 
     @Test(
@@ -74,8 +76,8 @@ extension TokenizerImportTests {
                 ("normalizer", .null), ("pre_tokenizer", Self.object(stage)),
                 ("added_tokens", .array([Self.added(268, "<tool>", special: special)])),
             ])
-            let tables = try #require(try tables([("tokenizer.json", file)]))
-            return tables.warnings.contains { $0.contains("prepend_scheme") }
+            let read = try #require(try imported([("tokenizer.json", file)]))
+            return read.warnings.contains { $0.contains("prepend_scheme") }
         }
         #expect(try warned(false) == (scheme == "always" || scheme == nil))
         #expect(try !warned(true))

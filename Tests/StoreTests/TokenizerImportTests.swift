@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
 import Packer
 import SystemPackage
 import TestSupport
@@ -80,14 +81,21 @@ struct TokenizerImportTests {
     }
 
     /// Imports what these files say, for a model of 300 tokens.
-    func tables(_ files: [(String, JSON)], vocabulary: Int = 300) throws -> TokenizerTables? {
+    func imported(
+        _ files: [(String, JSON)], vocabulary: Int = 300, settings: [JSON.Member] = []
+    ) throws -> TokenizerImport? {
         try withDirectory { directory in
             var made = MadeCheckpoint()
             made.vocabulary = vocabulary
+            made.settings = settings
             try made.write(to: directory)
             for (name, json) in files { try write(json.written(), to: directory.appending(name)) }
-            return try TokenizerImport.tables(for: Checkpoint(directory: directory))
+            return try TokenizerImport(Checkpoint(directory: directory))
         }
+    }
+
+    func tables(_ files: [(String, JSON)], vocabulary: Int = 300) throws -> Vocabulary? {
+        try imported(files, vocabulary: vocabulary)?.vocabulary
     }
 
     func refusal(_ file: JSON, vocabulary: Int = 300) throws -> String {
@@ -116,7 +124,7 @@ struct TokenizerImportTests {
             ])
         #expect(tables.scores[262...264] == [-1, -2, -3])
         #expect((tables.bos, tables.eos, tables.unknown, tables.padding) == (1, 2, 0, nil))
-        #expect(tables.addBOS && tables.addSpacePrefix && !tables.prefixOnlyIfMissing)
+        #expect(!tables.addsBOS && tables.addsSpacePrefix && !tables.prefixesOnlyIfMissing)
     }
 
     @Test("merges written as pairs are the merges written with a space")
@@ -139,22 +147,22 @@ struct TokenizerImportTests {
             return [("normalizer", .null), ("pre_tokenizer", stage)]
         }
         let first = try #require(try tables([("tokenizer.json", Self.file(metaspace("first")))]))
-        #expect(first.addSpacePrefix && first.prefixOnlyIfMissing)
+        #expect(first.addsSpacePrefix && first.prefixesOnlyIfMissing)
         let exported = first.tokenizerJSON["pre_tokenizer"]
         #expect(exported?["prepend_scheme"]?.string == "first")
         let never = try #require(try tables([("tokenizer.json", Self.file(metaspace("never")))]))
-        #expect(!never.addSpacePrefix && !never.prefixOnlyIfMissing)
+        #expect(!never.addsSpacePrefix && !never.prefixesOnlyIfMissing)
     }
 
     @Test("special tokens: the tokenizer's settings name BOS, the generation settings EOS")
     func special() throws {
         let list = [
             Self.added(0, "<unk>", special: true), Self.added(1, "<s>", special: true),
-            Self.added(2, "</s>", special: true), Self.added(270, "<end>", special: true),
-            Self.added(268, "<tool>", special: false),
+            Self.added(2, "</s>", special: true), Self.added(268, "<tool>", special: false),
+            Self.added(269, "<end>", special: true),
         ]
-        let tables = try #require(
-            try tables([
+        let read = try #require(
+            try imported([
                 ("tokenizer.json", Self.file([("added_tokens", .array(list))])),
                 (
                     "tokenizer_config.json",
@@ -165,14 +173,14 @@ struct TokenizerImportTests {
                 ),
                 (
                     "generation_config.json",
-                    Self.object([("eos_token_id", .array([.integer(270), .integer(2)]))])
+                    Self.object([("eos_token_id", .array([.integer(269), .integer(2)]))])
                 ),
             ]))
-        #expect((tables.bos, tables.eos, tables.padding) == (2, 270, 0))
-        #expect(!tables.addBOS)
-        #expect(tables.kinds[268...270] == [.userDefined, .unused, .control])
-        #expect(tables.tokens[268] == "<tool>" && tables.tokens[270] == "<end>")
-        #expect(tables.warnings.contains { $0.contains("2 end tokens") })
+        let tables = read.vocabulary
+        #expect((tables.bos, tables.endTokens, tables.padding) == (2, [269, 2], 0))
+        #expect(!tables.addsBOS)
+        #expect(tables.kinds[268...270] == [.userDefined, .control, .unused])
+        #expect(tables.tokens[268] == "<tool>" && tables.tokens[269] == "<end>")
     }
 
     @Test("other families are named in the refusal")
@@ -202,7 +210,14 @@ struct TokenizerImportTests {
                 "Whitespace"
             ),
             (Self.file(model: [("vocab", .object([]))]), "vocab"),
-            (Self.file(model: [("vocab", Self.object([("a", .integer(1))]))]), "not among 0...0"),
+            (
+                Self.file(model: [("vocab", Self.object([("a", .integer(1 << 20))]))]),
+                "the id of token \"a\" is 1048576"
+            ),
+            (
+                Self.file(model: [("vocab", Self.object([("a", .integer(-1))]))]),
+                "the id of token \"a\" is -1"
+            ),
             (Self.file(model: [("merges", .array([.string("a z")]))]), "merge 0"),
             (Self.file(model: [("merges", .array([.string("a  b")]))]), "merge 0"),
             (Self.file(model: [("merges", .array([.string("a b"), .string("a b")]))]), "twice"),
@@ -246,7 +261,7 @@ struct TokenizerImportTests {
         #expect(fromJSON.source == .json && fromModel.source == .sentencePiece)
         #expect(fromJSON.tokens == fromModel.tokens && fromJSON.kinds == fromModel.kinds)
         #expect(fromJSON.merges.count == fromModel.merges.count)
-        func edges(_ tables: TokenizerTables) -> [[UInt32]] {
+        func edges(_ tables: Vocabulary) -> [[UInt32]] {
             tables.merges.map { [$0.result, $0.left, $0.right] }.sorted {
                 $0.lexicographicallyPrecedes($1)
             }
@@ -258,14 +273,16 @@ struct TokenizerImportTests {
         #expect((fromModel.bos, fromModel.eos, fromModel.unknown) == (1, 2, 0))
     }
 
-    private func tables(at demo: FilePath, _ file: String) throws -> TokenizerTables {
+    private func tables(at demo: FilePath, _ file: String) throws -> Vocabulary {
         try withDirectory { directory in
             var made = MadeCheckpoint()
             made.vocabulary = 4096
             made.hidden = 4
             try made.write(to: directory)
             try write(bytes(of: demo.appending(file)), to: directory.appending(file))
-            return try #require(try TokenizerImport.tables(for: Checkpoint(directory: directory)))
+            return try #require(
+                try TokenizerImport(Checkpoint(directory: directory))
+            ).vocabulary
         }
     }
 
@@ -319,9 +336,9 @@ struct TokenizerImportTests {
     }
 
     private func check(_ checkpoint: Checkpoint) {
-        guard let tables = try? TokenizerImport.tables(for: checkpoint) else { return }
+        guard let tables = (try? TokenizerImport(checkpoint))?.vocabulary else { return }
         let count = UInt32(checkpoint.config.vocabularySize)
-        #expect(tables.tokens.count == Int(count))
+        #expect(tables.count == Int(count))
         #expect(tables.kinds.count == Int(count) && tables.scores.count == Int(count))
         let ids = [tables.bos, tables.eos, tables.unknown, tables.padding].compactMap { $0 }
         #expect(ids.allSatisfy { $0 < count })

@@ -106,29 +106,29 @@ struct UnpackRefusalTests {
     static let wrongTokenizers: [Spoilt] = [
         .fact(
             FormatKeys.tokens, .strings(["a"]),
-            "tokenizer.ggml.tokens: the packed file's tokenizer is inconsistent"),
+            "tokenizer.ggml.tokens has 1 values, tokenizer.ggml.token_type has 4"),
         .fact(
             FormatKeys.tokens, .strings(["<unk>", "a", "b", "ab", "c"]),
-            "the key tokenizer.ggml.tokens holds 5 strings; at most 4 fit"),
+            "tokenizer.ggml.tokens has 5 values, tokenizer.ggml.token_type has 4"),
         .fact(FormatKeys.tokens, nil, "the key tokenizer.ggml.tokens is missing"),
         .fact(
             FormatKeys.scores, .floats([0]),
-            "tokenizer.ggml.tokens: the packed file's tokenizer is inconsistent"),
+            "tokenizer.ggml.scores has 1 values, tokenizer.ggml.token_type has 4"),
         .fact(
             FormatKeys.scores, .floats([0, 0, 0, 0, 0]),
             "the key tokenizer.ggml.scores holds 5 numbers; at most 4 fit"),
         .fact(
             FormatKeys.tokenTypes, .int32s([2, 1, 1, 7]),
-            "tokenizer.ggml.tokens: the packed file's tokenizer is inconsistent"),
+            "token 3 is of type 7, which is unknown"),
         .fact(
             FormatKeys.tokenTypes, .int32s([2, 1, 1]),
-            "tokenizer.ggml.tokens: the packed file's tokenizer is inconsistent"),
+            "tokenizer.ggml.tokens has 4 values, tokenizer.ggml.token_type has 3"),
         .fact(
             FormatKeys.merges, .uint32s([1, 2, 4, 0]),
-            "tokenizer.ggml.tokens: the packed file's tokenizer is inconsistent"),
+            "merge 0 (1 and 2 to 4) names a token that is not there; there are 4"),
         .fact(
             FormatKeys.unknownToken, .uint32(4),
-            "tokenizer.ggml.tokens: the packed file's tokenizer is inconsistent"),
+            "its unknown token is 4; there are 4"),
         .fact(
             FormatKeys.addBOS, .uint32(1),
             "the key tokenizer.ggml.add_bos_token holds uint32, not bool"),

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
+
 /// Tokens to text as they come. Only whole characters are given out, and all together are what `Tokenizer.decode` makes of
 /// the whole: bytes that are not UTF-8 become U+FFFD, one for each maximal ill-formed part (Unicode 3.9, "best practice";
 /// Python's `errors="replace"`). Hugging Face and SentencePiece write one for each byte instead.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
+
 /// Finds the merge of two neighbouring tokens: open addressing from (left, right) to (rank, result).
 ///
 /// Where a pair lies is drawn by lot for each table, for whoever makes a file could else choose pairs that all begin at one
@@ -18,7 +20,7 @@ struct MergeTable: Sendable {
     /// Odd factors.
     private let lots: (UInt64, UInt64)
 
-    init(_ merges: [TokenizerTables.Merge]) {
+    init(_ merges: [Vocabulary.Merge]) {
         var capacity = 16
         while capacity < merges.count * 2 { capacity *= 2 }
         mask = capacity - 1

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
+
 extension Tokenizer {
     /// The text of `ids` as a whole. Bytes that are not UTF-8 become U+FFFD, one for each maximal ill-formed part.
     ///

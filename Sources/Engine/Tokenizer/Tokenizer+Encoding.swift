@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
+
 /// Bytes given as text that are not UTF-8.
 package struct InvalidUTF8: Error, Equatable, CustomStringConvertible {
     /// Where the first ill-formed sequence begins.
@@ -48,7 +50,7 @@ extension Tokenizer {
         if addBOS, let bos { encoding.ids.append(bos) }
         // Hugging Face cuts the text at every token it finds and treats what lies between as texts of their own, each with
         // its own space in front. SentencePiece does not cut at user-defined tokens.
-        let cutsAtUserDefined = tables.source == .json && !userDefined.isEmpty
+        let cutsAtUserDefined = !userDefined.isEmpty
         guard parseSpecial || cutsAtUserDefined else {
             encoding.add(text, isFirst: true)
             return encoding.ids
@@ -85,8 +87,7 @@ private struct TokenizerEncoding {
 
     init(_ tokenizer: Tokenizer) {
         self.tokenizer = tokenizer
-        inlinesUserDefined =
-            tokenizer.tables.source == .sentencePiece && !tokenizer.userDefined.isEmpty
+        inlinesUserDefined = !tokenizer.inlined.isEmpty
     }
 
     /// Text without special tokens in it. isFirst: nothing stands before it.
@@ -94,8 +95,7 @@ private struct TokenizerEncoding {
         guard !text.isEmpty else { return }
         let prefixed = addsPrefix(to: text, isFirst: isFirst)
         guard inlinesUserDefined else { return add(text, prefixed: prefixed) }
-        // SentencePiece looks for them once spaces are "▁".
-        let space: [UInt8] = [0xE2, 0x96, 0x81]
+        let space = Tokenizer.spaceBytes
         var normalised = prefixed ? space : []
         normalised.reserveCapacity(text.count + text.count / 2)
         for byte in text {
@@ -110,7 +110,7 @@ private struct TokenizerEncoding {
         if prefixed { append(Tokenizer.space) }
         var at = 0
         while at < text.count {
-            if inlinesUserDefined, let found = tokenizer.userDefined.match(text, at: at) {
+            if inlinesUserDefined, let found = tokenizer.inlined.match(text, at: at) {
                 finishWord()
                 ids.append(found.id)
                 at += found.count

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//
+
+package import ModelStore
+
 // SentencePiece-style byte-pair encoding as Llama's tokenizers do it: a prompt is one long word. Spaces become "▁", one is
 // put before the text, every Unicode scalar is a symbol, and of all neighbouring pairs the one of lowest rank merges, leftmost
 // on ties, until none is left. Scalars without a piece are their UTF-8 bytes. Equal to Hugging Face `tokenizers` with tables
@@ -7,7 +9,7 @@
 
 /// A model's vocabulary: text to token ids and back. Immutable and shared.
 package final class Tokenizer: Sendable {
-    let tables: TokenizerTables
+    let tables: Vocabulary
     let merges: MergeTable
     let symbols: TokenizerSymbols
     /// The tokens `<0x00>` to `<0xFF>`; `MergeWord.none` where the vocabulary has none.
@@ -16,23 +18,44 @@ package final class Tokenizer: Sendable {
     let byteValues: [Int16]
     /// Control tokens and the unknown token: text names them only if the caller says so.
     let specials: TokenizerTrie
-    /// User-defined tokens: found in any text, before anything else happens to it.
+    /// User-defined tokens that are found in any text, before anything else happens to it.
     let userDefined: TokenizerTrie
+    /// Those that are found once spaces are "▁": all of a tokenizer.model's, and `Vocabulary.normalized`.
+    let inlined: TokenizerTrie
     /// No merge joins a "▁" to something else before it, so that words can be merged one by one. True of all tokenizers trained
     /// the usual way; it keeps the heap small.
     let splitsAtSpaces: Bool
 
     static let space: UInt32 = 0x2581
+    static let spaceBytes: [UInt8] = [0xE2, 0x96, 0x81]
 
-    package init(_ tables: TokenizerTables) throws(ModelError) {
-        try tables.check()
+    /// What a text that is this piece becomes before it is cut up.
+    private static func normalized(_ piece: ArraySlice<UInt8>, _ tables: Vocabulary) -> [UInt8] {
+        let prefix = tables.addsSpacePrefix && !tables.prefixesOnlyIfMissing ? spaceBytes : []
+        return prefix + piece.flatMap { $0 == 0x20 ? spaceBytes : [$0] }
+    }
+
+    /// The tokenizer of a packed file; `nil` when it carries none and serves token ids only.
+    package convenience init?(file: PackedFile) throws(ModelError) {
+        let size = try ModelShape(file.metadata).vocabulary
+        let vocabulary: Vocabulary?
+        do { vocabulary = try Vocabulary(file.metadata, size: size) } catch {
+            throw .badTokenizer("\(error)")
+        }
+        guard let vocabulary else { return nil }
+        try self.init(vocabulary)
+    }
+
+    package init(_ tables: Vocabulary) throws(ModelError) {
+        do { try tables.check() } catch { throw .badTokenizer("\(error)") }
         self.tables = tables
         merges = MergeTable(tables.merges)
         var single: [(scalar: UInt32, id: UInt32)] = []
         var byteTokens = [UInt32](repeating: MergeWord.none, count: 256)
         var byteValues = [Int16](repeating: -1, count: tables.count)
         var specials = TokenizerTrie()
-        var userDefined = TokenizerTrie()
+        var (userDefined, inlined) = (TokenizerTrie(), TokenizerTrie())
+        let normalized = Set(tables.normalized)
         for id in 0..<tables.count {
             let piece = tables.piece(id)
             switch tables.kinds[id] {
@@ -44,6 +67,10 @@ package final class Tokenizer: Sendable {
                 byteValues[id] = Int16(byte)
             case .normal:
                 if let scalar = UTF8Scalars.only(piece) { single.append((scalar, UInt32(id))) }
+            case .userDefined where tables.source == .sentencePiece:
+                inlined.insert(piece, UInt32(id))
+            case .userDefined where normalized.contains(UInt32(id)):
+                inlined.insert(Self.normalized(piece, tables), UInt32(id))
             case .userDefined: userDefined.insert(piece, UInt32(id))
             case .control, .unknown: specials.insert(piece, UInt32(id))
             case .unused: break
@@ -54,7 +81,8 @@ package final class Tokenizer: Sendable {
         self.byteValues = byteValues
         self.specials = specials
         self.userDefined = userDefined
-        let space: [UInt8] = [0xE2, 0x96, 0x81]
+        self.inlined = inlined
+        let space = Self.spaceBytes
         splitsAtSpaces =
             symbols[Self.space] != MergeWord.none
             && !tables.merges.contains {
@@ -65,7 +93,9 @@ package final class Tokenizer: Sendable {
 
     package var vocabularySize: Int { tables.count }
     package var bos: UInt32? { tables.bos }
-    package var eos: UInt32? { tables.eos }
+    /// Each of these ends an answer.
+    package var endTokens: [UInt32] { tables.endTokens }
+    package func isEnd(_ id: UInt32) -> Bool { tables.endTokens.contains(id) }
     /// Whether the checkpoint's own tokenizer puts `bos` before a prompt.
     package var addsBOS: Bool { tables.addsBOS }
 

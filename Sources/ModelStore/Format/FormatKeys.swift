@@ -43,14 +43,22 @@ package enum FormatKeys {
     package static let addSpacePrefix = "tokenizer.ggml.add_space_prefix"
     /// Optional bool, false if absent: no prefix before a text that begins with a space.
     package static let prefixOnlyIfMissing = "hgrnbit.tokenizer.prefix_only_if_missing"
+    /// Optional u32 array: every token that ends an answer, where there are several.
+    package static let endTokens = "hgrnbit.tokenizer.end_tokens"
+    /// Optional u32 array: user-defined tokens looked for in text whose spaces are "▁".
+    package static let normalizedTokens = "hgrnbit.tokenizer.normalized_tokens"
     package static let tokenizerSource = "hgrnbit.tokenizer.source"
     package static let merges = "hgrnbit.tokenizer.merges"
 }
 
-/// What this version writes, and the only thing it reads.
+/// What this version writes and reads.
 package enum Format {
     package static let architecture = "hgrnbit"
+    /// What a file says that asks nothing of its readers that the first version does not.
     package static let version: UInt32 = 1
+    /// The newest version that is read.
+    package static let lastVersion: UInt32 = 2
+    package static let vocabularyLimit = 1 << 24
     package static let ggufVersion: UInt32 = 3
     package static let alignment = 64
     /// The packed layout (CKernels.h): tiles of 16 rows by 4 columns, five trits a byte.

@@ -65,8 +65,9 @@ struct Header {
             throw .otherProgram("\(FormatKeys.formatVersion) is missing")
         }
         let version = try metadata.uint32(forKey: FormatKeys.formatVersion)
-        guard version == Format.version else {
-            throw .unsupportedVersion("the packed format", found: version, expected: Format.version)
+        guard (Format.version...Format.lastVersion).contains(version) else {
+            throw .unsupportedVersion(
+                "the packed format", found: version, expected: Format.lastVersion)
         }
         let alignment = try metadata.uint32(forKey: FormatKeys.alignment)
         guard alignment == UInt32(Format.alignment) else {

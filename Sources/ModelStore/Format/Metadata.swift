@@ -229,7 +229,12 @@ package struct Metadata: Sendable {
     /// A short rendering of a value, for people.
     package func describe(_ key: String) -> String {
         guard let entry = entries[key] else { return "" }
-        if entry.isArray { return "[\(entry.described)]" }
+        if entry.isArray {
+            guard entry.type == .uint32, entry.count <= 16,
+                let values = try? uint32s(forKey: key)
+            else { return "[\(entry.described)]" }
+            return "\(values)"
+        }
         let at = entry.range.lowerBound
         switch entry.type {
         case .uint8: return "\(load(UInt8.self, at))"

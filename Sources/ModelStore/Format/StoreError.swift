@@ -49,7 +49,7 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
         case .notGGUF(let found):
             "not a packed model: it is \(found)"
         case .unsupportedVersion(let what, let found, let expected):
-            "\(what) is version \(found), this program reads version \(expected)"
+            "\(what) is version \(found), this program reads versions up to \(expected)"
         case .otherProgram(let how):
             "a GGUF file made by another program: \(how); make one of the model's checkpoint with `mmfreectl pack`"
         case .truncated(let what, let offset, let needs, let has):

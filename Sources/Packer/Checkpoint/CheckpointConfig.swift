@@ -26,6 +26,8 @@ package struct CheckpointConfig: Sendable, Equatable {
     package var name: String?
     /// The type that `torch_dtype` says the weights have.
     package var type: String?
+    /// The tokenizer's class, where tokenizer_config.json names none.
+    package var tokenizerClass: String?
     /// What the file asks for that is survivable but not done.
     package var warnings: [String] = []
 
@@ -69,6 +71,7 @@ package struct CheckpointConfig: Sendable, Equatable {
         ends = try reader.tokens("eos_token_id", default: [2])
         padding = try reader.tokens("pad_token_id", default: [], atMost: 1).first
         name = json["_name_or_path"]?.string
+        tokenizerClass = json["tokenizer_class"]?.string
         type = json["dtype"]?.string ?? json["torch_dtype"]?.string
 
         if reader.isAbsent("intermediate_size") {

@@ -90,7 +90,8 @@ struct CheckpointFolder {
             // A .safetensors may hold anything; these names say weights.
             let isWeights =
                 name.hasSuffix(".safetensors")
-                ? ["model", "consolidated", "adapter", "lora", "diffusion"].contains(where: name.hasPrefix)
+                ? ["model", "consolidated", "adapter", "lora", "diffusion"].contains(
+                    where: name.hasPrefix)
                     || name.contains("-of-")
                 : Self.kinds.contains(where: name.hasSuffix)
             return isWeights && !read.contains(name)

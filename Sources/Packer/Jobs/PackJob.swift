@@ -50,9 +50,9 @@ package struct PackJob {
         isCancelled: () -> Bool = { false }, progress: (Progress) -> Void = { _ in }
     ) throws(PackError) -> PackReport {
         let start = ContinuousClock.now
-        let tokenizer = try TokenizerImport.tables(for: checkpoint)
+        let tokenizer = try TokenizerImport(checkpoint)
         let contents = try PackedContents(
-            checkpoint, name: name, tokenizer: tokenizer, embedding: embedding)
+            checkpoint, name: name, tokenizer: tokenizer?.vocabulary, embedding: embedding)
         var run = try PackRun(
             checkpoint, contents, to: destination, replacing: replacing, ternariser)
         for role in checkpoint.config.roles {
@@ -60,7 +60,7 @@ package struct PackJob {
         }
         if isCancelled() { throw .cancelled }
         var report = try run.finish()
-        report.tokenizer = tokenizer?.source.rawValue
+        report.tokenizer = tokenizer?.file
         report.warnings = checkpoint.warnings + report.warnings + (tokenizer?.warnings ?? [])
         report.seconds = (ContinuousClock.now - start) / .seconds(1)
         return report

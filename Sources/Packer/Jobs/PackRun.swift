@@ -17,6 +17,8 @@ struct PackRun: ~Copyable {
     private var writer: PackedWriter
     private var report: PackReport
     private var rowScaled: [String] = []
+    /// A tied head is the embedding, which no converter makes ternary.
+    private var sharesHead = false
 
     init(
         _ checkpoint: Checkpoint, _ contents: PackedContents, to destination: FilePath,
@@ -94,6 +96,9 @@ struct PackRun: ~Copyable {
             try writer.setScale(rule.scale, of: role.packedName)
         } catch {
             throw .store(error)
+        }
+        if role.name == "lm_head.weight", checkpoint.config.tieWordEmbeddings {
+            sharesHead = !rule.alreadyTernary
         }
         report.matrices += 1
         report.alreadyTernary += rule.alreadyTernary ? 1 : 0
@@ -178,7 +183,8 @@ struct PackRun: ~Copyable {
                     + "\(rowScaled[0]) first. HGRNBit has one scale for a matrix: this looks like "
                     + "another format, and will not compute what it was trained for")
         }
-        if report.alreadyTernary > 0, report.alreadyTernary < report.matrices {
+        let own = report.matrices - (sharesHead ? 1 : 0)
+        if report.alreadyTernary > 0, report.alreadyTernary < own {
             report.warnings.append(
                 "\(report.alreadyTernary) of \(report.matrices) matrices were ternary already and "
                     + "the others not: was this checkpoint converted half-way?")

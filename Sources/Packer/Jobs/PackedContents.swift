@@ -11,13 +11,13 @@ struct PackedContents {
 
     let config: CheckpointConfig
     let name: String
-    let tokenizer: TokenizerTables?
+    let tokenizer: Vocabulary?
     let embedding: EmbeddingEncoding
     /// Each ternary tensor's source type by the checkpoint's name.
     let types: [String: ElementType]
 
     init(
-        _ checkpoint: Checkpoint, name: String?, tokenizer: TokenizerTables?,
+        _ checkpoint: Checkpoint, name: String?, tokenizer: Vocabulary?,
         embedding: PackJob.Embedding
     ) throws(PackError) {
         config = checkpoint.config
@@ -40,7 +40,7 @@ struct PackedContents {
     func writer(to path: FilePath, replacing: Bool) throws(PackError) -> PackedWriter {
         do {
             return try PackedWriter(
-                path: path, metadata: facts + tokenizerFacts, tensors: tensors,
+                path: path, metadata: facts + (tokenizer?.facts ?? []), tensors: tensors,
                 replacing: replacing)
         } catch {
             throw .store(error)
@@ -90,7 +90,10 @@ struct PackedContents {
             (FormatKeys.architecture, .string(Format.architecture)),
             (FormatKeys.name, .string(name)),
             (FormatKeys.alignment, size(Format.alignment)),
-            (FormatKeys.formatVersion, .uint32(Format.version)),
+            (
+                FormatKeys.formatVersion,
+                .uint32(tokenizer?.formatVersion ?? Format.version)
+            ),
             (FormatKeys.vocabularySize, size(config.vocabularySize)),
             (FormatKeys.embeddingLength, size(config.hiddenSize)),
             (FormatKeys.blockCount, size(config.layerCount)),
@@ -103,37 +106,6 @@ struct PackedContents {
             (FormatKeys.tieWordEmbeddings, .bool(config.tieWordEmbeddings)),
             (FormatKeys.embeddingEncoding, .string(embedding.rawValue)),
         ]
-    }
-
-    private var tokenizerFacts: Facts {
-        guard let tokenizer else { return [] }
-        var facts: Facts = [
-            (FormatKeys.tokenizerModel, .string("llama")),
-            (FormatKeys.tokens, .strings(tokenizer.tokens)),
-            (FormatKeys.scores, .floats(tokenizer.scores)),
-            (FormatKeys.tokenTypes, .int32s(tokenizer.kinds.map(\.rawValue))),
-        ]
-        for (key, id) in [
-            (FormatKeys.bosToken, tokenizer.bos), (FormatKeys.eosToken, tokenizer.eos),
-            (FormatKeys.unknownToken, tokenizer.unknown),
-            (FormatKeys.paddingToken, tokenizer.padding),
-        ] {
-            if let id { facts.append((key, .uint32(id))) }
-        }
-        facts += [
-            (FormatKeys.addBOS, .bool(tokenizer.addBOS)),
-            (FormatKeys.addSpacePrefix, .bool(tokenizer.addSpacePrefix)),
-            (FormatKeys.tokenizerSource, .string(tokenizer.source.rawValue)),
-            (
-                FormatKeys.merges,
-                .uint32s(tokenizer.merges.flatMap { [$0.left, $0.right, $0.result, $0.rank] })
-            ),
-        ]
-        // Only where it says something, so that most files keep to the usual keys.
-        if tokenizer.prefixOnlyIfMissing {
-            facts.append((FormatKeys.prefixOnlyIfMissing, .bool(true)))
-        }
-        return facts
     }
 
     /// A name made of letters, digits, '.', '-' and '_': the wish, or the last part of config.json's `_name_or_path`. Where the

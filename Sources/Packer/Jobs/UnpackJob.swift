@@ -29,7 +29,10 @@ package struct UnpackJob {
     package func run(
         isCancelled: () -> Bool = { false }, progress: (PackJob.Progress) -> Void = { _ in }
     ) throws(PackError) {
-        let tokenizer = try TokenizerTables(file, vocabulary: config.vocabularySize)
+        let tokenizer: Vocabulary?
+        do { tokenizer = try Vocabulary(file.metadata, size: config.vocabularySize) } catch {
+            throw .unsupported(file: "the packed file's tokenizer", what: error.description)
+        }
         var directory = try OutputDirectory(destination)
         func save(_ json: JSON, _ name: String) throws(PackError) {
             try NewFile.write(json.written(), to: directory.temporary.appending(name))
@@ -213,7 +216,12 @@ package struct UnpackJob {
         }
     }
 
-    private func configJSON(_ tokenizer: TokenizerTables?) -> JSON {
+    private static func ids(_ values: [UInt32]) -> JSON {
+        let items = values.map { JSON.integer(Int($0)) }
+        return items.count == 1 ? items[0] : items.isEmpty ? .null : .array(items)
+    }
+
+    private func configJSON(_ tokenizer: Vocabulary?) -> JSON {
         func id(_ value: UInt32?) -> JSON { value.map { .integer(Int($0)) } ?? .null }
         let ratio =
             Int(exactly: config.expandRatio).map(JSON.integer) ?? .number(config.expandRatio)
@@ -232,7 +240,7 @@ package struct UnpackJob {
             // The shortest decimal that reads back as the same Float.
             ("rms_norm_eps", .number(Double(config.epsilon.description) ?? Double(config.epsilon))),
             ("bos_token_id", id(tokenizer.map(\.bos) ?? 1)),
-            ("eos_token_id", id(tokenizer.map(\.eos) ?? 2)),
+            ("eos_token_id", Self.ids(tokenizer.map(\.endTokens) ?? [2])),
             ("pad_token_id", id(tokenizer?.padding)),
             ("tie_word_embeddings", .bool(isTied)),
             ("torch_dtype", .string(dominantType)),

@@ -2,58 +2,163 @@
 
 internal import ModelStore
 
-/// A token named apart from the vocabulary: `<s>`, or one a later training added.
+/// A token named apart from the vocabulary: `<s>`, or one that a later training added.
 struct AddedToken {
-    let id: Int
+    /// What the file says its id is; nil for one that is only named.
+    let id: Int?
     let content: String
-    /// The object with `special`, `lstrip` and so on.
-    let flags: JSON
-    /// Whether the tokenizer changes text before it looks for tokens: then `normalized` means something.
-    var hasNormalizer = false
+    let isSpecial: Bool
+    /// Looked for in text whose spaces are "▁" already (`Vocabulary.normalized`).
+    let isNormalized: Bool
+    /// Flags that change how the token is found in text, in a way that is not done.
+    let ignoredFlags: [String]
+    /// The file it stands in.
+    let file: String
 
-    var isSpecial: Bool { flags["special"]?.bool ?? false }
+    /// - Parameter flags: the object with `special`, `lstrip` and so on.
+    init(id: Int?, content: String, flags: JSON, file: String) {
+        self.id = id
+        self.content = content
+        self.file = file
+        isSpecial = flags["special"]?.bool ?? false
+        isNormalized = flags["normalized"]?.bool ?? false
+        ignoredFlags = ["lstrip", "rstrip", "single_word"].filter { flags[$0]?.bool == true }
+    }
 
-    /// Flags that would change how the token is found in text.
-    var ignoredFlags: [String] {
-        let names = ["lstrip", "rstrip", "single_word"] + (hasNormalizer ? ["normalized"] : [])
-        return names.filter { flags[$0]?.bool == true }
+    /// A token of added_tokens.json, or one that is named as special.
+    init(id: Int?, content: String, isSpecial: Bool, file: String) {
+        self.id = id
+        self.content = content
+        self.isSpecial = isSpecial
+        self.file = file
+        isNormalized = !isSpecial
+        ignoredFlags = []
     }
 }
 
-extension TokenizerTables {
-    /// Marks tokens that are there, appends those that follow the vocabulary (gaps become unused).
-    mutating func add(_ added: [AddedToken], file: String) throws(PackError) {
-        for token in added.sorted(by: { $0.id < $1.id }) {
-            guard (0..<1 << 22).contains(token.id) else {
+/// A vocabulary on its way from a checkpoint's files, and what there is to say of them.
+struct VocabularyDraft {
+    var vocabulary: Vocabulary
+    /// The file that the vocabulary comes from.
+    let file: String
+    /// What the files ask for that is survivable but not done.
+    var warnings: [String] = []
+    private(set) var ids: [ByteString: UInt32] = [:]
+    /// How many entries the vocabulary proper has: the first added token's id, holes or not.
+    private let ownCount: Int
+    private var lastAdded = -1
+    /// As many tokens as the model has rows for.
+    private let limit: Int
+
+    /// - Parameter count: entries of `vocabulary`, its holes not counted.
+    init(_ vocabulary: Vocabulary, count: Int, file: String, limit: Int) throws(PackError) {
+        self.vocabulary = vocabulary
+        self.file = file
+        self.limit = limit
+        ownCount = count
+        ids.reserveCapacity(vocabulary.count)
+        for id in 0..<vocabulary.count {
+            let piece = ByteString(Array(vocabulary.piece(id)))
+            guard ids.updateValue(UInt32(id), forKey: piece) == nil else {
                 throw .malformed(
                     file: file,
-                    what: "added token \"\(token.content.quoted)\" has the id \(token.id)")
+                    what: "two tokens are \"\(vocabulary.text(id).quoted)\", \(id) the second")
             }
-            if token.id < tokens.count {
-                guard tokens[token.id].isSame(as: token.content) else {
-                    throw .malformed(
-                        file: file,
-                        what: "token \(token.id) is \"\(tokens[token.id].quoted)\" and, as an "
-                            + "added token, \"\(token.content.quoted)\"")
-                }
-            } else {
-                guard token.id - tokens.count <= 1 << 16 else {
-                    throw .malformed(
-                        file: file, what: "added token \(token.id) leaves a gap in the ids")
-                }
-                while tokens.count < token.id {
-                    append("<unused\(tokens.count)>", .unused, score: 0)
-                }
-                append(token.content, .normal, score: 0)
+        }
+        guard vocabulary.count <= limit else { throw tooMany(vocabulary.count) }
+    }
+
+    private func tooMany(_ count: Int) -> PackError {
+        .unsupported(
+            file: file,
+            what:
+                "\(count) tokens, but the model's vocabulary (vocab_size in config.json) has \(limit)"
+        )
+    }
+
+    func id(of content: String) -> UInt32? { ids[ByteString(content)] }
+
+    /// Adds a token as `tokenizers` does: one that is there is marked, any other gets the next id. A file that gives it another
+    /// id is refused, for ids decide what the model sees. Returns nil for a token that the model has no row for.
+    @discardableResult
+    mutating func add(_ token: AddedToken) throws(PackError) -> UInt32? {
+        let next = max(ownCount, lastAdded + 1)
+        let id = id(of: token.content).map(Int.init) ?? next
+        if let wanted = token.id, wanted != id {
+            throw .malformed(
+                file: token.file,
+                what: (0..<vocabulary.count).contains(wanted)
+                    ? "token \(wanted) is \"\(vocabulary.text(wanted).quoted)\" and, as an added token, "
+                        + "\"\(token.content.quoted)\""
+                    : "added token \"\(token.content.quoted)\" has the id \(wanted), but the "
+                        + "tokenizers library gives it \(id): ids of added tokens follow on each other"
+            )
+        }
+        if id >= vocabulary.count || self.id(of: token.content) == nil {
+            guard id == vocabulary.count else {
+                throw .unsupported(
+                    file: token.file,
+                    what:
+                        "added token \"\(token.content.quoted)\" gets the id \(id) from the tokenizers library, "
+                        + "which \"\(vocabulary.text(id).quoted)\" has: the vocabulary has holes")
             }
-            if kinds[token.id] == .normal {
-                kinds[token.id] = token.isSpecial ? .control : .userDefined
-            }
-            if !token.ignoredFlags.isEmpty {
+            guard id < limit else {
                 warnings.append(
-                    "added token \"\(token.content.quoted)\" asks for "
-                        + "\(token.ignoredFlags.joined(separator: ", ")), ignoring")
+                    "\(token.file): \"\(token.content.quoted)\" is token \(id), the model has \(limit): "
+                        + "left out; in a text it is plain characters")
+                return nil
             }
+            vocabulary.append(token.content.utf8, .normal)
+            ids[ByteString(token.content)] = UInt32(id)
+        }
+        lastAdded = max(lastAdded, id)
+        mark(token, id)
+        return UInt32(id)
+    }
+
+    private mutating func mark(_ token: AddedToken, _ id: Int) {
+        guard vocabulary.kinds[id] == .normal else { return }
+        vocabulary.kinds[id] = token.isSpecial ? .control : .userDefined
+        // Where nothing is done to text before, the flag says nothing.
+        let changesText = !vocabulary.prefixesOnlyIfMissing
+        if token.isNormalized, changesText, !token.isSpecial {
+            vocabulary.normalized.append(UInt32(id))
+        }
+        var ignored = token.ignoredFlags
+        if token.isNormalized, changesText, token.isSpecial { ignored.append("normalized") }
+        if !ignored.isEmpty {
+            warnings.append(
+                "\(token.file): added token \"\(token.content.quoted)\" asks for "
+                    + "\(ignored.joined(separator: ", ")), ignoring")
+        }
+    }
+
+    /// Brings the vocabulary to the model's size; a smaller one leaves rows that no text reaches, which is usual.
+    mutating func fill() {
+        vocabulary.normalized.sort()
+        if vocabulary.count < limit {
+            warnings.append(
+                "the tokenizer has \(vocabulary.count) tokens, the model \(limit): the rest is unused"
+            )
+        }
+        while vocabulary.count < limit {
+            var name = "<unused\(vocabulary.count)>"
+            while ids[ByteString(name)] != nil { name += "_" }
+            ids[ByteString(name)] = UInt32(vocabulary.count)
+            vocabulary.append(name.utf8, .unused)
+        }
+    }
+
+    /// Refuses what no reader of the packed file would take.
+    func check() throws(PackError) {
+        for id in 0..<vocabulary.count {
+            let piece = vocabulary.piece(id)
+            guard !piece.isEmpty, !piece.contains(0) else {
+                throw .malformed(file: file, what: "token \(id) is empty or holds a NUL")
+            }
+        }
+        do { try vocabulary.check() } catch {
+            throw .unsupported(file: file, what: error.description)
         }
     }
 }

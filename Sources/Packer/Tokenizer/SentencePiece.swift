@@ -124,16 +124,11 @@ struct SentencePiece {
 
     // MARK: - Converting
 
-    func tables() throws(PackError) -> TokenizerTables {
+    func draft(limit: Int) throws(PackError) -> VocabularyDraft {
         try check()
-        var tables = TokenizerTables(source: .sentencePiece)
-        var ids: [ByteString: Int] = [:]
+        var vocabulary = Vocabulary(source: .sentencePiece)
         for (id, piece) in pieces.enumerated() {
-            guard ids.updateValue(id, forKey: ByteString(piece.text)) == nil else {
-                throw .malformed(
-                    file: file, what: "the piece \"\(piece.text.quoted)\" comes twice")
-            }
-            guard piece.type < 7, let kind = TokenizerTables.Kind(rawValue: Int32(piece.type)),
+            guard piece.type < 7, let kind = Vocabulary.Kind(rawValue: Int32(piece.type)),
                 kind != .unused
             else {
                 throw .unsupported(
@@ -141,23 +136,25 @@ struct SentencePiece {
                     what: "piece \(id) \"\(piece.text.quoted)\" is of type \(piece.type) "
                         + "(\(piece.type == 5 ? "unused" : "unknown to us")), which is not done")
             }
-            tables.append(piece.text, kind, score: piece.score)
+            vocabulary.append(piece.text.utf8, kind, score: piece.score)
         }
+        var draft = try VocabularyDraft(
+            vocabulary, count: vocabulary.count, file: file, limit: limit)
         for byte in UInt8.min...UInt8.max {
-            let name = TokenizerTables.byteToken(byte)
-            guard let id = ids[ByteString(name)], tables.kinds[id] == .byte else {
+            let name = Vocabulary.byteToken(byte)
+            guard let id = draft.id(of: name), vocabulary.kinds[Int(id)] == .byte else {
                 throw .malformed(
                     file: file, what: "byte_fallback is on, but there is no piece \(name)")
             }
         }
-        tables.merges = merges(ids, tables)
+        draft.vocabulary.merges = merges(draft)
         func id(_ value: Int) -> UInt32? { pieces.indices.contains(value) ? UInt32(value) : nil }
-        tables.unknown = id(options.unknown)
-        tables.bos = id(options.bos)
-        tables.eos = id(options.eos)
-        tables.padding = id(options.padding)
-        tables.addSpacePrefix = options.addDummyPrefix
-        return tables
+        draft.vocabulary.unknown = id(options.unknown)
+        draft.vocabulary.bos = id(options.bos)
+        draft.vocabulary.eos = id(options.eos)
+        draft.vocabulary.padding = id(options.padding)
+        draft.vocabulary.addsSpacePrefix = options.addDummyPrefix
+        return draft
     }
 
     private func check() throws(PackError) {
@@ -187,23 +184,22 @@ struct SentencePiece {
 
     /// Every way to put a piece together from two others, the piece with the highest score first;
     /// equal scores make equal ranks.
-    private func merges(
-        _ ids: [ByteString: Int], _ tables: TokenizerTables
-    ) -> [TokenizerTables.Merge] {
+    private func merges(_ draft: VocabularyDraft) -> [Vocabulary.Merge] {
+        let kinds = draft.vocabulary.kinds
         var ranks: [Float: UInt32] = [:]
-        let scores = Set(tables.scores.map { $0 + 0 }).sorted(by: >)  // -0 and 0 are one score
+        let scores = Set(pieces.map { $0.score + 0 }).sorted(by: >)  // -0 and 0 are one score
         for (rank, score) in scores.enumerated() { ranks[score] = UInt32(rank) }
-        var merges: [TokenizerTables.Merge] = []
-        for (id, piece) in pieces.enumerated() where tables.kinds[id] == .normal {
+        var merges: [Vocabulary.Merge] = []
+        for (id, piece) in pieces.enumerated() where kinds[id] == .normal {
             let bytes = Array(piece.text.utf8)
             for cut in 1..<max(1, bytes.count) where bytes[cut] & 0xc0 != 0x80 {
-                guard let left = ids[ByteString(Array(bytes[..<cut]))],
-                    let right = ids[ByteString(Array(bytes[cut...]))],
-                    tables.kinds[left] == .normal, tables.kinds[right] == .normal
+                guard let left = draft.ids[ByteString(Array(bytes[..<cut]))],
+                    let right = draft.ids[ByteString(Array(bytes[cut...]))],
+                    kinds[Int(left)] == .normal, kinds[Int(right)] == .normal
                 else { continue }
                 merges.append(
                     .init(
-                        left: UInt32(left), right: UInt32(right), result: UInt32(id),
+                        left: left, right: right, result: UInt32(id),
                         rank: ranks[piece.score] ?? 0))
             }
         }

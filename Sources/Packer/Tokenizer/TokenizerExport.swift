@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-extension TokenizerTables {
+internal import ModelStore
+
+extension Vocabulary {
     /// The tables as tokenizer.json, in the form that the `tokenizers` library loads.
     package var tokenizerJSON: JSON {
         let space = JSON.string(Self.space)
@@ -11,7 +13,7 @@ extension TokenizerTables {
         let prepend = Self.object([("type", .string("Prepend")), ("prepend", space)])
         let normalizer = Self.object([
             ("type", .string("Sequence")),
-            ("normalizers", .array(addSpacePrefix ? [prepend, replace] : [replace])),
+            ("normalizers", .array(addsSpacePrefix ? [prepend, replace] : [replace])),
         ])
         let metaspace = Self.object([
             ("type", .string("Metaspace")), ("replacement", space),
@@ -20,8 +22,8 @@ extension TokenizerTables {
         let members: [(String, JSON)] = [
             ("version", .string("1.0")), ("truncation", .null), ("padding", .null),
             ("added_tokens", .array(addedTokens)),
-            ("normalizer", prefixOnlyIfMissing ? .null : normalizer),
-            ("pre_tokenizer", prefixOnlyIfMissing ? metaspace : .null),
+            ("normalizer", prefixesOnlyIfMissing ? .null : normalizer),
+            ("pre_tokenizer", prefixesOnlyIfMissing ? metaspace : .null),
             ("post_processor", postProcessor), ("decoder", decoder), ("model", model),
         ]
         return Self.object(members)
@@ -30,7 +32,7 @@ extension TokenizerTables {
     /// tokenizer_config.json for the same tokenizer.
     package var configJSON: JSON {
         var members: [(String, JSON)] = [
-            ("add_bos_token", .bool(addBOS)), ("add_eos_token", .bool(false)),
+            ("add_bos_token", .bool(addsBOS)), ("add_eos_token", .bool(false)),
         ]
         members += specialNames
         members += [
@@ -46,31 +48,28 @@ extension TokenizerTables {
     private var specialNames: [(String, JSON)] {
         [("bos_token", bos), ("eos_token", eos), ("unk_token", unknown), ("pad_token", padding)]
             .compactMap { name, id in
-                id.flatMap { Int($0) < tokens.count ? (name, .string(tokens[Int($0)])) : nil }
+                id.map { (name, .string(text(Int($0)))) }
             }
     }
 
-    /// Ids below this are the vocabulary proper; above it are added tokens and filling.
-    private var vocabularyCount: Int { kinds.firstIndex(of: .unused) ?? kinds.count }
-
     private var addedTokens: [JSON] {
-        kinds.indices.compactMap { id in
-            let kind = kinds[id]
-            let isNamed = kind == .control || kind == .unknown || kind == .userDefined
-            guard isNamed || (id >= vocabularyCount && kind != .unused) else { return nil }
-            return Self.object([
-                ("id", .integer(id)), ("content", .string(tokens[id])),
+        kinds.indices.filter(isNamed).map { id in
+            Self.object([
+                ("id", .integer(id)), ("content", .string(text(id))),
                 ("single_word", .bool(false)), ("lstrip", .bool(false)), ("rstrip", .bool(false)),
-                ("normalized", .bool(false)), ("special", .bool(kind != .userDefined)),
+                ("normalized", .bool(normalized.contains(UInt32(id)))),
+                ("special", .bool(kinds[id] != .userDefined)),
             ])
         }
     }
 
     private var model: JSON {
-        let vocabulary = (0..<vocabularyCount).map { JSON.Member(tokens[$0], .integer($0)) }
+        let vocabulary = kinds.indices.filter { kinds[$0] != .unused }.map {
+            JSON.Member(text($0), .integer($0))
+        }
         return Self.object([
             ("type", .string("BPE")), ("dropout", .null),
-            ("unk_token", unknown.map { .string(tokens[Int($0)]) } ?? .null),
+            ("unk_token", unknown.map { .string(text(Int($0))) } ?? .null),
             ("continuing_subword_prefix", .null), ("end_of_word_suffix", .null),
             ("fuse_unk", .bool(true)), ("byte_fallback", .bool(true)),
             ("ignore_merges", .bool(false)), ("vocab", .object(vocabulary)),
@@ -80,7 +79,7 @@ extension TokenizerTables {
 
     /// "a b", which every version of the library reads, unless a token holds a space itself.
     private var mergeList: [JSON] {
-        let pairs = merges.map { (tokens[Int($0.left)], tokens[Int($0.right)]) }
+        let pairs = merges.map { (text(Int($0.left)), text(Int($0.right))) }
         let hasSpace = pairs.contains { $0.utf8.contains(0x20) || $1.utf8.contains(0x20) }
         return pairs.map { left, right in
             hasSpace ? .array([.string(left), .string(right)]) : .string("\(left) \(right)")
@@ -88,8 +87,8 @@ extension TokenizerTables {
     }
 
     private var postProcessor: JSON {
-        guard addBOS, let bos, Int(bos) < tokens.count else { return .null }
-        let name = JSON.string(tokens[Int(bos)])
+        guard addsBOS, let bos else { return .null }
+        let name = JSON.string(text(Int(bos)))
         func special(_ type: Int) -> JSON {
             Self.object([
                 ("SpecialToken", Self.object([("id", name), ("type_id", .integer(type))]))
@@ -107,7 +106,7 @@ extension TokenizerTables {
             ("type", .string("TemplateProcessing")),
             ("single", .array([special(0), sequence("A", 0)])),
             ("pair", .array([special(0), sequence("A", 0), special(1), sequence("B", 1)])),
-            ("special_tokens", Self.object([(tokens[Int(bos)], entry)])),
+            ("special_tokens", Self.object([(text(Int(bos)), entry)])),
         ])
     }
 
@@ -124,7 +123,7 @@ extension TokenizerTables {
         let stages = [replace, stage("ByteFallback"), stage("Fuse")]
         return Self.object([
             ("type", .string("Sequence")),
-            ("decoders", .array(addSpacePrefix ? stages + [strip] : stages)),
+            ("decoders", .array(addsSpacePrefix ? stages + [strip] : stages)),
         ])
     }
 

@@ -6,23 +6,36 @@ internal import ModelStore
 struct TokenizerJSON {
     let json: JSON
     let file: String
+    /// Whether the tokenizer's class puts its own post-processor in the place of this file's.
+    var ignoresTemplate = false
 
     func refuse(_ what: String) -> PackError { .unsupported(file: file, what: what) }
     func broken(_ what: String) -> PackError { .malformed(file: file, what: what) }
 
-    func tables() throws(PackError) -> TokenizerTables {
+    func draft(limit: Int) throws(PackError) -> VocabularyDraft {
         guard let model = json["model"], model.members != nil else {
             throw broken("it has no model")
         }
         try checkModel(model)
-        var tables = TokenizerTables(source: .json)
-        try readVocabulary(model, into: &tables)
-        try readMerges(model, into: &tables)
-        try readAddedTokens(into: &tables)
-        try checkBytes(model, &tables)
-        try readSpaces(into: &tables)
-        tables.addBOS = startsWithSpecialToken ?? true
-        return tables
+        var draft = try readVocabulary(model, limit: limit)
+        try readMerges(model, into: &draft)
+        try readSpaces(into: &draft)
+        if let unknown = model["unk_token"]?.string, let id = draft.id(of: unknown) {
+            draft.vocabulary.kinds[Int(id)] = .unknown
+            draft.vocabulary.unknown = id
+        }
+        for token in json["added_tokens"]?.array ?? [] {
+            guard let id = token["id"]?.integer, let content = token["content"]?.string else {
+                throw broken("an added token has no id or content")
+            }
+            try draft.add(AddedToken(id: id, content: content, flags: token, file: file))
+        }
+        try checkBytes(&draft)
+        try checkAlwaysPrepended(&draft)
+        draft.vocabulary.addsBOS = false
+        if !ignoresTemplate { try readTemplate(into: &draft) }
+        checkDecoder(&draft)
+        return draft
     }
 
     // MARK: - Model
@@ -70,35 +83,60 @@ struct TokenizerJSON {
     }
 
     private func readVocabulary(
-        _ model: JSON, into tables: inout TokenizerTables
-    ) throws(PackError) {
-        guard let vocabulary = model["vocab"]?.members, !vocabulary.isEmpty else {
+        _ model: JSON, limit: Int
+    ) throws(PackError) -> VocabularyDraft {
+        guard let members = model["vocab"]?.members, !members.isEmpty else {
             throw broken("its model has no vocab")
         }
-        var tokens = [String?](repeating: nil, count: vocabulary.count)
-        for member in vocabulary {
-            guard let id = member.value.integer, tokens.indices.contains(id) else {
+        // Ids may have holes; they may not be far beyond the model's.
+        let most = max(limit, members.count) + Self.holeLimit
+        var tokens: [String?] = []
+        for member in members {
+            guard let id = member.value.integer, id >= 0, id < most else {
                 throw broken(
-                    "the id of token \"\(member.name.quoted)\" is not among 0..."
-                        + "\(vocabulary.count - 1)")
+                    "the id of token \"\(member.name.quoted)\" is \(member.value.brief); the model has \(limit) tokens"
+                )
+            }
+            if id >= tokens.count {
+                tokens += [String?](repeating: nil, count: id + 1 - tokens.count)
             }
             guard tokens[id] == nil else { throw broken("two tokens have the id \(id)") }
             tokens[id] = member.name
         }
-        for token in tokens {
-            // As many ids as tokens, all different and in range: none is missing.
-            tables.append(token ?? "", .normal, score: 0)
+        let taken = Set(members.map { ByteString($0.name) })
+        var vocabulary = Vocabulary(source: .json)
+        vocabulary.reserve(pieces: tokens.count)
+        var holes: [Int] = []
+        for (id, token) in tokens.enumerated() {
+            if let token {
+                vocabulary.append(token.utf8, .normal)
+            } else {
+                var name = "<unused\(id)>"
+                while taken.contains(ByteString(name)) { name += "_" }
+                vocabulary.append(name.utf8, .unused)
+                holes.append(id)
+            }
         }
+        var draft = try VocabularyDraft(
+            vocabulary, count: members.count, file: file, limit: limit)
+        if let first = holes.first {
+            draft.warnings.append(
+                "tokenizer.json: its vocabulary has a hole: no token has the id \(first)"
+                    + (holes.count > 1 ? ", nor have \(holes.count - 1) others" : ""))
+        }
+        return draft
     }
 
-    private func readMerges(_ model: JSON, into tables: inout TokenizerTables) throws(PackError) {
+    private static let holeLimit = 1 << 16
+
+    private func readMerges(
+        _ model: JSON, into draft: inout VocabularyDraft
+    ) throws(PackError) {
         guard let merges = model["merges"]?.array else { throw broken("its model has no merges") }
         guard merges.count <= Format.mergeLimit else {
             throw refuse("it has \(merges.count) merges; at most \(Format.mergeLimit) are read")
         }
-        var ids: [ByteString: UInt32] = [:]
-        ids.reserveCapacity(tables.tokens.count)
-        for (id, token) in tables.tokens.enumerated() { ids[ByteString(token)] = UInt32(id) }
+        let ids = draft.ids
         var seen: Set<UInt64> = []
         seen.reserveCapacity(merges.count)
         for (rank, merge) in merges.enumerated() {
@@ -112,11 +150,11 @@ struct TokenizerJSON {
             guard seen.insert(UInt64(leftID) << 32 | UInt64(rightID)).inserted else {
                 throw broken("merge \(rank) comes twice")
             }
-            tables.merges.append(
+            draft.vocabulary.merges.append(
                 .init(left: leftID, right: rightID, result: result, rank: UInt32(rank)))
             // Readers that know scores only find the same order in them.
-            if tables.scores[Int(result)] == 0 {
-                tables.scores[Int(result)] = -1 - Float(rank)
+            if draft.vocabulary.scores[Int(result)] == 0 {
+                draft.vocabulary.scores[Int(result)] = -1 - Float(rank)
             }
         }
     }
@@ -135,54 +173,71 @@ struct TokenizerJSON {
         return (ByteString(left), ByteString(right))
     }
 
-    // MARK: - Special tokens
-
-    private func readAddedTokens(into tables: inout TokenizerTables) throws(PackError) {
-        let added = json["added_tokens"]?.array ?? []
-        let unknown = json["model"]?["unk_token"]?.string
-        if let unknown, let id = tables.tokens.firstIndex(where: { $0.isSame(as: unknown) }) {
-            tables.kinds[id] = .unknown
-            tables.unknown = UInt32(id)
-        }
-        let hasNormalizer = json["normalizer"].map { !$0.isNull } ?? false
-        var list: [AddedToken] = []
-        for token in added {
-            guard let id = token["id"]?.integer, let content = token["content"]?.string else {
-                throw broken("an added token has no id or content")
-            }
-            list.append(
-                AddedToken(id: id, content: content, flags: token, hasNormalizer: hasNormalizer))
-        }
-        try tables.add(list, file: file)
-    }
-
     /// All 256 bytes must have a token, or some text could not be written.
-    private func checkBytes(_ model: JSON, _ tables: inout TokenizerTables) throws(PackError) {
-        let ids = Dictionary(
-            tables.tokens.enumerated().map { (ByteString($1), $0) }, uniquingKeysWith: { $1 })
+    private func checkBytes(_ draft: inout VocabularyDraft) throws(PackError) {
         for byte in UInt8.min...UInt8.max {
-            let name = TokenizerTables.byteToken(byte)
-            guard let id = ids[ByteString(name)] else {
+            let name = Vocabulary.byteToken(byte)
+            guard let id = draft.id(of: name) else {
                 throw refuse("byte_fallback is on, but the vocabulary has no \(name)")
             }
-            tables.kinds[id] = .byte
+            draft.vocabulary.kinds[Int(id)] = .byte
         }
     }
 
-    /// Whether the post-processor puts a special token in front; nil if there is none to ask.
-    private var startsWithSpecialToken: Bool? {
-        guard let processor = json["post_processor"], !processor.isNull else { return nil }
-        let stages = processor["processors"]?.array ?? [processor]
-        for stage in stages where stage["type"]?.string == "TemplateProcessing" {
-            return stage["single"]?.array?.first?["SpecialToken"] != nil
+    // MARK: - What goes before and behind a text
+
+    /// What the post-processor puts around a text: nothing, or one token in front.
+    private func readTemplate(into draft: inout VocabularyDraft) throws(PackError) {
+        guard let processor = json["post_processor"], !processor.isNull else { return }
+        for stage in processor["processors"]?.array ?? [processor] {
+            let type = stage["type"]?.string ?? "?"
+            guard type == "TemplateProcessing" else {
+                throw refuse(
+                    "its post_processor \(type.quoted) is not done; only TemplateProcessing is")
+            }
+            let parts = stage["single"]?.array ?? []
+            guard let place = parts.firstIndex(where: { $0["Sequence"] != nil }),
+                parts.count - place == 1, place <= 1
+            else {
+                throw refuse(
+                    "its post_processor makes \(JSON.array(parts).brief) of a text; only one token in front of it is done"
+                )
+            }
+            guard place == 1 else { continue }
+            let name = parts[0]["SpecialToken"]?["id"]?.string ?? ""
+            let ids = stage["special_tokens"]?[name]?["ids"]?.array?.compactMap(\.integer) ?? []
+            guard ids.count == 1, draft.vocabulary.kinds.indices.contains(ids[0]),
+                draft.vocabulary.addsBOS == false
+            else {
+                throw refuse(
+                    "its post_processor puts \(ids.count) tokens \"\(name.quoted)\" in front of a text; one is done"
+                )
+            }
+            draft.vocabulary.bos = UInt32(ids[0])
+            draft.vocabulary.addsBOS = true
         }
-        return nil
+    }
+
+    /// Texts are put together as Llama's decoder does it.
+    private func checkDecoder(_ draft: inout VocabularyDraft) {
+        let decoder = json["decoder"].flatMap { $0.isNull ? nil : $0 }
+        let stages = decoder?["decoders"]?.array ?? decoder.map { [$0] } ?? []
+        let types = stages.map { $0["type"]?.string ?? "?" }
+        let strips = draft.vocabulary.addsSpacePrefix
+        let usual = ["Replace", "ByteFallback", "Fuse"] + (strips ? ["Strip"] : [])
+        // A file without a decoder is one that was never meant to decode.
+        guard decoder != nil, types != usual, types != ["Metaspace"],
+            types != ["ByteFallback", "Metaspace"], types != ["ByteFallback", "Fuse", "Metaspace"]
+        else { return }
+        draft.warnings.append(
+            "tokenizer.json: its decoder is \(types.joined(separator: ", ").quoted), ignoring: answers are put together by "
+                + usual.joined(separator: ", "))
     }
 
     // MARK: - Spaces
 
     /// Two spellings: a normalizer that prepends and replaces, or a Metaspace pre-tokenizer.
-    private func readSpaces(into tables: inout TokenizerTables) throws(PackError) {
+    private func readSpaces(into draft: inout VocabularyDraft) throws(PackError) {
         var prepends = false
         var replaces = false
         let normalizer = json["normalizer"].flatMap { $0.isNull ? nil : $0 }
@@ -190,11 +245,11 @@ struct TokenizerJSON {
         for step in steps {
             let type = step["type"]?.string ?? "?"
             switch type {
-            case "Prepend" where step["prepend"]?.string == TokenizerTables.space && !replaces:
+            case "Prepend" where step["prepend"]?.string == Vocabulary.space && !replaces:
                 prepends = true
             case "Replace"
             where step["pattern"]?["String"]?.string == " "
-                && step["content"]?.string == TokenizerTables.space:
+                && step["content"]?.string == Vocabulary.space:
                 replaces = true
             default:
                 throw refuse(
@@ -205,7 +260,7 @@ struct TokenizerJSON {
         if let splitter = json["pre_tokenizer"], !splitter.isNull {
             let type = splitter["type"]?.string ?? "?"
             guard type == "Metaspace", !prepends, !replaces,
-                splitter["replacement"]?.string == TokenizerTables.space
+                splitter["replacement"]?.string == Vocabulary.space
             else {
                 throw refuse(
                     "its pre_tokenizer \(type.quoted) is not done; only none, or Metaspace "
@@ -216,27 +271,33 @@ struct TokenizerJSON {
                 throw broken("an unknown prepend_scheme")
             }
             prepends = scheme.map { $0 != "never" } ?? splitter["add_prefix_space"]?.bool ?? true
-            if prepends, scheme != "first", tables.kinds.contains(.userDefined) {
-                tables.warnings.append(
-                    "its pre_tokenizer Metaspace puts a space after added tokens too "
-                        + "(prepend_scheme \"always\"), ignoring: only the beginning of a text gets one"
-                )
-            }
-            tables.prefixOnlyIfMissing = prepends
+            draft.vocabulary.prefixesOnlyIfMissing = prepends
             replaces = true
-            if splitter["split"]?.bool ?? true { try checkSplit(tables) }
+            if splitter["split"]?.bool ?? true { try checkSplit(draft.vocabulary) }
         }
         guard replaces else {
             throw refuse("spaces are not turned into \"▁\"; only the Llama form is read")
         }
-        tables.addSpacePrefix = prepends
+        draft.vocabulary.addsSpacePrefix = prepends
+    }
+
+    private func checkAlwaysPrepended(_ draft: inout VocabularyDraft) throws(PackError) {
+        let scheme = json["pre_tokenizer"]?["prepend_scheme"]?.string
+        if draft.vocabulary.prefixesOnlyIfMissing, scheme != "first",
+            draft.vocabulary.kinds.contains(.userDefined)
+        {
+            draft.warnings.append(
+                "its pre_tokenizer Metaspace puts a space after added tokens too "
+                    + "(prepend_scheme \"always\"), ignoring: only the beginning of a text gets one"
+            )
+        }
     }
 
     /// Splitting before every "▁" changes nothing as long as no token reaches across such a place.
-    private func checkSplit(_ tables: TokenizerTables) throws(PackError) {
-        let space = Array(TokenizerTables.space.unicodeScalars)[0]
-        for merge in tables.merges {
-            let token = tables.tokens[Int(merge.result)]
+    private func checkSplit(_ vocabulary: Vocabulary) throws(PackError) {
+        let space = Array(Vocabulary.space.unicodeScalars)[0]
+        for merge in vocabulary.merges {
+            let token = vocabulary.text(Int(merge.result))
             if token.unicodeScalars.dropFirst().contains(space) {
                 throw refuse(
                     "its pre_tokenizer splits at spaces, but the vocabulary joins them "

@@ -56,7 +56,7 @@ final class Answer {
     /// - Returns: the token to feed, or why the answer is over.
     func next(_ logits: UnsafeBufferPointer<Float>) -> Result<UInt32, Ending> {
         let token = sampler.sample(logits)
-        if let eos = tokenizer?.eos, token.id == eos { return .failure(Ending(.stop)) }
+        if tokenizer?.isEnd(token.id) == true { return .failure(Ending(.stop)) }
         count += 1
         var response = GenerateResponse()
         response.tokens = [token.id]
