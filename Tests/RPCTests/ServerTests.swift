@@ -116,7 +116,7 @@ struct ServerTests {
         let test = TestServer()
         try test.start()
         let socket = try RawSocket(test.path)
-        let handlers = RPCServer.handlerThreads
+        let handlers = RPCServer.handlersPerAccount
         for number in 0..<UInt8(handlers) {
             socket.send(frame(2 * number + 1, "Block", text("first").encoded(), flags: 0))
         }

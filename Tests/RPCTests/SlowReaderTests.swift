@@ -86,8 +86,9 @@ struct SlowReaderTests {
         #expect(await TestServer.eventually { test.sent.withLock { $0.count } >= 8 })
         socket = nil
         #expect(await TestServer.eventually { test.server.openCalls == 0 })
-        #expect(await TestServer.eventually { test.server.waitingBytes == 0 })
+        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
         #expect(test.server.unreadAnswers == 0)
+        #expect(test.server.accounts.answerBytes == 0)
         test.server.close()
     }
 

@@ -86,6 +86,9 @@ final class TestServer: Sendable {
             while !gate.withLock({ $0 }) { usleep(1000) }
             return DetokenizeResponse()
         }
+        services.unary("t", "Quick", isQuick: true) { (_: TokenizeRequest, _) in
+            DetokenizeResponse()
+        }
         // Never answers by itself.
         services.stream("t", "Hold") {
             (_: GenerateRequest, call, sink: ReplySink<GenerateResponse>) in

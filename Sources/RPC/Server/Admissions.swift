@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Which connections are served, told that there are too many, or closed without a word. Pure arithmetic.
+/// The connection limiter: which connections are served, told that there are too many, or closed without an answer. Pure
+/// arithmetic.
 ///
-/// Those that are refused have places of their own, so that nobody's can keep out others, and the administrator is always served.
+/// Rejected connections are counted separately, so they cannot starve accepted ones, and the administrator is always served.
 package struct Admissions: Sendable {
     package enum Verdict: Sendable, Equatable {
         case served
@@ -12,64 +13,40 @@ package struct Admissions: Sendable {
         case closed
     }
 
-    private struct Count {
-        var all = 0
-        var byUser: [UInt32: Int] = [:]
-
-        mutating func change(_ user: UInt32, by delta: Int) {
-            all += delta
-            let own = byUser[user, default: 0] + delta
-            byUser[user] = own > 0 ? own : nil
-        }
-    }
-
-    private let administrator: UInt32?
-    private let perUser: Int
-    private let mostServed: Int
-    private let mostRefused: Int
-    private var served = Count()
-    private var refused = Count()
+    private var served: Quota
+    private var refused: Quota
 
     /// Descriptors that are left to the administrator.
     private static let reserve = 8
 
     /// - Parameter descriptors: that there are for connections.
-    package init(connections: Int, perUser: Int, administrator: UInt32?, descriptors: Int) {
-        self.administrator = administrator
-        self.perUser = perUser
+    package init(connections: Int, perUser: Int, administrator: Account?, descriptors: Int) {
         let places = max(2, descriptors - Self.reserve)
-        mostRefused = max(1, min(connections, places / 4))
-        mostServed = max(1, min(connections, places - mostRefused))
+        let mostRefused = max(1, min(connections, places / 4))
+        refused = Quota(total: mostRefused, perAccount: perUser)
+        served = Quota(
+            total: max(1, min(connections, places - mostRefused)), perAccount: perUser,
+            administrator: administrator)
     }
 
     /// Lets a connection in, or not.
-    package mutating func enter(_ user: UInt32) -> Verdict {
-        guard user != administrator, let problem = problem(user) else {
-            served.change(user, by: 1)
-            return .served
-        }
-        guard refused.all < mostRefused, refused.byUser[user, default: 0] < perUser else {
-            return .closed
-        }
-        refused.change(user, by: 1)
+    package mutating func enter(_ account: Account) -> Verdict {
+        if served.take(1, for: account) { return .served }
+        let problem =
+            served.used >= served.total
+            ? "\(served.total) connections are open, which is the limit"
+            : "\(served.holds(account)) connections of user \(account.uid) are open, which is the limit for one user while \(served.used) are open in all"
+        guard refused.take(1, for: account) else { return .closed }
         return .refused(
             RPCError(.resourceExhausted, problem, reason: "TOO_MANY_CONNECTIONS")
                 .retrying(after: 1_000_000_000))
     }
 
-    private func problem(_ user: UInt32) -> String? {
-        if served.all >= mostServed {
-            return "\(mostServed) connections are open, which is the limit"
-        }
-        guard served.byUser[user, default: 0] >= perUser else { return nil }
-        return "\(perUser) connections of user \(user) are open, which is the limit for one user"
-    }
-
     /// A connection has ended that `verdict` was passed on.
-    package mutating func leave(_ user: UInt32, _ verdict: Verdict) {
+    package mutating func leave(_ account: Account, _ verdict: Verdict) {
         switch verdict {
-        case .served: served.change(user, by: -1)
-        case .refused: refused.change(user, by: -1)
+        case .served: served.give(1, back: account)
+        case .refused: refused.give(1, back: account)
         case .closed: break
         }
     }

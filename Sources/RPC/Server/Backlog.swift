@@ -13,23 +13,36 @@ final class Backlog: Sendable {
         var held: [@Sendable () -> Void] = []
     }
     private let state = Mutex(State())
+    private let accounts: Accounts
+    private let account: Account
 
-    func add(_ bytes: Int) { state.withLock { $0.bytes += bytes } }
+    init(_ accounts: Accounts, _ account: Account) {
+        self.accounts = accounts
+        self.account = account
+    }
+
+    func add(_ bytes: Int) {
+        state.withLock { $0.bytes += bytes }
+        accounts.addAnswer(bytes, account)
+    }
 
     func remove(_ bytes: Int) {
         release { state in
             state.bytes -= bytes
             return state.bytes <= Self.limit
         }
+        accounts.removeAnswer(bytes, account)
     }
 
-    /// Keeps `begin` until the reader has caught up; `false` if there is no need to wait.
+    /// Keeps `begin` until the readers of this connection, and of its account, have caught up; `false` if there is no need to
+    /// wait.
     func hold(_ begin: @escaping @Sendable () -> Void) -> Bool {
-        state.withLock { state in
+        let isHeld = state.withLock { state in
             guard state.bytes > Self.limit else { return false }
             state.held.append(begin)
             return true
         }
+        return isHeld || accounts.hold(account, begin)
     }
 
     /// The connection is closed: nobody waits for its reader any more.

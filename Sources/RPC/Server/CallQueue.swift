@@ -2,22 +2,39 @@
 
 import NIOCore
 
-/// What waits for a handler: users take turns, and each one's calls stay in order. Pure logic; `WaitingRoom` bounds it.
+/// What waits for a handler: accounts take turns, each one's calls stay in order, and at most `most` of one account's run at
+/// once, so that some handlers are left for others. Pure logic; `Accounts` bounds the bytes.
 struct CallQueue<Element> {
-    private var byUser: [UInt32: CircularBuffer<Element>] = [:]
-    /// The users that have something here, whose turn is next first.
-    private var turns = CircularBuffer<UInt32>()
+    private let most: Int
+    private var waiting: [Account: CircularBuffer<Element>] = [:]
+    private var running: [Account: Int] = [:]
+    /// The accounts that have something here and may run more, whose turn is next first.
+    private var turns = CircularBuffer<Account>()
 
-    mutating func append(_ element: Element, of user: UInt32) {
-        if byUser[user] == nil { turns.append(user) }
-        byUser[user, default: .init()].append(element)
+    init(most: Int) { self.most = most }
+
+    mutating func append(_ element: Element, of account: Account) {
+        if waiting[account] == nil, mayRun(account) { turns.append(account) }
+        waiting[account, default: .init()].append(element)
     }
 
-    /// Takes out the next, if there is one.
+    /// Takes out the next that may run, if there is one; `finish` is to be called for it.
     mutating func next() -> Element? {
-        guard let user = turns.popFirst() else { return nil }
-        let element = byUser[user]?.popFirst()
-        if byUser[user]?.isEmpty == false { turns.append(user) } else { byUser[user] = nil }
+        guard let account = turns.popFirst() else { return nil }
+        let element = waiting[account]?.popFirst()
+        if waiting[account]?.isEmpty == true { waiting[account] = nil }
+        running[account, default: 0] += 1
+        if waiting[account] != nil, mayRun(account) { turns.append(account) }
         return element
     }
+
+    /// One of the account's calls has ended.
+    mutating func finish(_ account: Account) {
+        let wasFull = !mayRun(account)
+        let left = running[account, default: 1] - 1
+        running[account] = left > 0 ? left : nil
+        if wasFull, waiting[account] != nil { turns.append(account) }
+    }
+
+    private func mayRun(_ account: Account) -> Bool { running[account, default: 0] < most }
 }

@@ -21,6 +21,9 @@ package final class RPCServer: Sendable {
         package var refusedTime: Int64 = 5_000_000_000
         /// How long answers wait for a reader that takes nothing of them. Nanoseconds.
         package var slowReaderTimeout: UInt64 = 30_000_000_000
+        /// How long a frame may stay incomplete. Nanoseconds.
+        package var frameTime: UInt64 = 30_000_000_000
+        package var bytes = Accounts.Limits()
         /// Descriptors for connections; `nil` asks the system.
         package var descriptors: Int?
         package var streamsPerConnection = 64
@@ -32,9 +35,10 @@ package final class RPCServer: Sendable {
 
         package init() {}
 
-        /// The time a call gets: never none, never endless.
+        /// The time a call gets, never endless: the default for 0, none for a negative time, which is over already.
         func timeout(asked: Int64) -> UInt64 {
-            asked > 0 ? min(UInt64(asked), maximumTimeout) : min(defaultTimeout, maximumTimeout)
+            asked == 0
+                ? min(defaultTimeout, maximumTimeout) : min(UInt64(max(0, asked)), maximumTimeout)
         }
     }
 
@@ -53,6 +57,11 @@ package final class RPCServer: Sendable {
     /// Where handlers run: opening a model or reading a long prompt must not hold up other connections.
     private let handlers = NIOThreadPool(numberOfThreads: RPCServer.handlerThreads)
     static let handlerThreads = 4
+    /// Handlers that may work for one account at a time.
+    static let handlersPerAccount = 2
+    /// Where quick methods run.
+    private let quickHandlers = NIOThreadPool(numberOfThreads: 1)
+    let accounts: Accounts
     /// Connections that may wait to be accepted: as many as in mmfreed.socket.
     private static let backlog: Int32 = 512
 
@@ -60,8 +69,8 @@ package final class RPCServer: Sendable {
         var listeners: [any Channel] = []
         var connections: [ObjectIdentifier: any Channel] = [:]
         var admissions: Admissions
-        var waiting = WaitingRoom()
-        var queue = CallQueue<Waiting>()
+        var queue = CallQueue<Waiting>(most: RPCServer.handlersPerAccount)
+        var quickQueue = CallQueue<Waiting>(most: 1)
         var paths: [String] = []
         var calls = 0
         var unread = 0
@@ -80,17 +89,20 @@ package final class RPCServer: Sendable {
         self.configuration = configuration
         self.logger = logger
         mostOpen = configuration.descriptors ?? Self.spareDescriptors
+        let administrator = configuration.administrator.map { Account(uid: $0) }
+        accounts = Accounts(configuration.bytes)
         state = Mutex(
             State(
                 admissions: Admissions(
                     connections: configuration.connections,
                     perUser: configuration.connectionsPerUser,
-                    administrator: configuration.administrator, descriptors: mostOpen)))
+                    administrator: administrator, descriptors: mostOpen)))
     }
 
     /// Begins to accept connections. Not to be called on an event loop, as neither is `close`.
     package func listen(on address: Address) throws(ListenError) {
         handlers.start()
+        quickHandlers.start()
         let bootstrap = ServerBootstrap(group: group)
             .childChannelInitializer { [self] channel in accept(channel) }
         do {
@@ -125,8 +137,6 @@ package final class RPCServer: Sendable {
     /// Complete answers of which the system does not have the last byte yet: their readers are behind, or do not read at all.
     package var unreadAnswers: Int { state.withLock { $0.unread } }
 
-    /// Bytes of calls that wait for a handler.
-    var waitingBytes: Int { state.withLock { $0.waiting.total } }
     var openConnections: Int { state.withLock { $0.connections.count } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
@@ -150,13 +160,14 @@ package final class RPCServer: Sendable {
         let connections = state.withLock { Array($0.connections.values) }
         for connection in connections { try? connection.close().wait() }
         try? handlers.syncShutdownGracefully()
+        try? quickHandlers.syncShutdownGracefully()
         try? group.syncShutdownGracefully()
     }
 
     /// A call that waits for a handler.
     struct Waiting: Sendable {
         let call: Call
-        let payload: Int
+        let isQuick: Bool
         /// What its connection's reader has not taken yet.
         let backlog: Backlog
         /// Given `false` when the server is closed.
@@ -164,28 +175,25 @@ package final class RPCServer: Sendable {
     }
 
     /// Runs a call's body where it may block, when its turn has come.
-    func handle(_ waiting: Waiting) throws(RPCError) {
-        let result: Result<Void, RPCError> = state.withLock { state in
-            do throws(RPCError) {
-                return .success(
-                    try state.waiting.enter(waiting.call.peer.uid, payload: waiting.payload))
-            } catch { return .failure(error) }
+    func handle(_ waiting: Waiting) {
+        let queue = waiting.isQuick ? \State.quickQueue : \State.queue
+        state.withLock { $0[keyPath: queue].append(waiting, of: waiting.call.peer.account) }
+        (waiting.isQuick ? quickHandlers : handlers).submit { [self] in
+            handleAll(queue, isOpen: $0 == .active)
         }
-        try result.get()
-        enqueue(waiting)
     }
 
-    private func enqueue(_ waiting: Waiting) {
-        state.withLock { $0.queue.append(waiting, of: waiting.call.peer.uid) }
-        handlers.submit { [self] in handleNext(isOpen: $0 == .active) }
-    }
-
-    /// There is one of these for every call in the queue. A call whose caller has gone is passed over.
-    private func handleNext(isOpen: Bool) {
-        guard let next = state.withLock({ $0.queue.next() }) else { return }
-        if isOpen, !next.call.isCancelled, next.backlog.hold({ [self] in enqueue(next) }) { return }
-        state.withLock { $0.waiting.leave(next.call.peer.uid, payload: next.payload) }
-        if !next.call.isCancelled { next.body(isOpen) }
+    /// Handles calls until none may run. Whoever ends a call looks for the next, so a call that may run never waits for a free
+    /// handler. A call whose caller has gone is passed over; one whose reader is behind waits until it has caught up.
+    private func handleAll(
+        _ queue: any WritableKeyPath<State, CallQueue<Waiting>> & Sendable, isOpen: Bool
+    ) {
+        while let next = state.withLock({ $0[keyPath: queue].next() }) {
+            let isHeld =
+                isOpen && !next.call.isCancelled && next.backlog.hold({ [self] in handle(next) })
+            if !isHeld, !next.call.isCancelled { next.body(isOpen) }
+            state.withLock { $0[keyPath: queue].finish(next.call.peer.account) }
+        }
     }
 
     /// Runs `body` on a loop after some time.
@@ -204,8 +212,8 @@ package final class RPCServer: Sendable {
             level: .socket, name: .init(rawValue: SO_PEERCRED))
         return credentials.flatMapThrowing { [self] credentials in
             let peer = Peer(credentials)
-            let verdict = enter(channel, peer.uid)
-            channel.closeFuture.whenComplete { [self] _ in leave(channel, peer.uid, verdict) }
+            let verdict = enter(channel, peer.account)
+            channel.closeFuture.whenComplete { [self] _ in leave(channel, peer.account, verdict) }
             let refusal: RPCError?
             switch verdict {
             case .served: refusal = nil
@@ -229,20 +237,20 @@ package final class RPCServer: Sendable {
         }
     }
 
-    private func enter(_ channel: any Channel, _ user: UInt32) -> Admissions.Verdict {
+    private func enter(_ channel: any Channel, _ account: Account) -> Admissions.Verdict {
         defer { pauseOrResume() }
         return state.withLock { state in
             state.connections[ObjectIdentifier(channel)] = channel
             state.idleSince = nil
-            return state.admissions.enter(user)
+            return state.admissions.enter(account)
         }
     }
 
-    private func leave(_ channel: any Channel, _ user: UInt32, _ verdict: Admissions.Verdict) {
+    private func leave(_ channel: any Channel, _ account: Account, _ verdict: Admissions.Verdict) {
         state.withLock { state in
             state.connections[ObjectIdentifier(channel)] = nil
             if state.connections.isEmpty { state.idleSince = cl_monotonic_nanoseconds() }
-            state.admissions.leave(user, verdict)
+            state.admissions.leave(account, verdict)
         }
         pauseOrResume()
     }

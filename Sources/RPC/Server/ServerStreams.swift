@@ -11,7 +11,7 @@ package struct ServerStreams: Sendable {
     }
 
     package enum Action: Sendable, Equatable {
-        case start(stream: UInt32, mode: Mode, Request)
+        case start(stream: UInt32, mode: Mode, RequestHead)
         case refuse(stream: UInt32, RPCError)
         /// As `refuse`, and the connection is beyond repair.
         case refuseAndClose(stream: UInt32, RPCError)
@@ -78,12 +78,12 @@ package struct ServerStreams: Sendable {
                     "request flags \(flags.rawValue): no method takes a stream from its client"))
         }
         do {
-            let request = try Request(decoding: frame.data)
+            let head = try RequestHead(frame.data)
             open.insert(stream)
             return .start(
-                stream: stream, mode: flags.contains(.remoteClosed) ? .streaming : .unary, request)
+                stream: stream, mode: flags.contains(.remoteClosed) ? .streaming : .unary, head)
         } catch {
-            return .refuse(stream: stream, RPCError(.invalidArgument, "\(error)"))
+            return .refuse(stream: stream, error)
         }
     }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The methods a server answers, by service and name. Handlers run on threads that may block (`RPCServer.handlerThreads` of
-/// them), never on a connection's loop.
+/// them), quick ones on a thread of their own; none runs on an event loop.
 package struct Services: Sendable {
-    typealias Handler = @Sendable ([UInt8], Call, ServerStreams.Mode, StreamOutput) -> Void
+    /// Takes a request's payload, which is a part of its frame.
+    typealias Handler =
+        @Sendable (ArraySlice<UInt8>, Call, ServerStreams.Mode, StreamOutput) -> Void
     struct Method: Sendable {
-        /// It starts no work, so it answers while the server drains, too.
-        let answersWhileDraining: Bool
+        /// It starts no work: it answers while the server drains, too, and never waits for methods that may block.
+        let isQuick: Bool
         let handler: Handler
     }
     private var methods: [String: [String: Method]] = [:]
@@ -30,12 +32,12 @@ package struct Services: Sendable {
 
     /// A method with one answer. A thrown `RPCError` is sent as it is; anything else is INTERNAL, with a number.
     ///
-    /// - Parameter whileDraining: it starts no work, so it answers while the server drains, too.
+    /// - Parameter isQuick: it starts no work and never blocks: it answers while the server drains, too, on a thread of its own.
     package mutating func unary<Question: WireMessage, Answer: WireMessage>(
-        _ service: String, _ method: String, whileDraining: Bool = false,
+        _ service: String, _ method: String, isQuick: Bool = false,
         _ handler: @escaping @Sendable (Question, Call) throws -> Answer
     ) {
-        add(service, method, whileDraining) { [onBug] payload, call, mode, output in
+        add(service, method, isQuick) { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
             do {
                 let answer = try handler(question, call).encoded()
@@ -67,14 +69,14 @@ package struct Services: Sendable {
     }
 
     private mutating func add(
-        _ service: String, _ method: String, _ whileDraining: Bool, _ handler: @escaping Handler
+        _ service: String, _ method: String, _ isQuick: Bool, _ handler: @escaping Handler
     ) {
         methods[service, default: [:]][method] = Method(
-            answersWhileDraining: whileDraining, handler: handler)
+            isQuick: isQuick, handler: handler)
     }
 
     private static func decode<Question: WireMessage>(
-        _ payload: [UInt8], _ output: StreamOutput
+        _ payload: ArraySlice<UInt8>, _ output: StreamOutput
     ) -> Question? {
         do { return try Question(decoding: payload) } catch {
             output.respond(RPCError(.invalidArgument, "\(error)", reason: "INVALID_MESSAGE"))

@@ -78,6 +78,19 @@ package struct FrameDecoder: Sendable {
     private var skipping = 0
     private let limit: Int
 
+    /// Some bytes of a frame are here, and not all of them.
+    package var isPartial: Bool { skipping > 0 || buffer.readableBytes > 0 }
+
+    /// The header of the frame that is being read, if it is here and the frame is not oversize. Ask when `next` has given `nil`.
+    package var pending: (stream: UInt32, length: Int)? {
+        guard skipping == 0,
+            let (length, stream) = buffer.getMultipleIntegers(
+                at: buffer.readerIndex, as: (UInt32, UInt32).self),
+            buffer.readableBytes >= FrameHeader.size
+        else { return nil }
+        return (stream, Int(length))
+    }
+
     package init(limit: Int = FrameHeader.dataLimit) { self.limit = limit }
 
     package mutating func append(_ bytes: ByteBuffer) {

@@ -21,11 +21,11 @@ struct ControlService: Sendable {
 
     func register(in services: inout Services) {
         let name = ServiceName.control
-        services.unary(name, "GetInfo", whileDraining: true) { (_: GetInfoRequest, _) in info }
-        services.unary(name, "Status", whileDraining: true) { (_: StatusRequest, call) in
+        services.unary(name, "GetInfo", isQuick: true) { (_: GetInfoRequest, _) in info }
+        services.unary(name, "Status", isQuick: true) { (_: StatusRequest, call) in
             status(for: call.peer)
         }
-        services.unary(name, "ListModels", whileDraining: true) { (_: ListModelsRequest, _) in
+        services.unary(name, "ListModels", isQuick: true) { (_: ListModelsRequest, _) in
             var response = ListModelsResponse()
             response.models = roster.describe()
             return response
@@ -42,7 +42,7 @@ struct ControlService: Sendable {
             }
             return reload()
         }
-        services.unary(ServiceName.health, "Check", whileDraining: true) {
+        services.unary(ServiceName.health, "Check", isQuick: true) {
             (request: HealthCheckRequest, _) in
             var response = HealthCheckResponse()
             if request.service.isEmpty || request.service == ServiceName.inference {

@@ -26,7 +26,7 @@ struct InferenceService: Sendable {
         }
         services.unary(name, "Tokenize") { request, _ in try tokenize(request) }
         services.unary(name, "Detokenize") { request, _ in try detokenize(request) }
-        services.unary(name, "Cancel", whileDraining: true) { request, call in
+        services.unary(name, "Cancel", isQuick: true) { request, call in
             try cancel(request, call)
         }
     }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// The bytes that accounts hold in the server: requests, from the header of their frame to the end of their handler, and
+/// answers that the system has not taken yet. Any thread may use it.
+package final class Accounts: Sendable {
+    package struct Limits: Sendable {
+        package var requestBytes = 128 << 20
+        package var requestBytesPerAccount = 32 << 20
+        package var answerBytes = 64 << 20
+        package var answerBytesPerAccount = 16 << 20
+
+        package init() {}
+    }
+
+    private struct Waiter {
+        let account: Account
+        let amount: Int
+        let body: @Sendable (Charge) -> Void
+    }
+
+    private struct State {
+        var requests: Quota
+        var answers: Quota
+        /// Frames that wait for room, first come first: at most one for each connection.
+        var waiting: [Waiter] = []
+        /// Calls that begin when their account's answers have been read.
+        var held: [Account: [@Sendable () -> Void]] = [:]
+    }
+    private let state: Mutex<State>
+
+    package init(_ limits: Limits = .init()) {
+        state = Mutex(
+            State(
+                requests: Quota(
+                    total: limits.requestBytes, perAccount: limits.requestBytesPerAccount),
+                answers: Quota(
+                    total: limits.answerBytes, perAccount: limits.answerBytesPerAccount)))
+    }
+
+    package var requestBytes: Int { state.withLock { $0.requests.used } }
+    package var answerBytes: Int { state.withLock { $0.answers.used } }
+
+    // MARK: Requests
+
+    /// Charges a request's bytes, or says why not.
+    package func charge(_ amount: Int, to account: Account) throws(RPCError) -> Charge {
+        let (isTaken, own, all, share) = state.withLock { state in
+            (
+                state.requests.take(amount, for: account), state.requests.holds(account),
+                state.requests.used, state.requests.share(of: account)
+            )
+        }
+        guard isTaken else {
+            let message =
+                "\(own) bytes of requests of user \(account.uid) wait to be handled, \(all) of all users; \(amount) more exceed the user's share of \(share)"
+            var error = RPCError(.resourceExhausted, message, reason: "TOO_MANY_CALLS")
+                .retrying(after: 100_000_000)
+            error.quota = .init(field: "uid:\(account.uid)", description: message)
+            throw error
+        }
+        return Charge(self, account, amount)
+    }
+
+    /// Charges a request's bytes, or calls `body` with the charge on the thread that makes room for it.
+    package func charge(
+        _ amount: Int, to account: Account, whenFree body: @escaping @Sendable (Charge) -> Void
+    ) -> Charge? {
+        let isTaken = state.withLock { state in
+            if state.requests.take(amount, for: account) { return true }
+            state.waiting.append(Waiter(account: account, amount: amount, body: body))
+            return false
+        }
+        return isTaken ? Charge(self, account, amount) : nil
+    }
+
+    fileprivate func refund(_ amount: Int, _ account: Account) {
+        let served = state.withLock { state in
+            state.requests.give(amount, back: account)
+            var served: [Waiter] = []
+            state.waiting.removeAll { waiter in
+                guard state.requests.take(waiter.amount, for: waiter.account) else { return false }
+                served.append(waiter)
+                return true
+            }
+            return served
+        }
+        for waiter in served { waiter.body(Charge(self, waiter.account, waiter.amount)) }
+    }
+
+    // MARK: Answers
+
+    /// Counts bytes of an answer that the system does not have yet.
+    func addAnswer(_ amount: Int, _ account: Account) {
+        state.withLock { $0.answers.add(amount, to: account) }
+    }
+
+    func removeAnswer(_ amount: Int, _ account: Account) {
+        let released = state.withLock { state in
+            state.answers.give(amount, back: account)
+            guard state.answers.fits(0, for: account) else { return [@Sendable () -> Void]() }
+            return state.held.removeValue(forKey: account) ?? []
+        }
+        for begin in released { begin() }
+    }
+
+    /// Keeps `begin` until the account's readers have caught up; `false` if there is no need to wait.
+    func hold(_ account: Account, _ begin: @escaping @Sendable () -> Void) -> Bool {
+        state.withLock { state in
+            guard state.answers.holds(account) > 0, !state.answers.fits(0, for: account) else {
+                return false
+            }
+            state.held[account, default: []].append(begin)
+            return true
+        }
+    }
+}
+
+/// Request bytes that an account holds; refunded when the last reference goes. A class, for it travels in escaping closures,
+/// which hold no noncopyable values.
+package final class Charge: Sendable {
+    private let accounts: Accounts
+    private let account: Account
+    private let amount: Int
+
+    fileprivate init(_ accounts: Accounts, _ account: Account, _ amount: Int) {
+        self.accounts = accounts
+        self.account = account
+        self.amount = amount
+    }
+
+    deinit { accounts.refund(amount, account) }
+}

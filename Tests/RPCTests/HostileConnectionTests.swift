@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import TestSupport
+import Testing
+
+@testable import RPC
+
+@Suite("One user's connections beside another's", .timeLimit(.minutes(2)))
+struct HostileConnectionTests {
+    private func header(_ length: Int, _ stream: UInt32, kind: UInt8 = 1, flags: UInt8 = 0)
+        -> [UInt8]
+    {
+        func bytes(_ value: UInt32) -> [UInt8] {
+            (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * $0)) }
+        }
+        return bytes(UInt32(length)) + bytes(stream) + [kind, flags]
+    }
+
+    @Test("64 refused frames in a row close a connection; an accepted one begins the count anew")
+    func refusedInRow() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        func refused(_ streams: some Swift.Sequence<UInt32>) {
+            socket.send(streams.flatMap { header(0, $0, flags: 2) })
+        }
+        refused(stride(from: 1, to: 127, by: 2))
+        socket.send(frame(127, "Echo", text("good").encoded(), flags: 0))
+        refused(stride(from: 129, to: 255, by: 2))
+        for _ in 0..<127 { _ = try socket.frame() }
+        #expect(!socket.isClosed)
+        refused([255])
+        _ = try socket.frame()
+        #expect(await TestServer.eventually { socket.isClosed })
+        test.server.close()
+    }
+
+    @Test("a flood of refused frames is answered sixteen at a time, so that others have their turn")
+    func turns() async throws {
+        let test = TestServer()
+        try test.start()
+        let floods = try (0..<8).map { _ in try RawSocket(test.path) }
+        for flood in floods {
+            flood.send((0..<63).flatMap { header(0, 2 * $0 + 1, flags: 2) })
+        }
+        let client = try await RPCClient.connect(path: test.path)
+        let answer: DetokenizeResponse = try await client.unary("t", "Echo", text("me"))
+        #expect(answer.text.hasPrefix("me"))
+        for flood in floods { for _ in 0..<63 { _ = try flood.frame() } }
+        test.server.close()
+    }
+
+    @Test(
+        "large frames are charged before they are read: those beyond a user's share wait for others"
+    )
+    func room() async throws {
+        let test = TestServer { $0.bytes.requestBytesPerAccount = 2 << 20 }
+        try test.start()
+        let size = 1_500_000
+        var request = Request()
+        request.service = "t"
+        request.method = "Echo"
+        request.payload = text(String(repeating: "x", count: size)).encoded()
+        let data = request.encoded()
+        let whole = header(data.count, 1) + data
+        let first = try RawSocket(test.path)
+        first.send(Array(whole.dropLast()))
+        #expect(await TestServer.eventually { test.server.accounts.requestBytes == data.count })
+        let second = try RawSocket(test.path)
+        second.send(Array(whole[..<100_000]))
+        // The second one has no room, a small call has.
+        let client = try await RPCClient.connect(path: test.path)
+        let _: DetokenizeResponse = try await client.unary("t", "Echo", text("small"))
+        #expect(test.server.accounts.requestBytes <= data.count + 5000)
+        first.send([whole[whole.count - 1]])
+        #expect(try first.frame().data.count > size)
+        second.send(Array(whole[100_000...]))
+        #expect(try second.frame().data.count > size)
+        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
+        test.server.close()
+    }
+
+    @Test("a frame that stays incomplete is answered DEADLINE_EXCEEDED and its connection closed")
+    func incomplete() async throws {
+        let test = TestServer { $0.frameTime = 50_000_000 }
+        try test.start()
+        let idle = try RawSocket(test.path)
+        let socket = try RawSocket(test.path)
+        socket.send(header(4 << 20, 1) + [UInt8](repeating: 0, count: 200_000))
+        let answer = try socket.response()
+        #expect(answer.stream == 1)
+        #expect(answer.response.status?.code == RPCCode.deadlineExceeded.rawValue)
+        #expect(await TestServer.eventually { socket.isClosed })
+        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
+        #expect(!idle.isClosed)
+        test.server.close()
+    }
+
+    @Test("a client that leaves in the middle of a frame gives its room back")
+    func leaves() async throws {
+        let test = TestServer()
+        try test.start()
+        var socket: RawSocket? = try RawSocket(test.path)
+        socket?.send(header(4 << 20, 1) + [UInt8](repeating: 0, count: 200_000))
+        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 4 << 20 })
+        socket = nil
+        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
+        test.server.close()
+    }
+
+    @Test("a deadline that is over already is answered so, and nothing is begun")
+    func deadlineOver() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        for (stream, timeout) in [(1, -1), (3, .min)] as [(UInt8, Int64)] {
+            socket.send(
+                frame(stream, "Block", text("begun").encoded(), flags: 0, timeout: timeout))
+            let answer = try socket.response()
+            #expect(answer.stream == UInt32(stream))
+            #expect(answer.response.status?.code == RPCCode.deadlineExceeded.rawValue)
+        }
+        #expect(test.sent.withLock { $0 } == [])
+        test.server.close()
+    }
+
+    @Test(
+        "a user who holds its handlers with slow calls holds neither quick calls nor others' handlers"
+    )
+    func quick() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        for number in 0..<UInt8(8) {
+            socket.send(frame(2 * number + 1, "Block", text("slow").encoded(), flags: 0))
+        }
+        #expect(
+            await TestServer.eventually {
+                test.sent.withLock { $0.count } == RPCServer.handlersPerAccount
+            })
+        let client = try await RPCClient.connect(path: test.path)
+        let _: DetokenizeResponse = try await client.unary("t", "Quick", text(""))
+        #expect(test.sent.withLock { $0.count } == RPCServer.handlersPerAccount)
+        test.gate.withLock { $0 = true }
+        for _ in 0..<8 { _ = try socket.frame() }
+        test.server.close()
+    }
+}
