@@ -10,6 +10,11 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// Vector code at -O0 makes tests of a debug build crawl, so dev/test sets MMFREED_KERNELS_OPTIMISED. Unset, there are no unsafe
+/// flags here: SwiftPM accepts none in a package that another depends on by version. Release builds need none.
+let kernelSettings: [CSetting] =
+    Context.environment["MMFREED_KERNELS_OPTIMISED"] == nil ? [] : [.unsafeFlags(["-O2"])]
+
 /// A dependency's product, shortened.
 func product(_ name: String, _ package: String) -> Target.Dependency {
     .product(name: name, package: package)
@@ -44,8 +49,7 @@ let package = Package(
         .systemLibrary(
             name: "CConfig", pkgConfig: "libconfig", providers: [.apt(["libconfig-dev"])]),
         .target(name: "CLinux"),
-        // Optimised in debug builds too: vector code at -O0 would make every test crawl.
-        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
+        .target(name: "CKernels", cSettings: kernelSettings),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
 
         // The rooms; docs/architecture.md says what each may know.
@@ -58,9 +62,8 @@ let package = Package(
             name: "Reference", dependencies: ["Packer", "ModelStore", system],
             swiftSettings: strict),
         .target(
-            // One thread owns an evaluator and the pool orders the others; checks at run time cost 1 % of a token.
             name: "Engine", dependencies: ["ModelStore", "CKernels", "CLinux", system],
-            swiftSettings: strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"])]),
+            swiftSettings: strict),
         .target(
             name: "RPC", dependencies: ["CMessages", "CProtobufC", "CLinux", log] + nio,
             swiftSettings: strict),

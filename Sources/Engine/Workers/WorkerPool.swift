@@ -77,8 +77,8 @@ private final class Shared: @unchecked Sendable {
     /// The region: number << 16 | closed << 15 | workers that have joined.
     private let region = Atomic<UInt64>(Shared.closed)
     // Written by the caller while no region is open; a worker that has joined has this line.
-    private var body: WorkerPool.Body?
-    private var context: UnsafeMutableRawPointer?
+    @exclusivity(unchecked) private var body: WorkerPool.Body?
+    @exclusivity(unchecked) private var context: UnsafeMutableRawPointer?
     private let padding0 = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     /// Workers that have left regions, ever.
     private let left = Atomic<UInt32>(0)
@@ -89,7 +89,7 @@ private final class Shared: @unchecked Sendable {
     private let ahead: UnsafeMutablePointer<UnsafePointer<UInt8>?>
     private let workers: Int
     /// Workers that have joined regions, ever. The caller's own.
-    private var everJoined: UInt32 = 0
+    @exclusivity(unchecked) private var everJoined: UInt32 = 0
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
