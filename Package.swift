@@ -3,15 +3,33 @@
 
 import PackageDescription
 
-let strict: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .treatAllWarnings(as: .error),
-]
+/// Builds with a sanitizer ask for more (dev/test-sanitized): "thread" for a mutex that ThreadSanitizer knows, "address" for what
+/// libFuzzer is guided by. Unset, the manifest has no unsafe flags: SwiftPM accepts none in a package that another depends on by
+/// version.
+let sanitizer = Context.environment["MMFREED_SANITIZER"]
 
-/// Vector code at -O0 makes tests of a debug build crawl, so dev/test sets MMFREED_KERNELS_OPTIMISED. Unset, there are no unsafe
-/// flags here: SwiftPM accepts none in a package that another depends on by version. Release builds need none.
+let strict: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .treatAllWarnings(as: .error),
+    ] + (sanitizer == "thread" ? [.define("THREAD_SANITIZER")] : [])
+    + (sanitizer == "address"
+        ? [
+            .define("FUZZER"),
+            .unsafeFlags(["-sanitize-coverage=edge,trace-cmp,inline-8bit-counters,pc-table"]),
+        ] : [])
+
+/// libFuzzer without its main: the archive's path.
+let fuzzer: [LinkerSetting] =
+    sanitizer == "address"
+    ? [
+        .unsafeFlags([Context.environment["MMFREED_FUZZER"] ?? ""]),
+        .linkedLibrary("stdc++"),
+    ] : []
+
+/// Vector code at -O0 makes tests of a debug build crawl, so dev/test sets MMFREED_KERNELS_OPTIMISED. Release builds need it not.
 let kernelSettings: [CSetting] =
     Context.environment["MMFREED_KERNELS_OPTIMISED"] == nil ? [] : [.unsafeFlags(["-O2"])]
 
@@ -130,6 +148,13 @@ let package = Package(
                 "TestSupport", "mmfreed", "SystemdSupport", "Serving", "RPC", log, system,
             ],
             swiftSettings: strict),
+        .target(name: "CFuzzer", path: "Tests/CFuzzer"),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "TestSupport", "CFuzzer", "ModelStore", "Packer", "Engine", "RPC", "mmfreed",
+                product("NIOCore", "swift-nio"), system,
+            ], exclude: ["Corpus"], swiftSettings: strict, linkerSettings: fuzzer),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11

@@ -7,7 +7,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Who is let in", .timeLimit(.minutes(1)))
+@Suite("Who is let in", .timeLimit(.minutes(10)))
 struct ConnectionTests {
     @Test("a stale socket is replaced; a live one, a file and too long a path are refused")
     func paths() async throws {

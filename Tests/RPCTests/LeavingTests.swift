@@ -6,7 +6,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Those who leave, and those who do not read", .timeLimit(.minutes(1)))
+@Suite("Those who leave, and those who do not read", .timeLimit(.minutes(10)))
 struct LeavingTests {
     @Test("a caller that goes away cancels what it began, once each")
     func disconnect() async throws {

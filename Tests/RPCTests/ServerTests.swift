@@ -7,7 +7,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("A server and its clients on a socket", .timeLimit(.minutes(1)))
+@Suite("A server and its clients on a socket", .timeLimit(.minutes(10)))
 struct ServerTests {
     @Test("a call is answered, and the peer is who the kernel says")
     func unary() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("What is too large", .timeLimit(.minutes(1)))
+@Suite("What is too large", .timeLimit(.minutes(10)))
 struct SizeTests {
     @Test("a method's one answer that does not fit a frame is refused, called as a stream too")
     func tooLargeAnswer() async throws {

@@ -5,7 +5,7 @@ import Serving
 import TestSupport
 import Testing
 
-@Suite("The end", .timeLimit(.minutes(1)))
+@Suite("The end", .timeLimit(.minutes(10)))
 struct DrainTests {
     @Test("what is under way is finished, and what comes is refused with a time to try again")
     func finishes() async throws {

@@ -5,7 +5,7 @@ import Serving
 import TestSupport
 import Testing
 
-@Suite("Embeddings are the engine's own", .timeLimit(.minutes(1)))
+@Suite("Embeddings are the engine's own", .timeLimit(.minutes(10)))
 struct EmbedTests {
     private static let inputs: [[UInt32]] = [
         [9], Array(3..<60), [100, 200, 300, 100, 200], Array((30..<190).reversed()),

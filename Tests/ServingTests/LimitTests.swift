@@ -5,7 +5,7 @@ import RPC
 import Serving
 import Testing
 
-@Suite("Limits are kept", .timeLimit(.minutes(1)))
+@Suite("Limits are kept", .timeLimit(.minutes(10)))
 struct LimitTests {
     /// Runs `body` while one request keeps the only slot.
     private func whileBusy(

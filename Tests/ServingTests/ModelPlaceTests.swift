@@ -10,7 +10,7 @@ import Testing
 
 @testable import Serving
 
-@Suite("A place for a model", .timeLimit(.minutes(1)))
+@Suite("A place for a model", .timeLimit(.minutes(10)))
 struct ModelPlaceTests {
     private func withEntry(_ body: (ModelDirectory.Entry) async throws -> Void) async throws {
         try await withModels(["tiny": 1]) { directory in

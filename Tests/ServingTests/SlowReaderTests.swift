@@ -74,7 +74,7 @@ final class RawClient: Sendable {
     }
 }
 
-@Suite("A reader who does not read", .timeLimit(.minutes(1)))
+@Suite("A reader who does not read", .timeLimit(.minutes(10)))
 struct SlowReaderTests {
     /// An answer of several megabytes.
     private static let long = GenerateRequest("abc", count: 4000, logprobs: 64)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The 512-bit and VNNI intrinsics that CKernels uses, spelled out as Intel's manual defines them, for CPUs without AVX-512:
-// dev/check-kernels puts this before the compiler's own immintrin.h. Slow; lanes are in memory order.
+// `dev/check-kernels --emulated` puts this before the compiler's own immintrin.h. Slow; lanes are in memory order.
 #pragma once
 #include_next <immintrin.h>
 #include <stdint.h>

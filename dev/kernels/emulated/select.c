@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// In the place of CKernels' select.c: every x86 table, whatever the CPU; the wider ones emulated.
-#include "../../../Sources/CKernels/tables.h"
+// In the place of CKernels' select.c, beside its other files: every x86 table, whatever the CPU; the wider ones emulated.
+#include "tables.h"
 
 const ck_table *ck_runnable(size_t i) {
     static const ck_table *const all[] = {&ck_scalar,     &ck_avx2,       &ck_avxvnni,

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Glibc
+import ModelStore
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import Packer
+@testable import RPC
+@testable import mmfreed
+
+/// A parser of what comes from outside, as the fuzzer calls it: any bytes are read or refused, and what was read keeps its
+/// promises. A broken promise is a trap, which the fuzzer reports.
+enum FuzzTarget: String, CaseIterable, Sendable {
+    case frames, messages, gguf, safetensors, json, tokenizer, sentencepiece, settings, sampler
+
+    func run(_ bytes: [UInt8]) {
+        switch self {
+        case .frames: Self.frames(bytes)
+        case .messages: Self.messages(bytes)
+        case .gguf: Self.gguf(bytes)
+        case .safetensors:
+            let entries = try? bytes.withUnsafeBytes {
+                try SafetensorsFile.parse($0, name: "x")
+            }
+            for entry in entries ?? [] {
+                precondition(entry.offset + entry.byteCount <= bytes.count)
+            }
+        case .json: Self.json(bytes)
+        case .tokenizer:
+            guard let json = try? JSON(parsing: bytes) else { return }
+            _ = try? TokenizerJSON(json: json, file: "x").tables()
+        case .sentencepiece: _ = try? SentencePiece(bytes, file: "x").tables()
+        case .settings:
+            guard let text = String(validating: bytes, as: UTF8.self) else { return }
+            var settings = Settings()
+            settings.read(text, path: "x")
+            precondition(settings.problems.allSatisfy { $0.source.hasPrefix("x:") })
+        case .sampler: Self.sampler(bytes)
+        }
+    }
+
+    /// Bytes cut anywhere are the same frames. The first byte says where they are cut.
+    private static func frames(_ bytes: [UInt8]) {
+        func decode(_ step: Int) -> ([FrameDecoder.Event], FrameDecoder.Lost?) {
+            var decoder = FrameDecoder(limit: 100)
+            var events: [FrameDecoder.Event] = []
+            var start = 1
+            do {
+                while start < bytes.count {
+                    let end = min(start + step, bytes.count)
+                    decoder.append(ByteBuffer(bytes: bytes[start..<end]))
+                    start = end
+                    while let event = try decoder.next() { events.append(event) }
+                }
+                return (events, nil)
+            } catch { return (events, error) }
+        }
+        guard let step = bytes.first else { return }
+        precondition(decode(Int(step) + 1) == decode(bytes.count))
+    }
+
+    /// What was decoded is encoded, and that decoded and encoded again is the same. The first byte says which message.
+    private static func messages(_ bytes: [UInt8]) {
+        func check<M: WireMessage>(_: M.Type) {
+            guard let message = try? M(decoding: bytes.dropFirst()) else { return }
+            let encoded = message.encoded()
+            precondition((try? M(decoding: encoded, budget: 1 << 30))?.encoded() == encoded)
+        }
+        switch bytes.first.map({ $0 % 8 }) {
+        case 0: check(Request.self)
+        case 1: check(Response.self)
+        case 2: check(GenerateRequest.self)
+        case 3: check(GenerateResponse.self)
+        case 4: check(EmbedRequest.self)
+        case 5: check(EmbedResponse.self)
+        case 6: check(TokenizeRequest.self)
+        case 7: check(Status.self)
+        default: return
+        }
+    }
+
+    private static func gguf(_ bytes: [UInt8]) {
+        guard !bytes.isEmpty, let file = try? openSealed(bytes) else { return }
+        try? file.verify()
+        _ = try? Model(file)
+        if let tables = try? Engine.TokenizerTables(file.metadata, vocabulary: 4) {
+            _ = try? Tokenizer(tables)
+        }
+    }
+
+    /// What was read and written is read again as the same text.
+    private static func json(_ bytes: [UInt8]) {
+        guard let json = try? JSON(parsing: bytes) else { return }
+        let written = json.writtenCompactly()
+        precondition((try? JSON(parsing: written))?.writtenCompactly() == written)
+    }
+
+    /// Options that pass `validate` sample a token of the vocabulary, whatever the logits.
+    private static func sampler(_ bytes: [UInt8]) {
+        var rest = bytes[...]
+        func take<T: FixedWidthInteger>(_: T.Type) -> T {
+            let taken = rest.prefix(MemoryLayout<T>.size)
+            rest = rest.dropFirst(MemoryLayout<T>.size)
+            return taken.reversed().reduce(0) { $0 << 8 | T(truncatingIfNeeded: $1) }
+        }
+        func float() -> Float { Float(bitPattern: take(UInt32.self)) }
+        var options = SamplingOptions()
+        options.seed = UInt64(take(UInt8.self))
+        options.topK = Int(take(UInt16.self))
+        options.logprobs = Int(take(UInt8.self))
+        options.temperature = float()
+        options.topP = float()
+        options.minP = float()
+        options.repetitionPenalty = float()
+        options.presencePenalty = float()
+        options.frequencyPenalty = float()
+        options.logitBias = [UInt32(take(UInt8.self)): float()]
+        let logits = (0..<min(rest.count / 4, 64)).map { _ in float() }
+        guard !logits.isEmpty, (try? options.validate(vocabulary: logits.count)) != nil else {
+            return
+        }
+        var sampler = Sampler(options, prompt: [0])
+        for _ in 0..<3 {
+            let token = logits.withUnsafeBufferPointer { sampler.sample($0) }
+            precondition(Int(token.id) < logits.count)
+            precondition(token.top.count <= options.logprobs ?? 0)
+        }
+    }
+}
