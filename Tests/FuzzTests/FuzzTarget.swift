@@ -31,8 +31,9 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .json: Self.json(bytes)
         case .tokenizer:
             guard let json = try? JSON(parsing: bytes) else { return }
-            _ = try? TokenizerJSON(json: json, file: "x").tables()
-        case .sentencepiece: _ = try? SentencePiece(bytes, file: "x").tables()
+            Self.check(
+                try? TokenizerJSON(json: json, file: "x", ignoresTemplate: false).draft(limit: 512))
+        case .sentencepiece: Self.check(try? SentencePiece(bytes, file: "x").draft(limit: 512))
         case .settings:
             guard let text = String(validating: bytes, as: UTF8.self) else { return }
             var settings = Settings()
@@ -86,9 +87,22 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         guard !bytes.isEmpty, let file = try? openSealed(bytes) else { return }
         try? file.verify()
         _ = try? Model(file)
-        if let tables = try? Engine.TokenizerTables(file.metadata, vocabulary: 4) {
-            _ = try? Tokenizer(tables)
-        }
+        if let vocabulary = try? Vocabulary(file.metadata, size: nil) { tokenize(vocabulary) }
+    }
+
+    /// A vocabulary that is accepted makes a tokenizer, or is refused by it.
+    private static func check(_ draft: VocabularyDraft?) {
+        guard var draft else { return }
+        draft.fill()
+        guard (try? draft.check()) != nil else { return }
+        tokenize(draft.vocabulary)
+    }
+
+    private static func tokenize(_ vocabulary: Vocabulary) {
+        guard let tokenizer = try? Tokenizer(vocabulary) else { return }
+        let ids = tokenizer.encode("ab a<s>é\n", addBOS: false, parseSpecial: true)
+        precondition(ids.allSatisfy { Int($0) < vocabulary.count })
+        _ = tokenizer.decode(ids)
     }
 
     /// What was read and written is read again as the same text.

@@ -6,7 +6,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("One user's connections beside another's", .timeLimit(.minutes(2)))
+@Suite("One user's connections beside another's", .timeLimit(.minutes(10)))
 struct HostileConnectionTests {
     private func header(_ length: Int, _ stream: UInt32, kind: UInt8 = 1, flags: UInt8 = 0)
         -> [UInt8]
