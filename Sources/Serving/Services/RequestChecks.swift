@@ -94,7 +94,8 @@ struct RequestChecks {
             options.frequencyPenalty = sampling.frequencyPenalty ?? options.frequencyPenalty
             for bias in sampling.logitBias { options.logitBias[bias.token] = bias.bias }
         }
-        options.seed = request.sampling?.seed ?? UInt64.random(in: .min ... .max)
+        // Below 2⁵³: clients in JavaScript, and jq, read JSON's numbers as doubles.
+        options.seed = request.sampling?.seed ?? UInt64.random(in: 0..<1 << 53)
         options.logprobs = request.logprobs.map { Int($0) }
         do { try options.validate(vocabulary: vocabulary) } catch {
             throw .invalid(error.field, "\(error.value); allowed: \(error.allowed)")
