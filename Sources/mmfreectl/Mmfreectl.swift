@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import Foundation
+import Glibc
 import ModelStore
 
 @main
@@ -23,7 +23,7 @@ struct Mmfreectl: AsyncParsableCommand {
                 name: "Ask the daemon",
                 subcommands: [
                     Generate.self, Embed.self, Tokenize.self, Detokenize.self, Models.self,
-                    StatusCommand.self, Cancel.self, Reload.self,
+                    Default.self, StatusCommand.self, Wait.self, Cancel.self, Reload.self,
                 ]),
             CommandGroup(
                 name: "Work on files",
@@ -33,22 +33,60 @@ struct Mmfreectl: AsyncParsableCommand {
                 subcommands: [Perplexity.self, Logits.self, Compare.self, Bench.self]),
         ])
 
-    /// Runs a verb, and turns what it throws into a message and an exit status.
+    static let _errorPrefix = "mmfreectl: "
+
     static func main() async {
+        Terminal.prepare()
         MappedFile.containFaults()
-        // Help, versions and wrong arguments are ArgumentParser's own.
+        let arguments = CommandLine.arguments.dropFirst().map { $0 }
+        do throws(Failure) {
+            try CommandLineCheck.encoding()
+            try CommandLineCheck.verbs(arguments)
+        } catch { end(error) }
         var command: any ParsableCommand
-        do { command = try parseAsRoot() } catch { exit(withError: error) }
+        do {
+            // Only the shells' questions wait for anything: verbs that compute stay on the main thread.
+            command =
+                arguments.first == "---completion"
+                ? try await asyncParseAsRoot(arguments) : try parseAsRoot(arguments)
+        } catch {
+            end(parser: error, CommandLineCheck.hint(message(for: error), arguments))
+        }
         do {
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
                 try command.run()
             }
+        } catch let error as ValidationError {
+            end(parser: error, nil)
+        } catch let error as ExitCode {
+            Glibc.exit(error.rawValue)
         } catch {
-            guard let failure = Failure(error) else { exit(withError: error) }
-            Terminal.complain(failure.message)
-            Foundation.exit(failure.status.rawValue)
+            // `help` is a verb of ArgumentParser's, and throws what it shows.
+            if exitCode(for: error).isSuccess { end(parser: error, nil) }
+            end(Failure(error) ?? Failure("\(error)", .software))
         }
+    }
+
+    private static func end(_ failure: Failure) -> Never {
+        Terminal.complain(failure.message)
+        Glibc.exit(failure.status.rawValue)
+    }
+
+    /// Help, versions, completion scripts and wrong arguments, in ArgumentParser's words.
+    private static func end(parser error: any Error, _ hint: String?) -> Never {
+        let code = exitCode(for: error)
+        let text = fullMessage(for: error)
+        if code.isSuccess {
+            if !text.isEmpty { Terminal.print(text) }
+        } else {
+            // The hint stands between the message and the usage.
+            var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+            let place = lines.firstIndex { $0.hasPrefix("Usage:") || $0.hasPrefix("Help:") }
+            if let hint { lines.insert(hint[...], at: place ?? lines.endIndex) }
+            Terminal.note(lines.joined(separator: "\n"))
+        }
+        Glibc.exit(code.rawValue)
     }
 }

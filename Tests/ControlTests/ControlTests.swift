@@ -91,22 +91,14 @@ struct ControlTests {
             (PackError.store(.exists("/x")), 73), (PackError.destinationExists("/x"), 73),
             (PackError.noCheckpoint("/x", why: "no config.json"), 66),
             (PackError.malformed(file: "/x", what: "y"), 65), (PackError.cancelled, 130),
-            (CocoaError(.fileReadNoSuchFile), 66), (CocoaError(.fileReadNoPermission), 66),
-            (CocoaError(.fileNoSuchFile), 66), (CocoaError(.fileWriteNoPermission), 73),
-            (CocoaError(.fileWriteOutOfSpace), 73),
+            (StoreError.io(.noSuchFileOrDirectory, doing: "create", "/x"), 73),
+            (PackError.io(.noSuchFileOrDirectory, doing: "create /x"), 73),
             (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "QUEUE_FULL")), 75),
             (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "FRAME_TOO_LARGE")), 64),
             (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "ANSWER_TOO_LARGE")), 64),
         ] as [(any Error & Sendable, Int32)])
     func statuses(_ error: any Error & Sendable, _ status: Int32) {
         #expect(Failure(error)?.status.rawValue == status)
-    }
-
-    @Test("an unreachable daemon's message says how to start it")
-    func unreachable() {
-        let message = Failure(ClientError.noSocket("/run/x.sock"))?.message ?? ""
-        #expect(message.contains("systemctl start mmfreed.socket"))
-        #expect(message.contains("mmfreed --socket /run/x.sock"))
     }
 
     @Test("wrong arguments are refused before anything is done")

@@ -8,76 +8,31 @@ import Testing
 /// The program as it is built, run as a user runs it.
 @Suite("mmfreectl, run")
 struct ProgramTests {
-    private struct Result {
-        let status: Int32
-        let output, errors: String
-    }
-
-    /// This file's repository.
-    private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-        .deletingLastPathComponent().deletingLastPathComponent()
-    private static let demo = root.appendingPathComponent("models/demo.gguf").path
-
-    private func program(_ arguments: [String]) -> Process {
-        let process = Process()
-        // Beside the tests' own program.
-        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-            .deletingLastPathComponent().appendingPathComponent("mmfreectl")
-        process.arguments = arguments
-        return process
-    }
-
-    /// Runs it to its end. input: what it has for standard input.
-    private func run(_ arguments: [String], input: Any? = nil) throws -> Result {
-        let process = program(arguments)
-        let (output, errors) = (Pipe(), Pipe())
-        process.standardInput = input ?? FileHandle.nullDevice
-        process.standardOutput = output
-        process.standardError = errors
-        try process.run()
-        let text = try output.fileHandleForReading.readToEnd() ?? Data()
-        let complaints = try errors.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        #expect(process.terminationReason == .exit, "\(arguments)")
-        return Result(
-            status: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
-            errors: String(decoding: complaints, as: UTF8.self))
-    }
-
-    private func withDirectory(_ body: (URL) throws -> Void) throws {
-        let directory = FileManager.default.temporaryDirectory
-            .appendingPathComponent("mmfreectl-test-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(at: directory) }
-        try body(directory)
-    }
-
     @Test("standard input that cannot be read is an error of input")
     func input() throws {
-        let directory = try #require(FileHandle(forReadingAtPath: "/"))
-        let result = try run(["tokenize"], input: directory)
+        let result = try Program.run(["tokenize"], shell: #"exec "$0" "$@" </"#)
         #expect(result.status == 74)
         #expect(result.errors.contains("cannot read standard input: Is a directory"))
     }
 
     @Test("a text too large for one prompt is refused before it is read")
     func largeText() throws {
-        try withDirectory { directory in
-            let text = directory.appendingPathComponent("text").path
+        try Program.withDirectory { directory in
+            let text = directory + "/text"
             try Data().write(to: URL(fileURLWithPath: text))
             try #require(truncate(text, 3 << 30) == 0)
-            let result = try run(["perplexity", Self.demo, "--text", text])
+            let result = try Program.run(["perplexity", Program.demo, "--text", text])
             #expect(result.status == 65)
             #expect(result.errors.contains("3221225472 bytes; a text may have 1073741824"))
         }
     }
 
     /// The demonstration model's checkpoint, and some of its tokens.
-    private func withCheckpoint(_ body: (String, _ ids: String, URL) throws -> Void) throws {
-        try withDirectory { directory in
-            let checkpoint = directory.appendingPathComponent("checkpoint").path
-            #expect(try run(["unpack", Self.demo, "-o", checkpoint]).status == 0)
-            let ids = directory.appendingPathComponent("ids").path
+    private func withCheckpoint(_ body: (String, _ ids: String, String) throws -> Void) throws {
+        try Program.withDirectory { directory in
+            let checkpoint = directory + "/checkpoint"
+            #expect(try Program.run(["unpack", Program.demo, "-o", checkpoint]).status == 0)
+            let ids = directory + "/ids"
             try Data((0..<8).flatMap { [UInt8($0 * 11 + 3), 1] }).write(
                 to: URL(fileURLWithPath: ids))
             try body(checkpoint, ids, directory)
@@ -88,17 +43,17 @@ struct ProgramTests {
     func compare() throws {
         try withCheckpoint { checkpoint, ids, directory in
             let line = ["--ids", ids, "--limit", "8", "--decode", "4", "--json"]
-            let same = try run(["compare", checkpoint, Self.demo] + line)
+            let same = try Program.run(["compare", checkpoint, Program.demo] + line)
             #expect(same.status == 0, "\(same.errors)")
             #expect(same.output.contains("\"same_greedy_tokens\":true"))
             // The head's rows in another order name other tokens. What was written is not asked here but by verify.
-            let other = directory.appendingPathComponent("other.gguf")
-            var bytes = try Data(contentsOf: URL(fileURLWithPath: Self.demo))
-            let head = try #require(PackedFile(path: FilePath(Self.demo))["output.weight"])
+            let other = URL(fileURLWithPath: directory + "/other.gguf")
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: Program.demo))
+            let head = try #require(PackedFile(path: FilePath(Program.demo))["output.weight"])
             let place = head.offset..<head.offset + head.byteCount
             bytes.replaceSubrange(place, with: Data(bytes[place].reversed()))
             try bytes.write(to: other)
-            let different = try run(["compare", checkpoint, other.path] + line)
+            let different = try Program.run(["compare", checkpoint, other.path] + line)
             #expect(different.status == 1, "\(different.errors)")
             #expect(different.output.contains("\"same_greedy_tokens\":false"))
         }
@@ -107,8 +62,8 @@ struct ProgramTests {
     @Test("compare with a checkpoint of fewer tokens is an error of data")
     func smaller() throws {
         try withCheckpoint { _, ids, _ in
-            let golden = Self.root.appendingPathComponent("Tests/Fixtures/golden/b_bf16").path
-            let result = try run(["compare", golden, Self.demo, "--ids", ids])
+            let golden = Program.root.appendingPathComponent("Tests/Fixtures/golden/b_bf16").path
+            let result = try Program.run(["compare", golden, Program.demo, "--ids", ids])
             #expect(result.status == 65)
             #expect(result.errors.contains("token 259; the checkpoint's vocabulary has 128"))
         }
@@ -118,11 +73,13 @@ struct ProgramTests {
         "compare ended by a signal takes its other process with it", arguments: [SIGTERM, SIGINT])
     func ended(_ signal: Int32) throws {
         try withCheckpoint { checkpoint, ids, directory in
-            let process = program([
-                "compare", checkpoint, Self.demo, "--ids", ids, "--decode", "100000000",
-            ])
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: Program.path("mmfreectl"))
+            process.arguments = [
+                "compare", checkpoint, Program.demo, "--ids", ids, "--decode", "100000000",
+            ]
             process.standardError = FileHandle.nullDevice
-            process.environment = ["TMPDIR": directory.path]
+            process.environment = ["TMPDIR": directory]
             try process.run()
             let list =
                 "/proc/\(process.processIdentifier)/task/\(process.processIdentifier)/children"
@@ -142,7 +99,7 @@ struct ProgramTests {
             try #require(!process.isRunning)
             #expect(process.terminationStatus == 130)
             #expect(kill(other, 0) == -1 && errno == ESRCH)
-            let left = try FileManager.default.contentsOfDirectory(atPath: directory.path)
+            let left = try FileManager.default.contentsOfDirectory(atPath: directory)
             #expect(left.sorted() == ["checkpoint", "ids"])
         }
     }

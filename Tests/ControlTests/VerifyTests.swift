@@ -46,4 +46,22 @@ struct VerifyTests {
         let failure = try #require(try refusal(242, at: 0))
         #expect(failure.message.contains(FormatKeys.vocabularySize))
     }
+
+    @Test("of several files all are looked at; the status is that of the first that is not sound")
+    func several() throws {
+        try Program.withDirectory { directory in
+            let (missing, text) = (directory + "/none.gguf", directory + "/text.gguf")
+            try Data("no model at all".utf8).write(to: URL(fileURLWithPath: text))
+            let result = try Program.run(["verify", Program.demo, missing, text, Program.demo])
+            #expect(result.status == 66)
+            #expect(result.lines.count == 2)
+            #expect(result.errors.contains("mmfreectl: cannot open \(missing): No such file"))
+            #expect(result.errors.contains("mmfreectl: \(text): not a packed model"))
+            let json = try Program.run(["verify", "--json", text, Program.demo])
+            #expect(json.status == 65)
+            #expect(json.lines.first?.contains("\"error\":\"\(text): not a packed model") == true)
+            #expect(json.lines.last?.contains("\"digest\":\"") == true)
+            #expect(try Program.run(["verify", Program.demo, Program.demo]).status == 0)
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 import ArgumentParser
 import Engine
-import Foundation
+import Glibc
 import ModelStore
 import SystemPackage
 
@@ -15,16 +15,18 @@ struct Bench: ParsableCommand {
             within a round, and medians are shown.
             """)
 
-    @Argument(help: "A packed file.") var file: String?
+    @Argument(help: "A packed file.", completion: .file(extensions: ["gguf"])) var file: String?
     @Option(help: "A random model of a published size instead: 370M, 1.3B or 2.7B.") var shape:
         PublishedShape?
-    @Option(help: "Where the random model is put.") var directory = FileManager.default
-        .temporaryDirectory.path
-    @Option(help: "Rounds.") var repetitions = 7
+    @Option(
+        help: "Where the random model is put. Default: $TMPDIR, or /tmp.", completion: .directory)
+    var directory: String?
+    @Option(parsing: .unconditional, help: "Rounds.") var repetitions = 7
     @Option(help: "Sequences decoded at once.") var batch = "1,2,4,8,16,32"
     @Option(help: "Prompt lengths.") var prompt = "16,128,512,2048"
     @Flag(help: "Leave out the time to the first token.") var noFirstToken = false
-    @Option(help: "Write a CSV file.") var csv: String?
+    @Option(help: "Write a CSV file, \"-\" for standard output.", completion: .file())
+    var csv: String?
     @Flag(help: "One JSON object a line.") var json = false
     @OptionGroup var options: LocalOptions
 
@@ -51,7 +53,7 @@ struct Bench: ParsableCommand {
 
     func run() throws {
         // Before the work.
-        if let csv { _ = try OutputPlace.file(FilePath(csv), replacing: true) }
+        if let csv { _ = try Output(csv) }
         let made = try shape.map { try make($0) }
         defer { try? made?.close() }
         let path = made.map { "/proc/self/fd/\($0.rawValue)" } ?? file ?? ""
@@ -82,7 +84,7 @@ struct Bench: ParsableCommand {
     /// Writes a random model and takes its name away at once: a killed bench leaves nothing behind.
     private func make(_ shape: PublishedShape) throws -> FileDescriptor {
         let path = FilePath(
-            "\(directory)/mmfreectl-bench-\(shape.rawValue)-\(ProcessInfo.processInfo.processIdentifier).gguf"
+            "\(directory ?? environment("TMPDIR") ?? "/tmp")/mmfreectl-bench-\(shape.rawValue)-\(getpid()).gguf"
         )
         try shape.write(to: path)
         defer { unlink(path.string) }
@@ -93,12 +95,12 @@ struct Bench: ParsableCommand {
         if let csv {
             var text = "name,value,unit,ratio,of\n"
             for row in rows {
-                text +=
-                    "\(row.name.replacingOccurrences(of: ",", with: "")),\(row.value),\(row.unit),"
+                text += "\(row.name.filter { $0 != "," }),\(row.value),\(row.unit),"
                 text += row.ratio.map { "\($0)" } ?? ""
                 text += ",\(row.of ?? "")\n"
             }
-            try OutputFile.replace(FilePath(csv), with: Array(text.utf8))
+            try Output(csv).write(Array(text.utf8))
+            if csv == "-" { return }
         }
         if json {
             for row in rows { Terminal.print(try Terminal.json(row)) }
@@ -109,8 +111,8 @@ struct Bench: ParsableCommand {
         table.rows = []
         for row in rows {
             table.add([
-                row.name, String(format: row.value < 10 ? "%.2f" : "%.1f", row.value), row.unit,
-                row.ratio.map { String(format: "%.1f %%", $0 * 100) } ?? "", row.of ?? "",
+                row.name, String(printf: row.value < 10 ? "%.2f" : "%.1f", row.value), row.unit,
+                row.ratio.map { String(printf: "%.1f %%", $0 * 100) } ?? "", row.of ?? "",
             ])
         }
         Terminal.print(table.text)
@@ -136,10 +138,10 @@ enum FirstToken {
         cold: Double, warm: Double
     ) {
         func once() throws -> Double {
-            let began = Date()
+            let began = ContinuousClock.now
             let local = try LocalModel(path, options)
             try local.feed([UInt32(1)], wants: .logits)
-            return Date().timeIntervalSince(began)
+            return seconds(since: began)
         }
         dropCache(path)
         return (try once(), try once())

@@ -2,7 +2,6 @@
 
 import ArgumentParser
 import CKernels
-import Foundation
 import ModelStore
 import SystemPackage
 

@@ -3,7 +3,6 @@
 import CKernels
 import CLinux
 import Engine
-import Foundation
 import ModelStore
 
 /// Interleaved rounds over one model: the machine's own limits, then the model at each size, all in one round.

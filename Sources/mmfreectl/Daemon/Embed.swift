@@ -6,16 +6,30 @@ import RPC
 struct Embed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Turn texts into vectors.",
-        discussion:
-            "One vector a line, or with --json one object a line. Texts are the arguments, or the lines of standard input."
-    )
+        discussion: """
+            One vector a line, or with --json one object a line. Texts are the arguments, or the lines of a file or of standard \
+            input: every line is one text, a blank line the empty one. Lines end in LF or CR LF.
+            """)
 
     enum PoolingArgument: String, ExpressibleByArgument, CaseIterable {
         case mean, last, none
+
+        var message: Pooling {
+            switch self {
+            case .mean: .mean
+            case .last: .last
+            case .none: .none
+            }
+        }
     }
 
-    @Argument(help: "Texts; the lines of standard input if there are none.")
+    @Argument(help: "Texts; the lines of standard input if there are none, or for \"-\".")
     var texts: [String] = []
+
+    @Option(
+        name: [.short, .long], help: "A file with one text a line, \"-\" for standard input.",
+        completion: .file())
+    var file: String?
 
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
@@ -29,41 +43,96 @@ struct Embed: AsyncParsableCommand {
     @Flag(help: "One JSON object a line.")
     var json = false
 
-    func run() async throws {
-        var lines = texts
-        if lines.isEmpty {
-            lines = try textArgument(nil).split(separator: "\n", omittingEmptySubsequences: true)
-                .map(String.init)
+    func validate() throws {
+        if file != nil, !texts.isEmpty { throw ValidationError("give texts or --file, not both") }
+        if texts.count > 1, texts.contains("-") {
+            throw ValidationError(
+                "\"-\" stands for the lines of standard input and cannot stand beside other texts")
         }
-        guard !lines.isEmpty else { throw ValidationError("no text to embed") }
+    }
+
+    func run() async throws {
+        var request = EmbedRequest()
+        request.model = model.model
+        request.pooling = pooling.message
+        request.normalize = normalize
+        guard texts.isEmpty || texts == ["-"] else {
+            let client = try await connection.inference()
+            var rest = texts[...]
+            return try await send(request, client, "text") { rest.popFirst() }
+        }
+        let input = try Input(file ?? "-")
+        var lines = Lines(input.name, limit: requestTextLimit) { try input.read(into: $0) }
+        guard let first = try lines.next() else {
+            throw Failure("\(input.name) is empty: there is no text to embed", .usage)
+        }
+        var waiting: String? = first
         let client = try await connection.inference()
-        // The daemon bounds the inputs of one request.
-        for start in stride(from: 0, to: lines.count, by: 64) {
-            var request = EmbedRequest()
-            request.model = model.model
-            request.pooling =
-                switch pooling {
-                case .mean: .mean
-                case .last: .last
-                case .none: .none
+        try await send(request, client, "line") {
+            defer { waiting = nil }
+            return try waiting ?? lines.next()
+        }
+    }
+
+    /// Sends texts in requests the daemon takes, and writes a vector for each in their order.
+    ///
+    /// - Parameter what: what a text is called: "line".
+    private func send(
+        _ request: EmbedRequest, _ client: InferenceClient, _ what: String,
+        _ next: () throws -> String?
+    ) async throws {
+        var done = 0
+        var held: String?
+        while true {
+            var request = request
+            var bytes = 0
+            // The daemon bounds a request's inputs, a frame its bytes.
+            while request.input.count < 64, let text = try held ?? next() {
+                held = nil
+                guard request.input.isEmpty || bytes + text.utf8.count < requestTextLimit / 2
+                else {
+                    held = text
+                    break
                 }
-            request.normalize = normalize
-            request.input = lines[start..<min(start + 64, lines.count)].map {
+                bytes += text.utf8.count
                 var input = EmbedInput()
-                input.input = .text($0)
-                return input
+                input.input = .text(text)
+                request.input.append(input)
             }
-            var vectors: [UInt32: Embedding] = [:]
+            guard !request.input.isEmpty else { return }
+            let vectors = try await vectors(request, client, done, what)
+            for index in request.input.indices {
+                guard let vector = vectors[UInt32(index)] else {
+                    throw Failure(
+                        "the daemon gave no vector for \(what) \(done + index + 1)", .software)
+                }
+                try write(vector, done + index)
+            }
+            done += request.input.count
+        }
+    }
+
+    private func vectors(
+        _ request: EmbedRequest, _ client: InferenceClient, _ done: Int, _ what: String
+    ) async throws -> [UInt32: Embedding] {
+        var vectors: [UInt32: Embedding] = [:]
+        do {
             for try await part in client.embed(request) {
                 for embedding in part.embeddings { vectors[embedding.index] = embedding }
             }
-            for index in request.input.indices {
-                guard let vector = vectors[UInt32(index)] else {
-                    throw Failure("the daemon gave no vector for input \(start + index)", .software)
-                }
-                try write(vector, start + index)
-            }
+        } catch ClientError.rpc(var error) {
+            error.message = Self.placed(error.message, after: done, what)
+            throw ClientError.rpc(error)
         }
+        return vectors
+    }
+
+    /// "input[3]: …" of a request whose first input is text `done`, as "line 68: …".
+    static func placed(_ message: String, after done: Int, _ what: String) -> String {
+        let parts = message.split(separator: "]", maxSplits: 1)
+        guard message.hasPrefix("input["), parts.count == 2, let index = Int(parts[0].dropFirst(6))
+        else { return message }
+        return "\(what) \(done + index + 1)\(parts[1])"
     }
 
     private struct Row: Encodable {

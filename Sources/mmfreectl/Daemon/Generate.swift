@@ -7,19 +7,33 @@ struct Generate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Continue a text.",
         discussion: """
-            The answer is written as it comes. The prompt is the argument, or standard input.
+            The answer is written as it comes. The prompt is the argument, or standard input as it is: the line feed at its end \
+            belongs to it (`printf %s TEXT |` has none, `echo TEXT |` has one).
             With --json each line is an object: {"started":…}, then {"text":…,"tokens":[…]}, then {"finished":…}.
             """)
 
     @Argument(help: "The text to continue; standard input if absent or \"-\".")
+    var text: String?
+
+    @Option(
+        name: [.short, .long], parsing: .unconditional,
+        help: "The text to continue, which may begin with a hyphen.")
     var prompt: String?
+
+    @Option(
+        name: [.short, .long], help: "A file that holds the text to continue.", completion: .file())
+    var file: String?
 
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
     @OptionGroup(title: "Sampling") var sampling: SamplingArguments
 
-    @Option(name: [.customShort("n"), .long], help: "Tokens at most. Default: the daemon's.")
-    var maxTokens: UInt32 = 0
+    @Option(
+        name: [.customShort("n"), .long], parsing: .unconditional,
+        help:
+            "Tokens at most; 0 stands for the default. Default: the daemon's default_tokens, 256 if unset."
+    )
+    var maxTokens: UInt32?
 
     @Option(
         help:
@@ -27,10 +41,13 @@ struct Generate: AsyncParsableCommand {
     )
     var tokens: TokenList?
 
-    @Option(parsing: .singleValue, help: "End before this text; may be given more than once.")
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: "End before this text; may be given more than once.")
     var stop: [String] = []
 
     @Option(
+        parsing: .unconditional,
         help: "Report log-probabilities, and those of this many likeliest tokens. Needs --json.")
     var logprobs: UInt32?
 
@@ -43,12 +60,17 @@ struct Generate: AsyncParsableCommand {
     @Flag(help: "One JSON object a line.")
     var json = false
 
-    @Flag(name: [.short, .long], help: "Say on standard error how fast it went.")
+    @Flag(name: [.short, .long], help: "Say on standard error how fast it went, and the seed.")
     var verbose = false
 
     func validate() throws {
-        if tokens != nil, prompt != nil {
-            throw ValidationError("give a prompt or --tokens, not both")
+        let given = [
+            text.map { _ in "a text" }, prompt.map { _ in "--prompt" }, file.map { _ in "--file" },
+            tokens.map { _ in "--tokens" },
+        ].compactMap { $0 }
+        if given.count > 1 {
+            throw ValidationError(
+                "\(given.joined(separator: " and ")) were given: give one of them")
         }
         if logprobs != nil, !json { throw ValidationError("--logprobs needs --json") }
     }
@@ -56,22 +78,24 @@ struct Generate: AsyncParsableCommand {
     func run() async throws {
         var request = GenerateRequest()
         request.model = model.model
-        request.prompt = try tokens.map { .tokens($0.ids) } ?? .text(textArgument(prompt))
-        request.maxTokens = maxTokens
+        request.prompt = try tokens.map { .tokens($0.ids) } ?? .text(question())
+        request.maxTokens = maxTokens ?? 0
         request.sampling = sampling.message
         request.stop = stop
         request.echo = echo
         request.parseSpecial = parseSpecial
         request.logprobs = logprobs
         var endsInNewline = true
+        var drawn: UInt64?
         // A model without tokenizer answers in ids, and a piece without text does not tell which kind the model is.
         var ids: [UInt32]? = tokens == nil ? nil : []
         for try await part in try await connection.inference().generate(request) {
+            drawn = part.started?.seed ?? drawn
             if json {
                 try write(part)
             } else if !part.text.isEmpty {
                 Terminal.printModelText(part.text)
-                endsInNewline = part.text.last == "\n"
+                endsInNewline = part.text.utf8.last == 0x0A
                 ids = nil
             } else {
                 ids? += part.tokens
@@ -80,12 +104,22 @@ struct Generate: AsyncParsableCommand {
             if let ids, !ids.isEmpty {
                 Terminal.print(ids.map(String.init).joined(separator: " "))
             }
-            try end(finished, endsInNewline)
+            try end(finished, drawn, endsInNewline)
         }
     }
 
-    private func end(_ finished: Finished, _ endsInNewline: Bool) throws {
+    private func question() throws -> String {
+        if let prompt { return prompt }
+        if let text, text != "-" { return text }
+        return try Input(file ?? "-").text(limit: requestTextLimit)
+    }
+
+    private func end(_ finished: Finished, _ seed: UInt64?, _ endsInNewline: Bool) throws {
         if !json, !endsInNewline { Terminal.print("") }
+        if finished.reason == .length, verbose || !json && Terminal.errorIsTerminal {
+            let count = finished.usage.map { " at \($0.completionTokens) tokens" } ?? ""
+            Terminal.note("(the answer was cut\(count); -n sets the limit)")
+        }
         if verbose, let usage = finished.usage, let timings = finished.timings {
             func rate(_ count: UInt32, _ nanoseconds: UInt64) -> String {
                 nanoseconds == 0
@@ -94,7 +128,8 @@ struct Generate: AsyncParsableCommand {
             Terminal.note(
                 "\(finished.reason): \(usage.promptTokens) prompt tokens, \(rate(usage.promptTokens, timings.prefill)) a second; "
                     + "\(usage.completionTokens) tokens, \(rate(usage.completionTokens, timings.decode)) a second; "
-                    + "waited \(timings.queue / 1_000_000) ms")
+                    + "waited \(timings.queue / 1_000_000) ms; seed \(seed.map { "\($0)" } ?? "unknown")"
+            )
         }
         switch finished.reason {
         case .deadline: throw Failure("the time was up before the answer was complete", .temporary)
@@ -118,25 +153,39 @@ struct Generate: AsyncParsableCommand {
 
 /// How tokens are chosen; what is absent is left to the daemon.
 struct SamplingArguments: ParsableArguments {
-    @Option(help: "0 takes the likeliest token; higher is more varied. Default: 0.7.")
+    @Option(
+        parsing: .unconditional,
+        help: "0 takes the likeliest token; higher is more varied. Default: 0.7.")
     var temperature: Float?
-    @Option(help: "Keep the k likeliest tokens. Default: all.")
+    @Option(parsing: .unconditional, help: "Keep the k likeliest tokens. Default: all.")
     var topK: UInt32?
-    @Option(help: "Keep the likeliest tokens that make up this share. Default: 0.9.")
+    @Option(
+        parsing: .unconditional,
+        help: "Keep the likeliest tokens that make up this share. Default: 0.9.")
     var topP: Float?
-    @Option(help: "Keep tokens at least this fraction as likely as the likeliest. Default: 0.")
+    @Option(
+        parsing: .unconditional,
+        help: "Keep tokens at least this fraction as likely as the likeliest. Default: 0.")
     var minP: Float?
-    @Option(help: "Make tokens that have been there less likely: above 1. Default: 1.")
+    @Option(
+        parsing: .unconditional,
+        help: "Make tokens that have been there less likely: above 1. Default: 1.")
     var repetitionPenalty: Float?
-    @Option(help: "Taken off the logit of tokens already in the answer. Default: 0.")
+    @Option(
+        parsing: .unconditional,
+        help: "Taken off the logit of tokens already in the answer. Default: 0.")
     var presencePenalty: Float?
-    @Option(help: "Taken off once for each time a token is in the answer. Default: 0.")
+    @Option(
+        parsing: .unconditional,
+        help: "Taken off once for each time a token is in the answer. Default: 0.")
     var frequencyPenalty: Float?
     @Option(
-        parsing: .singleValue,
+        parsing: .unconditionalSingleValue,
         help: "ID=VALUE, added to a token's logit; may be given more than once.")
     var logitBias: [Bias] = []
-    @Option(help: "The same seed gives the same answer. Default: a random one.")
+    @Option(
+        parsing: .unconditional, help: "The same seed gives the same answer. Default: a random one."
+    )
     var seed: UInt64?
 
     struct Bias: ExpressibleByArgument, Sendable {

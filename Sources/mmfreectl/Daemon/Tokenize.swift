@@ -9,6 +9,9 @@ struct Tokenize: AsyncParsableCommand {
     @Argument(help: "The text; standard input if absent or \"-\".")
     var text: String?
 
+    @Option(name: [.short, .long], help: "A file that holds the text.", completion: .file())
+    var file: String?
+
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
 
@@ -29,10 +32,15 @@ struct Tokenize: AsyncParsableCommand {
         let pieces: [String]
     }
 
+    func validate() throws {
+        if text != nil, file != nil { throw ValidationError("give a text or --file, not both") }
+    }
+
     func run() async throws {
         var request = TokenizeRequest()
         request.model = model.model
-        request.text = try textArgument(text)
+        let given = text == "-" ? nil : text
+        request.text = try given ?? Input(file ?? "-").text(limit: requestTextLimit)
         request.addBOS = bos
         request.parseSpecial = parseSpecial
         let answer = try await connection.inference().tokenize(request)
@@ -49,10 +57,12 @@ struct Tokenize: AsyncParsableCommand {
 }
 
 struct Detokenize: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the text of tokens.")
+    static let configuration = CommandConfiguration(
+        abstract: "Show the text of tokens.",
+        discussion: "Takes ids as `tokenize` and `generate` write them, with commas or spaces.")
 
-    @Argument(help: "Token ids: 1,415,310.")
-    var tokens: TokenList
+    @Argument(help: "Token ids: 1,415,310; standard input if absent or \"-\".")
+    var tokens: [String] = []
 
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
@@ -60,12 +70,24 @@ struct Detokenize: AsyncParsableCommand {
     @Flag(help: "Write control tokens by their names.")
     var keepSpecial = false
 
+    @Flag(help: "One JSON object.")
+    var json = false
+
     func run() async throws {
+        let given = tokens.isEmpty || tokens == ["-"] ? nil : tokens.joined(separator: " ")
+        let text = try given ?? Input("-").text(limit: requestTextLimit)
+        guard let list = TokenList(argument: text) else {
+            let what = given.map { "'\($0)' is" } ?? "standard input is"
+            throw Failure(
+                "\(what) not a list of token ids such as 1,415,310", given == nil ? .data : .usage)
+        }
         var request = DetokenizeRequest()
         request.model = model.model
-        request.tokens = tokens.ids
+        request.tokens = list.ids
         request.keepSpecial = keepSpecial
-        Terminal.printModelText(try await connection.inference().detokenize(request).text)
+        let answer = try await connection.inference().detokenize(request).text
+        if json { return Terminal.print(try Terminal.json(["text": answer])) }
+        Terminal.printModelText(answer)
         Terminal.print("")
     }
 }

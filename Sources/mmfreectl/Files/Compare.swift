@@ -2,7 +2,8 @@
 
 import ArgumentParser
 import Engine
-import Foundation
+import FoundationEssentials
+import Glibc
 import ModelStore
 import Packer
 import Reference
@@ -19,18 +20,20 @@ struct Compare: ParsableCommand {
             Exit status: 1 if the two write different tokens.
             """)
 
-    @Argument(help: "The checkpoint's directory.") var checkpoint: String
-    @Argument(help: "The packed file.") var file: String
-    @Option(help: "A text file.") var text: String?
-    @Option(help: "A file of token ids: little-endian 16-bit numbers.") var ids: String?
-    @Option(help: "Use only the first so many tokens.") var limit = 256
-    @Option(help: "Tokens to write for the decoding speed.") var decode = 16
+    @Argument(help: "The checkpoint's directory.", completion: .directory) var checkpoint: String
+    @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
+    @OptionGroup var source: TokenSource
+    @Option(parsing: .unconditional, help: "Use only the first so many tokens.") var limit = 256
+    @Option(parsing: .unconditional, help: "Tokens to write for the decoding speed.")
+    var decode = 16
     @Flag(help: "One JSON object.") var json = false
     @Option(help: .hidden) var side: String?
     @OptionGroup var options: LocalOptions
 
     func validate() throws {
-        guard (text == nil) != (ids == nil) else { throw ValidationError("give --text or --ids") }
+        if source.text == "-" || source.ids == "-" {
+            throw ValidationError("each side reads the text for itself: give a file")
+        }
         guard limit >= 2, decode >= 1 else {
             throw ValidationError("--limit is 2 or more, --decode 1 or more")
         }
@@ -83,7 +86,7 @@ struct Compare: ParsableCommand {
 
     private func table(_ row: Row) -> String {
         func number(_ value: Double) -> String {
-            String(format: value < 10 ? "%.2f" : "%.1f", value)
+            String(printf: value < 10 ? "%.2f" : "%.1f", value)
         }
         var table = Table(["", "CHECKPOINT", "PACKED", "RATIO"], numeric: [1, 2, 3])
         let (a, b) = (row.checkpoint, row.packed)
@@ -104,13 +107,13 @@ struct Compare: ParsableCommand {
             number(b.decodeRate / a.decodeRate),
         ])
         table.add([
-            "perplexity", String(format: "%.4f", a.perplexity),
-            String(format: "%.4f", b.perplexity),
-            String(format: "%.5f", b.perplexity / a.perplexity),
+            "perplexity", String(printf: "%.4f", a.perplexity),
+            String(printf: "%.4f", b.perplexity),
+            String(printf: "%.5f", b.perplexity / a.perplexity),
         ])
         return table.text
             + String(
-                format: "\nlargest logit difference %.2g, where the largest logit is %.3g; ",
+                printf: "\nlargest logit difference %.2g, where the largest logit is %.3g; ",
                 row.maxLogitDifference, row.maxLogit)
             + (row.sameGreedyTokens
                 ? "the same \(a.greedy.count) greedy tokens" : "the greedy tokens differ")
@@ -119,33 +122,19 @@ struct Compare: ParsableCommand {
     // MARK: The two sides
 
     private func child(_ side: String) throws -> (Side, logits: [Float]) {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         var arguments = [
             "compare", checkpoint, file, "--side", side, "--limit", "\(limit)", "--decode",
             "\(decode)",
         ]
-        if let text { arguments += ["--text", text] }
-        if let ids { arguments += ["--ids", ids] }
+        if let text = source.text { arguments += ["--text", text] }
+        if let ids = source.ids { arguments += ["--ids", ids] }
         if let threads = options.threads { arguments += ["--threads", "\(threads)"] }
         if options.pin { arguments.append("--pin") }
         if let kernels = options.kernels { arguments += ["--kernels", kernels] }
-        process.arguments = arguments
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        try process.run()
-        // It is in a process group of its own: Ctrl-C does not reach it.
-        Interruption.pass(to: process.processIdentifier)
-        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        Interruption.pass(to: 0)
-        if Interruption.isWanted { throw Failure("interrupted", .interrupted) }
-        guard process.terminationStatus == 0 else {
-            throw ExitCode(process.terminationReason == .exit ? process.terminationStatus : 130)
-        }
+        let data = try ownOutput(arguments)
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let answer = try decoder.decode(Answer.self, from: data)
+        let answer = try decoder.decode(Answer.self, from: Data(data))
         let logits = answer.logits.withUnsafeBytes { bytes in
             (0..<bytes.count / 4).map {
                 bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
@@ -164,15 +153,12 @@ struct Compare: ParsableCommand {
     }
 
     private func prompt() throws -> [UInt32] {
-        let all: [UInt32]
-        if let ids {
-            all = try readIDs(ids)
-        } else {
+        let all = try source.tokens { text in
             let model = try Model(try open(file))
             guard let tokenizer = model.tokenizer else {
                 throw Failure("the packed file has no tokenizer: give --ids", .configuration)
             }
-            all = tokenizer.encode(try readText(text ?? ""), addBOS: tokenizer.addsBOS)
+            return tokenizer.encode(text, addBOS: tokenizer.addsBOS)
         }
         let tokens = Array(all.prefix(limit))
         guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
@@ -183,9 +169,9 @@ struct Compare: ParsableCommand {
         let local = try LocalModel(file, options)
         try local.feed(tokens, wants: .nothing)
         local.states.reset(0)
-        var began = Date()
+        var began = ContinuousClock.now
         try local.feed(tokens, wants: .nothing)
-        let promptRate = Double(tokens.count) / Date().timeIntervalSince(began)
+        let promptRate = Double(tokens.count) / seconds(since: began)
         local.states.reset(0)
         var last: [Float] = []
         var total = 0.0
@@ -197,7 +183,7 @@ struct Compare: ParsableCommand {
         }
         var greedy: [Int] = []
         var next = ReferenceModel.argmax(last)
-        began = Date()
+        began = ContinuousClock.now
         for _ in 0..<decode {
             greedy.append(next)
             try local.feed([UInt32(next)], wants: .logits) { _, row in
@@ -206,7 +192,7 @@ struct Compare: ParsableCommand {
         }
         let side = Side(
             bytes: local.model.file.byteCount, resident: residentBytes(), promptRate: promptRate,
-            decodeRate: Double(decode) / Date().timeIntervalSince(began),
+            decodeRate: Double(decode) / seconds(since: began),
             perplexity: exp(total / Double(tokens.count - 1)), greedy: greedy)
         return (side, last)
     }
@@ -220,9 +206,9 @@ struct Compare: ParsableCommand {
         let model = try ReferenceModel(source)
         let kernels = try options.table()
         var state = model.freshState
-        var began = Date()
+        var began = ContinuousClock.now
         let output = model.run(tokens.map { Int($0) }, state: &state, logits: .all)
-        let promptRate = Double(tokens.count) / Date().timeIntervalSince(began)
+        let promptRate = Double(tokens.count) / seconds(since: began)
         var total = 0.0
         for place in 0..<tokens.count - 1 {
             output.logits[place].withUnsafeBufferPointer {
@@ -232,7 +218,7 @@ struct Compare: ParsableCommand {
         let last = output.logits[tokens.count - 1]
         var greedy: [Int] = []
         var next = ReferenceModel.argmax(last)
-        began = Date()
+        began = ContinuousClock.now
         for _ in 0..<decode {
             greedy.append(next)
             next = ReferenceModel.argmax(
@@ -240,22 +226,8 @@ struct Compare: ParsableCommand {
         }
         let side = Side(
             bytes: source.byteCount, resident: residentBytes(), promptRate: promptRate,
-            decodeRate: Double(decode) / Date().timeIntervalSince(began),
+            decodeRate: Double(decode) / seconds(since: began),
             perplexity: exp(total / Double(tokens.count - 1)), greedy: greedy)
         return (side, last)
     }
-}
-
-/// This process's resident memory now.
-func residentBytes() -> Int { memoryFigure("Rss") }
-
-/// A figure of /proc/self/smaps_rollup in bytes: "Rss", "Pss", "Private_Dirty".
-func memoryFigure(_ name: String) -> Int {
-    guard let text = try? String(contentsOfFile: "/proc/self/smaps_rollup", encoding: .utf8) else {
-        return 0
-    }
-    for line in text.split(separator: "\n") where line.hasPrefix(name + ":") {
-        return (line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
-    }
-    return 0
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import CKernels
 import Engine
 import ModelStore
 import SystemPackage
@@ -12,7 +11,7 @@ func open(_ file: String) throws -> PackedFile { try PackedFile(path: FilePath(f
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show what is in a packed file.")
 
-    @Argument(help: "The packed file.") var file: String
+    @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
     @Flag(help: "List the tensors too.") var tensors = false
     @Flag(help: "One JSON object.") var json = false
 
@@ -70,47 +69,5 @@ struct Inspect: ParsableCommand {
             ])
         }
         Terminal.print("\n" + list.text)
-    }
-}
-
-struct Verify: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract:
-            "Compare every tensor of a packed file with its digest, and see that every ternary one holds trits."
-    )
-
-    @Argument(help: "The packed file.") var file: String
-
-    func run() throws {
-        Interruption.watch()
-        let progress = ProgressLine()
-        let packed = try open(file)
-        try packed.verify { done, total in
-            progress.show(done, of: total, file)
-            return !Interruption.isWanted
-        }
-        progress.clear()
-        if Interruption.isWanted { throw Failure("interrupted", .interrupted) }
-        try checkTrits(packed)
-        _ = try Model(packed)  // which looks whether the file has kept still
-        Terminal.print(
-            "\(file): \(packed.tensors.count) tensors are as they were written; model \(packed.modelDigest)"
-        )
-    }
-
-    /// A byte of a ternary matrix holds five trits, which make at most 242; of larger ones every CPU makes something else.
-    private func checkTrits(_ packed: PackedFile) throws {
-        for tensor in packed.tensors where packed.packed[tensor.name] != nil {
-            let bytes = packed.bytes(of: tensor)
-            let sound = bytes.withMemoryRebound(to: UInt8.self) {
-                ck_check_packed($0.baseAddress!, $0.count)
-            }
-            guard sound == bytes.count else {
-                throw Failure(
-                    "\(file): tensor \(tensor.name) holds \(bytes[sound]) at byte \(sound), \(tensor.offset + sound) of the file; "
-                        + "five trits make at most 242: the file was not written by `mmfreectl pack`, pack the checkpoint again",
-                    .data)
-            }
-        }
     }
 }

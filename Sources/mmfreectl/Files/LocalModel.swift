@@ -3,7 +3,7 @@
 import ArgumentParser
 import CKernels
 import Engine
-import Foundation
+import Glibc
 import ModelStore
 
 /// How to run a packed file without the daemon.

@@ -2,8 +2,6 @@
 
 import ArgumentParser
 import Engine
-import ModelStore
-import SystemPackage
 
 struct Logits: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,26 +11,34 @@ struct Logits: ParsableCommand {
             "float32 in NumPy's format: [tokens, vocabulary]; --hidden [tokens, hidden]; --state [layers, channels]."
     )
 
-    @Argument(help: "The packed file.") var file: String
+    @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
     @Option(help: "Token ids: 1,415,310.") var tokens: TokenList?
-    @Option(help: "A text instead of ids.") var text: String?
-    @Option(name: [.short, .long], help: "The .npy file to write.") var output: String
+    @Option(
+        name: [.short, .long], parsing: .unconditional, help: "A text instead of ids.")
+    var prompt: String?
+    @Option(help: "A text file, \"-\" for standard input.", completion: .file())
+    var text: String?
+    @Option(
+        name: [.short, .long], help: "The .npy file to write, \"-\" for standard output.",
+        completion: .file(extensions: ["npy"]))
+    var output: String
     @Flag(help: "The final hidden states instead.") var hidden = false
     @Flag(help: "The recurrent state after the last token instead.") var state = false
     @OptionGroup var options: LocalOptions
 
     func validate() throws {
-        guard (text == nil) != (tokens == nil) else {
-            throw ValidationError("give --tokens or --text")
+        let given = [tokens == nil, prompt == nil, text == nil].count { !$0 }
+        guard given == 1 else {
+            throw ValidationError("give one of --tokens, --prompt and --text; \(given) were given")
         }
         if hidden, state { throw ValidationError("--hidden or --state, not both") }
     }
 
     func run() throws {
         // Before the work.
-        _ = try OutputPlace.file(FilePath(output), replacing: true)
+        let place = try Output(output)
         let local = try LocalModel(file, options)
-        let ids = try tokens?.ids ?? local.tokens(of: text ?? "")
+        let ids = try tokens?.ids ?? local.tokens(of: prompt ?? readText(text ?? "-"))
         var values: [Float] = []
         try local.feed(ids, wants: state ? .nothing : hidden ? .hidden : .logits) { _, row in
             values.append(contentsOf: row)
@@ -42,7 +48,7 @@ struct Logits: ParsableCommand {
             state
             ? [shape.layers, shape.inner] : [ids.count, hidden ? shape.hidden : shape.vocabulary]
         if state { values = local.states.save(0) }
-        try NumPy.write(values, shape: size, to: output)
+        try place.write(NumPy.file(values, shape: size))
         Terminal.note(
             "wrote \(size.map(String.init).joined(separator: " × ")) float32 to \(output)")
     }
@@ -61,9 +67,8 @@ enum NumPy {
             + Array(text.utf8)
     }
 
-    static func write(_ values: [Float], shape: [Int], to path: String) throws {
+    static func file(_ values: [Float], shape: [Int]) -> [UInt8] {
         precondition(values.count == shape.reduce(1, *))
-        try OutputFile.replace(
-            FilePath(path), with: header(shape: shape) + values.withUnsafeBytes { Array($0) })
+        return header(shape: shape) + values.withUnsafeBytes { Array($0) }
     }
 }

@@ -2,7 +2,6 @@
 
 import ArgumentParser
 import Engine
-import Foundation
 import ModelStore
 import Packer
 import SystemPackage
@@ -15,11 +14,12 @@ struct Pack: ParsableCommand {
             scale is what the original code computes; matrices that are ternary already are kept as they are.
             """)
 
-    @Argument(help: "The checkpoint's directory.") var checkpoint: String
+    @Argument(help: "The checkpoint's directory.", completion: .directory) var checkpoint: String
 
     @Option(
         name: [.short, .long],
-        help: "The file to write: NAME.gguf, which the daemon serves as the model NAME.")
+        help: "The file to write: NAME.gguf, which the daemon serves as the model NAME.",
+        completion: .file(extensions: ["gguf"]))
     var output: String
 
     @Option(
@@ -57,7 +57,7 @@ struct Pack: ParsableCommand {
     }
 
     private func show(_ report: PackReport) {
-        func percent(_ fraction: Double) -> String { String(format: "%.1f %%", fraction * 100) }
+        func percent(_ fraction: Double) -> String { String(printf: "%.1f %%", fraction * 100) }
         var table = Table(["", ""])
         table.rows = []
         table.add(["checkpoint", Terminal.bytes(report.checkpointBytes)])
@@ -65,13 +65,13 @@ struct Pack: ParsableCommand {
             "packed",
             "\(Terminal.bytes(report.fileBytes)) (\(report.fileBytes) bytes), "
                 + String(
-                    format: "%.1f times smaller",
+                    printf: "%.1f times smaller",
                     Double(report.checkpointBytes) / Double(max(1, report.fileBytes))),
         ])
         table.add([
             "bits a weight",
             String(
-                format: "%.3f of all, %.3f of the ternary ones", report.bitsPerWeight,
+                printf: "%.3f of all, %.3f of the ternary ones", report.bitsPerWeight,
                 report.bitsPerTernaryWeight),
         ])
         table.add([
@@ -91,7 +91,7 @@ struct Pack: ParsableCommand {
             "tokenizer", report.tokenizer ?? "none: serves token ids only, and ends at no token",
         ])
         table.add(["digest", report.digest])
-        table.add(["time", String(format: "%.1f s", report.seconds)])
+        table.add(["time", String(printf: "%.1f s", report.seconds)])
         Terminal.print(table.text)
         for warning in report.warnings { Terminal.complain("warning: \(warning)") }
     }
@@ -104,8 +104,9 @@ struct Unpack: ParsableCommand {
         abstract: "Turn a packed file back into a checkpoint of scaled ternary weights.",
         discussion: "Packing the result again gives the same ternary bytes.")
 
-    @Argument(help: "The packed file.") var file: String
-    @Option(name: [.short, .long], help: "The directory to make.") var output: String
+    @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
+    @Option(name: [.short, .long], help: "The directory to make.", completion: .directory)
+    var output: String
 
     func run() throws {
         Interruption.watch()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
-import Foundation
 import ModelStore
 import Packer
 import RPC
@@ -24,7 +23,7 @@ enum ExitStatus: Int32, CaseIterable {
     case interrupted = 130
 
     static let summary = """
-        0 done; 1 a comparison failed; 64 wrong arguments or an invalid request; 65 a damaged or unsupported file; 66 no such file, model or \
+        0 done; 1 a comparison failed; 64 wrong arguments or an invalid request; 65 damaged or unsupported data; 66 no such file, model or \
         request; 69 no daemon, or it is stopping; 70 a bug; 73 the output cannot be made; 74 input or output failed; \
         75 busy or out of time, try again; 77 not allowed; 78 the model or the daemon must be fixed first; 130 interrupted.
         """
@@ -53,11 +52,6 @@ struct Failure: Error {
                 self.init(error.description, Self.status(of: error))
             }
         case let error as Errno: self.init(error.description, .io)
-        case let error as CocoaError:
-            // Foundation's numbers: 512 and more are about writing.
-            self.init(
-                error.localizedDescription,
-                (512..<1024).contains(error.code.rawValue) ? .cannotCreate : .noInput)
         case let error as ModelError: self.init("\(error)", .data)
         default: return nil
         }
@@ -65,21 +59,17 @@ struct Failure: Error {
 
     private init(client error: ClientError) {
         switch error {
-        case .noSocket(let path), .refused(let path):
-            self.init(
-                "\(error). Start it with `systemctl start mmfreed.socket`, or by hand with `mmfreed --socket \(path) --models DIRECTORY`.",
-                .unavailable)
         case .notAllowed:
             self.init(
                 "\(error). Users of the daemon belong to the group mmfree: `sudo adduser $USER mmfree`, then log in again.",
                 .noPermission)
-        case .cannotConnect, .disconnected: self.init("\(error)", .unavailable)
+        case .noSocket, .refused, .cannotConnect, .disconnected: self.init("\(error)", .unavailable)
         case .queueFull, .timeout: self.init("\(error)", .temporary)
         case .garbled: self.init("\(error)", .software)
         case .rpc(let error):
             var message = error.message
             if let after = error.retryAfter {
-                message += " (try again in \(String(format: "%.1f", Double(after) / 1e9)) s)"
+                message += " (try again in \(String(printf: "%.1f", Double(after) / 1e9)) s)"
             }
             self.init(message, Self.status(of: error))
         }
@@ -105,6 +95,7 @@ struct Failure: Error {
 
     private static func status(of error: StoreError) -> ExitStatus {
         switch error {
+        case .io(_, "create", _): .cannotCreate
         case .io(let errno, _, _): status(of: errno)
         case .exists, .noSpace, .destination: .cannotCreate
         default: .data
@@ -114,6 +105,7 @@ struct Failure: Error {
     private static func status(of error: PackError) -> ExitStatus {
         switch error {
         case .store(let error): status(of: error)
+        case .io(_, let doing) where doing.hasPrefix("create "): .cannotCreate
         case .io(let errno, _): status(of: errno)
         case .destinationExists: .cannotCreate
         case .noCheckpoint: .noInput
@@ -121,7 +113,7 @@ struct Failure: Error {
         }
     }
 
-    private static func status(of errno: Errno) -> ExitStatus {
+    static func status(of errno: Errno) -> ExitStatus {
         switch errno {
         case .noSuchFileOrDirectory: .noInput
         case .permissionDenied: .noPermission

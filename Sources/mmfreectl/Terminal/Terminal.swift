@@ -1,31 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Writing for people and for programs.
 enum Terminal {
     static let outputIsTerminal = isatty(1) == 1
     static let errorIsTerminal = isatty(2) == 1
 
-    /// Writes to standard output at once. Ends the program quietly when nobody reads it any more.
+    /// Makes sure that writing to a closed or abandoned output is an error. Comes before anything is opened.
+    static func prepare() {
+        signal(SIGPIPE, SIG_IGN)
+        // A closed standard descriptor would be the next file's. Opened for the other direction, using it goes on failing.
+        for descriptor in Int32(0)...2 where fcntl(descriptor, F_GETFD) < 0 {
+            _ = open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY)
+        }
+    }
+
+    /// Writes to standard output at once. If that fails, says why and ends the program.
     static func print(_ text: String, terminator: String = "\n") {
-        write(1, text + terminator)
+        write(text + terminator)
     }
 
     /// Writes text a model has made. On a terminal, control characters are shown, not obeyed.
     static func printModelText(_ text: String) {
-        write(1, outputIsTerminal ? harmless(text) : text)
+        write(outputIsTerminal ? harmless(text) : text)
+    }
+
+    /// Writes bytes to standard output. If that fails, says why and ends the program.
+    static func write(_ bytes: UnsafeRawBufferPointer) {
+        guard let problem = write(bytes, to: 1) else { return }
+        complain("cannot write standard output: \(String(cString: strerror(problem)))")
+        exit(ExitStatus.io.rawValue)
+    }
+
+    private static func write(_ text: String) {
+        var text = text
+        text.withUTF8 { write(UnsafeRawBufferPointer($0)) }
     }
 
     /// Writes a line to standard error. What files and daemons have put into it cannot drive the terminal.
-    static func note(_ text: String) { write(2, harmless(text) + "\n") }
+    static func note(_ text: String) { tell(harmless(text) + "\n") }
 
     /// Writes over the terminal's present line; "" only takes away what is there.
     static func overwrite(_ text: String) {
-        write(2, "\r\u{1B}[K" + harmless(text, keepingLines: false))
+        tell("\r\u{1B}[K" + harmless(text, keepingLines: false))
     }
 
     static func complain(_ message: String) { note("mmfreectl: \(message)") }
+
+    /// Nobody to hear it is no reason to end the work.
+    private static func tell(_ text: String) {
+        var text = text
+        text.withUTF8 { _ = write(UnsafeRawBufferPointer($0), to: 2) }
+    }
+
+    /// Writes all bytes; returns the error number if that fails.
+    static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Int32? {
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
+            guard count >= 0 else {
+                switch errno {
+                case EINTR: continue
+                // Whoever shares the pipe may have made it so.
+                case EAGAIN: waitUntilReady(descriptor, POLLOUT)
+                default: return errno
+                }
+                continue
+            }
+            rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
+        }
+        return nil
+    }
+
+    static func waitUntilReady(_ descriptor: Int32, _ event: Int32) {
+        var one = pollfd(fd: descriptor, events: Int16(event), revents: 0)
+        poll(&one, 1, -1)
+    }
 
     /// What would move the cursor, colour the text or turn its direction as "\x1b" and "\u{202e}".
     ///
@@ -40,28 +92,12 @@ enum Terminal {
             if !isHarmful(scalar) {
                 result.unicodeScalars.append(scalar)
             } else if scalar.value < 0x100 {
-                result += "\\x" + String(format: "%02x", scalar.value)
+                result += String(printf: "\\x%02x", scalar.value)
             } else {
                 result += "\\u{" + String(scalar.value, radix: 16) + "}"
             }
         }
         return result
-    }
-
-    private static func write(_ descriptor: Int32, _ text: String) {
-        var text = text
-        text.withUTF8 { bytes in
-            var rest = UnsafeRawBufferPointer(bytes)
-            while !rest.isEmpty {
-                let count = Foundation.write(descriptor, rest.baseAddress, rest.count)
-                if count < 0, errno == EINTR { continue }
-                // A closed pipe: `mmfreectl … | head` is no error of ours.
-                // Nor is nobody there to hear what is said on standard error a reason to end the work.
-                if count < 0, descriptor == 2 { return }
-                if count < 0 { exit(errno == EPIPE ? 141 : ExitStatus.io.rawValue) }
-                rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
-            }
-        }
     }
 
     /// An object as one line of JSON, its keys sorted, and safe to show: control characters are escaped.
@@ -73,7 +109,7 @@ enum Terminal {
         guard text.unicodeScalars.contains(where: \.isControl) else { return text }
         // They stand in strings only, and all are below U+FFFF.
         return text.unicodeScalars.map {
-            $0.isControl ? String(format: "\\u%04x", $0.value) : String($0)
+            $0.isControl ? String(printf: "\\u%04x", $0.value) : String($0)
         }.joined()
     }
 
@@ -85,9 +121,8 @@ enum Terminal {
             value /= 1000
             unit = next
         }
-        return unit == "bytes"
-            ? "\(count) bytes"
-            : String(format: "%.\(value < 10 ? 2 : value < 100 ? 1 : 0)f \(unit)", value)
+        guard unit != "bytes" else { return "\(count) bytes" }
+        return String(printf: "%.*f ", Int32(value < 10 ? 2 : value < 100 ? 1 : 0), value) + unit
     }
 }
 
@@ -101,31 +136,14 @@ extension Unicode.Scalar {
     }
 }
 
-/// Rows under headings, columns as wide as they need to be. Every cell is one line and harmless.
-struct Table {
-    var rows: [[String]]
-    /// Columns that hold numbers stand to the right.
-    var numeric: Set<Int> = []
-
-    init(_ heading: [String], numeric: Set<Int> = []) {
-        rows = [heading]
-        self.numeric = numeric
-    }
-
-    mutating func add(_ row: [String]) { rows.append(row) }
-
-    var text: String {
-        let rows = rows.map { $0.map { Terminal.harmless($0, keepingLines: false) } }
-        let columns = rows.map(\.count).max() ?? 0
-        let widths = (0..<columns).map { column in
-            rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
+extension String {
+    /// Numbers as printf(3) writes them, in the C locale. At most 511 bytes.
+    init(printf format: String, _ arguments: any CVarArg...) {
+        self = withVaList(arguments) { list in
+            withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { buffer in
+                vsnprintf(buffer.baseAddress!, buffer.count, format, list)
+                return String(cString: buffer.baseAddress!)
+            }
         }
-        return rows.map { row in
-            row.enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
-                if numeric.contains(column) { return padding + cell }
-                return column == row.count - 1 ? cell : cell + padding
-            }.joined(separator: "  ")
-        }.joined(separator: "\n")
     }
 }

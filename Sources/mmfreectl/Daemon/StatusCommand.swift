@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import RPC
+
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show what the daemon is doing.")
+
+    @OptionGroup var connection: Connection
+    @Flag(help: "One JSON object.") var json = false
+
+    private struct Row: Encodable {
+        struct Request: Encodable {
+            let requestId, method, model, phase: String
+            let uid: UInt32
+            let pid: Int32
+            let promptTokens, completionTokens: UInt32
+            let ageMs: Double
+        }
+        let version, state, kernels: String
+        let uptimeS: Double
+        let threads, slots, active, queued, models: UInt32
+        let finishedRequests, refusedRequests, promptTokens, completionTokens,
+            residentBytes: UInt64
+        let requests: [Request]
+    }
+
+    func run() async throws {
+        let client = try await connection.control()
+        let (status, info) = (try await client.status(), try await client.info())
+        let row = Row(
+            version: status.version, state: status.state, kernels: info.kernels,
+            uptimeS: Double(status.uptime) / 1e9, threads: info.threads, slots: status.slots,
+            active: status.active, queued: status.queued, models: status.models,
+            finishedRequests: status.finishedRequests, refusedRequests: status.refusedRequests,
+            promptTokens: status.promptTokens, completionTokens: status.completionTokens,
+            residentBytes: status.residentBytes,
+            requests: status.requests.map {
+                .init(
+                    requestId: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,
+                    uid: $0.uid, pid: $0.pid, promptTokens: $0.promptTokens,
+                    completionTokens: $0.completionTokens, ageMs: Double($0.age) / 1e6)
+            })
+        if json { return Terminal.print(try Terminal.json(row)) }
+        Terminal.print(
+            """
+            mmfreed \(row.version), \(row.state) for \(Int(row.uptimeS)) s, \(row.threads) threads, \(row.kernels) kernels
+            \(row.active) of \(row.slots) slots in use, \(row.queued) requests waiting, \(row.models) models
+            \(row.finishedRequests) requests finished, \(row.refusedRequests) refused; \(row.promptTokens) prompt tokens, \(row.completionTokens) written
+            \(Terminal.bytes(row.residentBytes)) resident, model pages included
+            """)
+        guard !row.requests.isEmpty else { return }
+        var table = Table(
+            ["REQUEST", "METHOD", "MODEL", "UID", "PID", "PHASE", "PROMPT", "TOKENS", "AGE"],
+            numeric: [3, 4, 6, 7, 8])
+        for request in row.requests {
+            table.add([
+                request.requestId, request.method, request.model, "\(request.uid)",
+                "\(request.pid)",
+                request.phase, "\(request.promptTokens)", "\(request.completionTokens)",
+                String(printf: "%.1f s", request.ageMs / 1e3),
+            ])
+        }
+        Terminal.print("\n" + table.text)
+    }
+}

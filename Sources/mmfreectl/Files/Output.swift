@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ModelStore
+import SystemPackage
+
+/// Where a verb's result goes: a file that appears whole or not at all, or standard output for "-".
+struct Output {
+    private let path: String
+
+    /// - Throws: what would be in the way, before the work.
+    init(_ path: String) throws {
+        self.path = path
+        if path != "-" { _ = try OutputPlace.file(FilePath(path), replacing: true) }
+    }
+
+    func write(_ bytes: [UInt8]) throws {
+        guard path == "-" else { return try OutputFile.replace(FilePath(path), with: bytes) }
+        bytes.withUnsafeBytes { Terminal.write($0) }
+    }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+/// The verbs that ask a daemon, asked of one.
+@Suite("verbs that ask the daemon")
+struct DaemonVerbTests {
+    private struct Row: Decodable {
+        let index: Int
+        let values: [Float]
+    }
+
+    private func rows(_ text: String) throws -> [Row] {
+        try text.split(separator: "\n").map {
+            try JSONDecoder().decode(Row.self, from: Data($0.utf8))
+        }
+    }
+
+    @Test("every line of standard input is a text and keeps its place")
+    func embed() throws {
+        try Program.withDaemon { environment in
+            func embed(_ text: String, _ arguments: [String] = []) throws -> [Row] {
+                let result = try Program.run(
+                    ["embed", "--json"] + arguments, input: Array(text.utf8),
+                    environment: environment)
+                #expect(result.status == 0, "\(result.errors)")
+                return try rows(result.output)
+            }
+            let plain = try embed("the\nand\nof")
+            #expect(plain.map(\.index) == [0, 1, 2])
+            #expect(Set(plain.map(\.values)).count == 3)
+            #expect(try embed("the\r\nand\r\nof\r\n").map(\.values) == plain.map(\.values))
+            #expect(try embed("\u{FEFF}the\nand\nof\n", ["-"]).map(\.values) == plain.map(\.values))
+            let blank = try embed("the\n\nand\n")
+            #expect(blank.map(\.index) == [0, 1, 2])
+            #expect([blank[0].values, blank[2].values] == [plain[0].values, plain[1].values])
+            // More lines than one request takes.
+            let many = try embed((0..<150).map { $0 % 2 == 0 ? "the\r\n" : "and\n" }.joined())
+            #expect(many.map(\.index) == Array(0..<150))
+            #expect(
+                many.map(\.values) == (0..<150).map { plain[$0 % 2].values })
+            try Program.withDirectory { directory in
+                let file = directory + "/lines"
+                try Data("the\r\nand\r\nof".utf8).write(to: URL(fileURLWithPath: file))
+                #expect(try embed("", ["-f", file]).map(\.values) == plain.map(\.values))
+            }
+            #expect(try embed("", ["the", "and", "of"]).map(\.values) == plain.map(\.values))
+            let empty = try Program.run(["embed"], environment: environment)
+            #expect(empty.status == 64)
+            #expect(empty.errors.contains("standard input is empty"))
+        }
+    }
+
+    @Test("what tokenize prints, detokenize reads")
+    func tokens() throws {
+        try Program.withDaemon { environment in
+            let text = "Once upon a time"
+            let ids = try Program.run(["tokenize", "--no-bos", text], environment: environment)
+            let back = try Program.run(
+                ["detokenize"], input: Array(ids.output.utf8), environment: environment)
+            #expect(back.output == text + "\n")
+            let spaced = ids.output.replacing(",", with: " ").split(separator: " ").map {
+                $0.trimmingCharacters(in: .newlines)
+            }
+            let words = try Program.run(["detokenize"] + spaced, environment: environment)
+            #expect(words.output == text + "\n")
+            let json = try Program.run(
+                ["detokenize", "--json", spaced.joined(separator: ",")], environment: environment)
+            #expect(json.output == "{\"text\":\"\(text)\"}\n")
+            let answer = try Program.run(
+                ["generate", "-n", "2", "--tokens", spaced.joined(separator: " ")],
+                environment: environment)
+            #expect(answer.status == 0)
+        }
+    }
+
+    @Test("a run that turned out well can be repeated: the seed is shown, and below 2⁵³")
+    func seed() throws {
+        try Program.withDaemon { environment in
+            let line = ["generate", "-n", "12", "--temperature", "1", "-v", "Once"]
+            let first = try Program.run(line, environment: environment)
+            let seed = try #require(
+                first.errors.firstMatch(of: /; seed ([0-9]+)\n/).flatMap { UInt64($0.1) })
+            #expect(seed < 1 << 53)
+            let again = try Program.run(line + ["--seed", "\(seed)"], environment: environment)
+            #expect(again.output == first.output)
+            #expect(first.errors.contains("the answer was cut at 12 tokens; -n sets the limit"))
+        }
+    }
+
+    @Test("-m may come from the environment, a prompt from a file or an option")
+    func options() throws {
+        try Program.withDaemon { environment in
+            let line = ["generate", "-n", "3", "--temperature", "0"]
+            let plain = try Program.run(
+                line + ["- one"].map { "--prompt=" + $0 }, environment: environment)
+            #expect(plain.status == 0)
+            #expect(
+                try Program.run(line + ["-p", "- one"], environment: environment).output
+                    == plain.output)
+            #expect(
+                try Program.run(line + ["--", "- one"], environment: environment).output
+                    == plain.output)
+            #expect(
+                try Program.run(
+                    line + ["-f", "/dev/stdin"], input: Array("- one".utf8),
+                    environment: environment
+                )
+                .output == plain.output)
+            let unknown = try Program.run(
+                line + ["a"], environment: environment.merging(["MMFREED_MODEL": "nosuch"]) { $1 })
+            #expect(unknown.status == 66)
+            #expect(unknown.errors.contains("nosuch"))
+            let given = try Program.run(
+                line + ["-m", "demo", "a"],
+                environment: environment.merging(["MMFREED_MODEL": "nosuch"]) { $1 })
+            #expect(given.status == 0)
+            #expect(try Program.run(["default"], environment: environment).output == "demo\n")
+            #expect(
+                try Program.run(["default", "nosuch"], environment: environment).status == 66)
+        }
+    }
+
+    @Test("shells are offered the models, quickly and quietly")
+    func completion() throws {
+        try Program.withDaemon { environment in
+            let names = try Program.run(
+                [
+                    "---completion", "generate", "--", "--model", "2", "0", "mmfreectl", "generate",
+                    "-m", "",
+                ],
+                environment: environment)
+            #expect(names.output == "demo\n")
+            let named = try Program.run(
+                [
+                    "---completion", "generate", "--", "--model", "4", "0", "mmfreectl", "generate",
+                    "--socket", environment["MMFREED_SOCKET"] ?? "", "-m", "",
+                ])
+            #expect(named.output == "demo\n")
+        }
+        let none = try Program.run(
+            [
+                "---completion", "generate", "--", "--model", "2", "0", "mmfreectl", "generate",
+                "-m", "",
+            ],
+            environment: ["MMFREED_SOCKET": "/nonexistent"])
+        #expect(none.status == 0)
+        #expect(none.output.allSatisfy { $0 == "\n" })
+        #expect(none.errors.isEmpty)
+    }
+
+    @Test("waiting ends when the daemon answers, and says why it does not")
+    func wait() throws {
+        try Program.withDirectory { directory in
+            let environment = ["MMFREED_SOCKET": directory + "/s"]
+            let result = try Program.run(["wait", "--timeout", "0.3"], environment: environment)
+            #expect(result.status == 75)
+            #expect(result.errors.contains("did not answer within 0.3 s: no daemon is listening"))
+            let wrong = try Program.run(["wait"], environment: ["MMFREED_SOCKET": "unix://x"])
+            #expect(wrong.status == 64)
+        }
+    }
+
+    @Test("a client that comes a little before its daemon waits for it")
+    func early() throws {
+        try Program.withDirectory { directory in
+            let result = try Program.run(
+                ["models"], environment: ["MMFREED_SOCKET": directory + "/s"],
+                shell: """
+                    (sleep 0.2; exec "${0%ctl}d" --socket "$MMFREED_SOCKET" --models '\(Program.root.path)/models') 2>/dev/null &
+                    "$0" "$@"; status=$?; kill $!; wait; exit $status
+                    """)
+            #expect(result.status == 0, "\(result.errors)")
+            #expect(result.output.contains("demo"))
+        }
+    }
+}
