@@ -39,7 +39,7 @@ struct Mmfreed: ParsableCommand {
         let settings = resolve()
         if !checkConfig { return try serve(settings) }
         for problem in settings.problems { Self.complain("\(problem)") }
-        guard settings.problems.isEmpty else { throw ExitCode(78) }
+        guard settings.problems.isEmpty else { throw ExitCode(settings.exitStatus) }
         for warning in settings.warnings { Self.complain("warning: \(warning)") }
         Swift.print(settings.listing)
     }
@@ -64,7 +64,7 @@ struct Mmfreed: ParsableCommand {
             logger.error("\(error)", metadata: ["message-id": "\(Event.badConfiguration)"])
             throw ExitCode(78)
         } catch is BadConfiguration {
-            throw ExitCode(78)
+            throw ExitCode(settings.exitStatus)
         } catch let error as ListenError {
             logger.error("\(error)")
             throw ExitCode(69)

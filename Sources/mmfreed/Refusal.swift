@@ -34,7 +34,7 @@ final class Refusal {
         var transport = RPCServer.Configuration()
         transport.refusal = RPCError(
             .failedPrecondition,
-            "the daemon's configuration cannot be used: \(text). Mend it and run `systemctl reload mmfreed.service`",
+            "the daemon's configuration cannot be used: \(text). Correct it and run `systemctl reload mmfreed.service`",
             reason: "BAD_CONFIGURATION")
         let server = RPCServer(services: Services(), configuration: transport, logger: logger)
         for socket in sockets {

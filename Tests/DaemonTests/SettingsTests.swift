@@ -94,6 +94,8 @@ import Testing
             ])
         #expect(settings.queue == 7)
         #expect(throws: Settings.Problems.self) { try settings.check() }
+        #expect(settings.exitStatus == 64)
+        #expect(self.settings("slots = 0").exitStatus == 78)
     }
 
     @Test("a path may have a colon: only one before a slash separates, and in a list none does")

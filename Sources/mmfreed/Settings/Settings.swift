@@ -49,6 +49,11 @@ struct Settings: Sendable {
 
     private static let byDefault = "default"
 
+    /// sysexits(3): EX_USAGE where the command line is wrong, else EX_CONFIG.
+    var exitStatus: Int32 {
+        problems.contains { $0.source.hasPrefix("--") } ? 64 : 78
+    }
+
     // MARK: Values
 
     subscript<Value>(dynamicMember key: KeyPath<SettingsTable, Setting<Value>>) -> Value {
