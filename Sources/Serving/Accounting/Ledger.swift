@@ -54,6 +54,21 @@ final class RequestRecord: Sendable {
     }
 }
 
+extension RequestRecord {
+    /// A finished request as a line of the log: who asked which model, why it ended, its tokens and its speed.
+    ///
+    /// - Parameter decoding: nanoseconds of decoding.
+    func line(_ reason: String, decoding: UInt64) -> String {
+        var line =
+            "\(method) \(id) of user \(peer.uid), model \(model): \(reason), \(promptTokens) + \(completionTokens) tokens"
+        if completionTokens > 1, decoding > 0 {
+            // The first token comes with the prompt.
+            line += ", \(Int(Double(completionTokens - 1) * 1e9 / Double(decoding))) tokens/s"
+        }
+        return line
+    }
+}
+
 /// The requests that are open, and how many there have been. Admission is counting.
 final class Ledger: Sendable {
     struct Totals: Sendable {
