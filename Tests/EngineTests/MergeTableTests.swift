@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
 import Testing
 
 @testable import Engine
-import ModelStore
 
 @Suite("The merge table")
 struct MergeTableTests {

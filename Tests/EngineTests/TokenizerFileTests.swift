@@ -61,7 +61,9 @@ struct TokenizerFileTests {
     @Test("is absent from a file that serves token ids only")
     func absent() throws { #expect(try read([]) == nil) }
 
-    @Test("several end tokens and tokens of changed text arrive, in a version that older readers refuse")
+    @Test(
+        "several end tokens and tokens of changed text arrive, in a version that older readers refuse"
+    )
     func newer() throws {
         var tables = Self.small()
         tables.kinds[5] = .userDefined
