@@ -177,6 +177,7 @@ struct ConnectionTests {
                 #expect(error.message.contains("user \(getuid())"))
             case .failure(let error): Issue.record(error)
             }
+            withExtendedLifetime(first) {}
             test.server.close()
         }
     }
@@ -194,6 +195,7 @@ struct ConnectionTests {
             guard case ClientError.rpc(let error) = error else { return false }
             return error.code == .resourceExhausted && error.reason == "TOO_MANY_CONNECTIONS"
         }
+        withExtendedLifetime(first) {}
         test.server.close()
     }
 }

@@ -172,6 +172,25 @@ struct ServerStreamsTests {
             code(streams.receive(Frame(stream: 5, kind: .response, data: []))) == .invalidArgument)
     }
 
+    @Test("a caller that closes its stream cancels its call, and no other")
+    func closed() {
+        var streams = ServerStreams(limit: 4)
+        _ = streams.receive(request(1))
+        _ = streams.receive(request(3, .remoteClosed))
+        func close(_ stream: UInt32, _ flags: FrameHeader.Flags) -> ServerStreams.Action {
+            streams.receive(Frame(stream: stream, kind: .data, flags: flags, data: []))
+        }
+        guard case .refuse(1, let unary) = close(1, [.remoteClosed, .noData]),
+            case .refuse(3, let streaming) = close(3, [.remoteClosed, .noData])
+        else {
+            Issue.record("not cancelled")
+            return
+        }
+        #expect([unary.code, streaming.code] == [.cancelled, .cancelled])
+        #expect(close(3, .noData) == .ignore)
+        #expect(close(5, [.remoteClosed, .noData]) == .ignore)
+    }
+
     @Test("frames that are too large follow the same rules as others")
     func oversize() {
         var streams = ServerStreams(limit: 4)

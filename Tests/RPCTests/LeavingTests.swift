@@ -13,7 +13,7 @@ struct LeavingTests {
         let test = TestServer()
         try test.start()
         let client = try await RPCClient.connect(path: test.path)
-        let streams: [AsyncThrowingStream<GenerateResponse, any Error>] = (0..<3).map { _ in
+        let streams: [AnswerStream<GenerateResponse>] = (0..<3).map { _ in
             client.stream("t", "Hold", count(1))
         }
         #expect(await TestServer.eventually { test.held.withLock { $0.count } == 3 })
@@ -49,7 +49,7 @@ struct LeavingTests {
         let test = TestServer()
         try test.start()
         let client = try await RPCClient.connect(path: test.path)
-        let stream: AsyncThrowingStream<GenerateResponse, any Error> = client.stream(
+        let stream: AnswerStream<GenerateResponse> = client.stream(
             "t", "Hold", count(1))
         #expect(await TestServer.eventually { test.held.withLock { $0.count } == 1 })
         test.server.beginDrain()

@@ -25,7 +25,7 @@ struct ServerTests {
         try test.start()
         let client = try await RPCClient.connect(path: test.path)
         var pieces: [String] = []
-        let stream: AsyncThrowingStream<GenerateResponse, any Error> = client.stream(
+        let stream: AnswerStream<GenerateResponse> = client.stream(
             "t", "Count", count(100))
         for try await part in stream { pieces.append(part.text) }
         #expect(pieces == (0..<100).map { "\($0) " })

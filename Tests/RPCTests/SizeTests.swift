@@ -20,7 +20,7 @@ struct SizeTests {
             })
         errors.append(
             await #expect(throws: ClientError.self) {
-                let stream: AsyncThrowingStream<DetokenizeResponse, any Error> = client.stream(
+                let stream: AnswerStream<DetokenizeResponse> = client.stream(
                     "t", "Large", count(size))
                 for try await _ in stream {}
             })

@@ -133,7 +133,7 @@ struct LimitTests {
     func announced() async throws {
         try await whileBusy { daemon in
             var clients: [RPCClient] = []
-            var streams: [AsyncThrowingStream<GenerateResponse, any Error>] = []
+            var streams: [AnswerStream<GenerateResponse>] = []
             var started: [Started] = []
             for _ in 0..<3 {
                 clients.append(try await daemon.connect())

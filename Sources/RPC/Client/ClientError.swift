@@ -11,10 +11,14 @@ package enum ClientError: Error, Equatable, CustomStringConvertible {
     /// Too many others wait to be let in.
     case queueFull(String)
     case cannotConnect(String, String)
-    /// The connection broke before the answer was complete.
+    /// The connection broke before the answer was complete, or had broken before the call.
     case disconnected
+    /// Nothing came from the daemon for this long, not even an answer to a question for its health: it is stopped or hangs.
+    case unresponsive(seconds: Double)
     /// The daemon did not answer in time.
     case timeout
+    /// The caller cancelled the call, or closed the connection.
+    case cancelled
     /// The answer makes no sense.
     case garbled(String)
     case rpc(RPCError)
@@ -27,9 +31,37 @@ package enum ClientError: Error, Equatable, CustomStringConvertible {
         case .queueFull(let path): "too many clients are waiting to connect to \(path)"
         case .cannotConnect(let path, let why): "cannot connect to \(path): \(why)"
         case .disconnected: "the daemon closed the connection before it had answered"
+        case .unresponsive(let seconds):
+            "nothing came from the daemon for \(seconds) s: it is stopped or hangs"
         case .timeout: "the daemon did not answer in time"
+        case .cancelled: "the call was cancelled"
         case .garbled(let what): "the daemon's answer makes no sense: \(what)"
         case .rpc(let error): error.message
+        }
+    }
+
+    /// Whether the same call may succeed later. No call leaves anything behind, so all may be repeated.
+    package enum Retry: Equatable, Sendable {
+        case never
+        /// On this connection, after so many nanoseconds.
+        case after(UInt64)
+        /// On a new connection, after so many nanoseconds.
+        case reconnect(after: UInt64)
+    }
+
+    package var retry: Retry {
+        switch self {
+        case .notAllowed, .garbled, .cancelled, .timeout: return .never
+        case .queueFull, .disconnected: return .reconnect(after: 100_000_000)
+        case .noSocket, .refused, .cannotConnect, .unresponsive:
+            return .reconnect(after: 1_000_000_000)
+        case .rpc(let error):
+            if let time = error.retryAfter {
+                // The daemon is stopping: another one will listen.
+                return error.code == .unavailable && error.reason == "DRAINING"
+                    ? .reconnect(after: time) : .after(time)
+            }
+            return error.code == .unavailable ? .after(100_000_000) : .never
         }
     }
 }

@@ -4,34 +4,49 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// A connection to a daemon. Any number of calls may share it; closing it cancels them all.
+/// A connection to a daemon. Any number of calls may share it; closing it, or dropping it and them, cancels them all.
+///
+/// Calls share the order of the socket: while a consumer leaves 256 KiB of its answer unread, others' answers wait too, unless
+/// somebody waits for one of those; 8 MiB is the most that is kept for all. A daemon from which nothing comes for 10 s is asked for
+/// its health, and given up when nothing comes for another 20 s (`Patience`).
 package final class RPCClient: Sendable {
     private let channel: any Channel
     private let connection: NIOLoopBound<ClientConnection>
+    private let calls = Atomic<ClientStreams.ID>(0)
 
     private init(_ channel: any Channel, _ connection: NIOLoopBound<ClientConnection>) {
         self.channel = channel
         self.connection = connection
     }
 
+    deinit { onLoop { $0.close(.cancelled) } }
+
+    func onLoop(_ body: @escaping @Sendable (ClientConnection) -> Void) {
+        channel.eventLoop.execute { [connection] in body(connection.value) }
+    }
+
     /// Connects to the socket at `path`. While the daemon's queue of connections is full, tries again for ten seconds.
-    package static func connect(path: String) async throws(ClientError) -> RPCClient {
+    package static func connect(
+        path: String, patience: Patience = Patience()
+    ) async throws(ClientError) -> RPCClient {
         let limit = ContinuousClock.now + .seconds(10)
         while true {
-            do throws(ClientError) { return try await connectOnce(path: path) } catch {
+            do throws(ClientError) { return try await connectOnce(path, patience) } catch {
                 guard case .queueFull = error, ContinuousClock.now < limit else { throw error }
-                do { try await Task.sleep(for: .milliseconds(20)) } catch { throw .timeout }
+                do { try await Task.sleep(for: .milliseconds(20)) } catch { throw .cancelled }
             }
         }
     }
 
-    private static func connectOnce(path: String) async throws(ClientError) -> RPCClient {
+    private static func connectOnce(
+        _ path: String, _ patience: Patience
+    ) async throws(ClientError) -> RPCClient {
         do {
             return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connectTimeout(.seconds(10))
                 .connect(unixDomainSocketPath: path)
                 .flatMapThrowing { channel in
-                    let connection = ClientConnection()
+                    let connection = ClientConnection(channel, patience)
                     try channel.pipeline.syncOperations.addHandler(connection)
                     return RPCClient(
                         channel, NIOLoopBound(connection, eventLoop: channel.eventLoop))
@@ -51,95 +66,48 @@ package final class RPCClient: Sendable {
         }
     }
 
-    package func close() async { try? await channel.close() }
+    /// Closes the connection; open calls end with `.cancelled`.
+    package func close() async {
+        onLoop { $0.close(.cancelled) }
+        try? await channel.closeFuture.get()
+    }
 
     // MARK: Calls
 
-    /// Calls a method with one answer.
+    /// Calls a method with one answer. Cancelling the task cancels the call, and no other.
     ///
     /// - Parameter timeout: nanoseconds; `nil` leaves it to the daemon.
     package func unary<Answer: WireMessage>(
         _ service: String, _ method: String, _ question: some WireMessage, timeout: UInt64? = nil
     ) async throws(ClientError) -> Answer {
-        let request = request(service, method, question, timeout)
-        let result: Result<[UInt8], ClientError> = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                begin(request, streaming: false, timeout: timeout) {
-                    .init(message: nil, end: $0)
-                } end: {
-                    continuation.resume(returning: $0)
-                }
+        let call = begin(service, method, question, isStreaming: false, timeout)
+        while true {
+            guard case .end(let end) = await call.next() else { continue }
+            let payload = try end.get()
+            do throws(WireError) { return try Answer(decoding: payload) } catch {
+                throw .garbled("\(error)")
             }
-        } onCancel: {
-            channel.close(promise: nil)
-        }
-        do { return try Answer(decoding: try result.get()) } catch let error as ClientError {
-            throw error
-        } catch {
-            throw .garbled("\(error)")
         }
     }
 
-    /// Calls a method that answers in parts. Leaving the sequence early closes the connection, which cancels the call.
+    /// Calls a method that answers in parts. The call begins at once.
+    ///
+    /// - Parameter timeout: nanoseconds; `nil` leaves it to the daemon.
     package func stream<Answer: WireMessage>(
         _ service: String, _ method: String, _ question: some WireMessage, timeout: UInt64? = nil
-    ) -> AsyncThrowingStream<Answer, any Error> {
-        let request = request(service, method, question, timeout)
-        return AsyncThrowingStream { continuation in
-            continuation.onTermination = { [channel] reason in
-                if case .cancelled = reason { channel.close(promise: nil) }
-            }
-            begin(request, streaming: true, timeout: timeout) { end in
-                .init(
-                    message: { bytes in
-                        do { continuation.yield(try Answer(decoding: bytes)) } catch {
-                            continuation.finish(throwing: ClientError.garbled("\(error)"))
-                        }
-                    }, end: end)
-            } end: {
-                switch $0 {
-                case .success: continuation.finish()
-                case .failure(let error): continuation.finish(throwing: error)
-                }
-            }
-        }
+    ) -> AnswerStream<Answer> {
+        AnswerStream(call: begin(service, method, question, isStreaming: true, timeout))
     }
-
-    /// How much longer than its deadline a call is waited for.
-    private static let grace: UInt64 = 5_000_000_000
 
     private func begin(
-        _ request: Request, streaming: Bool, timeout: UInt64?,
-        _ waiter:
-            @escaping @Sendable (@escaping (Result<[UInt8], ClientError>) -> Void)
-            -> ClientConnection.Waiter,
-        end: @escaping @Sendable (Result<[UInt8], ClientError>) -> Void
-    ) {
-        let (channel, connection) = (channel, connection)
-        channel.eventLoop.execute {
-            var timer: Scheduled<Void>?
-            let waiting = waiter { result in
-                timer?.cancel()
-                end(result)
-            }
-            let stream = connection.value.start(request, streaming: streaming, waiting, on: channel)
-            if let timeout, stream != 0 {
-                let limit = Int64(clamping: timeout &+ Self.grace)
-                timer = channel.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(limit)) {
-                    connection.value.abandon(stream, .timeout)
-                }
-            }
-        }
-    }
-
-    private func request(
-        _ service: String, _ method: String, _ question: some WireMessage, _ timeout: UInt64?
-    ) -> Request {
-        var request = Request()
-        request.service = service
-        request.method = method
-        request.payload = question.encoded()
-        request.timeoutNano = Int64(clamping: timeout ?? 0)
-        return request
+        _ service: String, _ method: String, _ question: some WireMessage, isStreaming: Bool,
+        _ timeout: UInt64?
+    ) -> ClientCall {
+        let request = Request(
+            service: service, method: method, payload: question.encoded(),
+            timeoutNano: Int64(clamping: timeout ?? 0))
+        return ClientCall(
+            self, calls.wrappingAdd(1, ordering: .relaxed).newValue, request,
+            isStreaming: isStreaming, timeout: timeout)
     }
 }

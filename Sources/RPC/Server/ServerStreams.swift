@@ -33,7 +33,12 @@ package struct ServerStreams: Sendable {
             return start(frame, stream)
         case .data:
             guard open.contains(stream) else { return .ignore }
-            if frame.header.flags.contains(.noData) { return .ignore }
+            if frame.header.flags.contains(.noData) {
+                guard frame.header.flags.contains(.remoteClosed) else { return .ignore }
+                return .refuse(
+                    stream: stream,
+                    RPCError(.cancelled, "the caller closed the stream", reason: "CANCELLED"))
+            }
             return .refuse(
                 stream: stream,
                 RPCError(.unimplemented, "no method takes more than one message from its client"))

@@ -63,8 +63,10 @@ struct Failure: Error {
             self.init(
                 "\(error). Users of the daemon belong to the group mmfree: `sudo adduser $USER mmfree`, then log in again.",
                 .noPermission)
-        case .noSocket, .refused, .cannotConnect, .disconnected: self.init("\(error)", .unavailable)
+        case .noSocket, .refused, .cannotConnect, .disconnected, .unresponsive:
+            self.init("\(error)", .unavailable)
         case .queueFull, .timeout: self.init("\(error)", .temporary)
+        case .cancelled: self.init("\(error)", .interrupted)
         case .garbled: self.init("\(error)", .software)
         case .rpc(let error):
             var message = error.message

@@ -13,7 +13,7 @@ package struct InferenceClient: Sendable {
 
     package func generate(
         _ request: GenerateRequest
-    ) -> AsyncThrowingStream<GenerateResponse, any Error> {
+    ) -> AnswerStream<GenerateResponse> {
         client.stream(ServiceName.inference, "Generate", request, timeout: timeout)
     }
 
@@ -24,7 +24,7 @@ package struct InferenceClient: Sendable {
         try await client.unary(ServiceName.inference, "Generate", request, timeout: timeout)
     }
 
-    package func embed(_ request: EmbedRequest) -> AsyncThrowingStream<EmbedResponse, any Error> {
+    package func embed(_ request: EmbedRequest) -> AnswerStream<EmbedResponse> {
         client.stream(ServiceName.inference, "Embed", request, timeout: timeout)
     }
 
@@ -44,10 +44,8 @@ package struct InferenceClient: Sendable {
     }
 
     package func cancel(_ requestID: String) async throws(ClientError) -> Bool {
-        var request = CancelRequest()
-        request.requestID = requestID
         let answer: CancelResponse = try await client.unary(
-            ServiceName.inference, "Cancel", request, timeout: timeout)
+            ServiceName.inference, "Cancel", CancelRequest(requestID: requestID), timeout: timeout)
         return answer.cancelled
     }
 }
