@@ -153,7 +153,6 @@ struct ClientTests {
         let client = try await RPCClient.connect(path: test.path, patience: patience)
         let stream: AnswerStream<GenerateResponse> = client.stream("t", "Hold", count(1))
         #expect(await TestServer.eventually { test.held.withLock { $0.count } == 1 })
-        // The questions take streams of the connection; each is refused, for this server has no such service.
         for _ in 0..<20 { _ = try await echo(client, "x") }
         test.held.withLock { $0[0] }.finish()
         for try await _ in stream {}

@@ -208,6 +208,20 @@ struct MessageTests {
         }
     }
 
+    @Test(
+        "what cannot be decoded is refused with its field; memory that ran out is told apart"
+    )
+    func refusals() {
+        for error in [WireError.notUTF8("model"), .nul("model"), .unknownEnum("model", 9)] {
+            let refusal = RPCError(error)
+            #expect(refusal.code == .invalidArgument)
+            #expect(refusal.violations.map(\.field) == ["model"])
+        }
+        #expect(RPCError(.malformed("Request")).code == .invalidArgument)
+        let memory = RPCError(.outOfMemory("Request"))
+        #expect(memory.code == .resourceExhausted && memory.retryAfter == 1_000_000_000)
+    }
+
     @Test("an error's details survive the wire")
     func details() throws {
         var error = RPCError.invalid("top_p", "2 is too much").retrying(after: 1_500_000_001)

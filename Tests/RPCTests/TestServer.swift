@@ -39,6 +39,9 @@ final class TestServer: Sendable {
         }
         nonisolated(unsafe) var cancel: (@Sendable () -> Void)?
         nonisolated(unsafe) var hold: (@Sendable (ReplySink<GenerateResponse>) -> Void)?
+        services.unary(ServiceName.health, "Check") { (_: HealthCheckRequest, _) in
+            HealthCheckResponse(status: .serving)
+        }
         services.unary("t", "Echo") { (request: TokenizeRequest, call) in
             var response = DetokenizeResponse()
             response.text = "\(request.text) \(call.peer.uid)"

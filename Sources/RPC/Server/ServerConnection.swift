@@ -211,6 +211,10 @@ final class ServerConnection: ChannelInboundHandler {
         case .refuse(let stream, let error):
             calls[stream]?.call.cancel()
             refuse(stream, error, context)
+        case .cancel(let stream):
+            calls[stream]?.call.cancel()
+            output(stream, context).respond(
+                RPCError(.cancelled, "the caller closed the stream", reason: "CANCELLED"))
         case .refuseAndClose(let stream, let error):
             calls[stream]?.call.cancel()
             refuseAndClose(stream, error, context)

@@ -13,6 +13,8 @@ package struct ServerStreams: Sendable {
     package enum Action: Sendable, Equatable {
         case start(stream: UInt32, mode: Mode, RequestHead)
         case refuse(stream: UInt32, RPCError)
+        /// The caller wants no more of an open stream's answer.
+        case cancel(stream: UInt32)
         /// As `refuse`, and the connection is beyond repair.
         case refuseAndClose(stream: UInt32, RPCError)
         case ignore
@@ -35,9 +37,7 @@ package struct ServerStreams: Sendable {
             guard open.contains(stream) else { return .ignore }
             if frame.header.flags.contains(.noData) {
                 guard frame.header.flags.contains(.remoteClosed) else { return .ignore }
-                return .refuse(
-                    stream: stream,
-                    RPCError(.cancelled, "the caller closed the stream", reason: "CANCELLED"))
+                return .cancel(stream: stream)
             }
             return .refuse(
                 stream: stream,

@@ -78,8 +78,8 @@ package struct Services: Sendable {
     private static func decode<Question: WireMessage>(
         _ payload: ArraySlice<UInt8>, _ output: StreamOutput
     ) -> Question? {
-        do { return try Question(decoding: payload) } catch {
-            output.respond(RPCError(.invalidArgument, "\(error)", reason: "INVALID_MESSAGE"))
+        do throws(WireError) { return try Question(decoding: payload) } catch {
+            output.respond(RPCError(error))
             return nil
         }
     }

@@ -52,6 +52,20 @@ package struct RPCError: Error, Equatable, Sendable, CustomStringConvertible {
         return error
     }
 
+    /// Why a message could not be decoded, with its field where one is to blame.
+    init(_ error: WireError) {
+        switch error {
+        case .notUTF8(let field), .nul(let field), .unknownEnum(let field, _):
+            self.init(.invalidArgument, "\(error)", reason: "INVALID_MESSAGE")
+            violations = [Violation(field: field, description: "\(error)")]
+        case .malformed, .tooLarge:
+            self.init(.invalidArgument, "\(error)", reason: "INVALID_MESSAGE")
+        case .outOfMemory:
+            self.init(.resourceExhausted, "\(error)", reason: "OUT_OF_MEMORY")
+            retryAfter = 1_000_000_000
+        }
+    }
+
     package func retrying(after nanoseconds: UInt64) -> RPCError {
         var error = self
         error.retryAfter = nanoseconds
