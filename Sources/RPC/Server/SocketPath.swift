@@ -49,7 +49,9 @@ enum SocketPath {
             withAddress(path, { Glibc.bind(descriptor, $0, $1) }) == 0,
             chmod(path, mode_t(mode)) == 0
         else {
-            let reason = String(cString: strerror(errno))
+            let reason =
+                errno == ENOENT
+                ? "its directory does not exist" : String(cString: strerror(errno))
             Glibc.close(descriptor)
             throw .failed(path, reason)
         }
