@@ -28,6 +28,8 @@ package struct ServingConfiguration: Sendable {
     package var kernels: String?
     /// Read a model's file into memory when it is first used.
     package var prefault = false
+    /// Compare a model with its digests, in the background, once it is mapped.
+    package var verifies = true
     /// Keep models in memory that may not be paged out.
     package var lockMemory = false
     /// Write prompts and answers to the log.

@@ -53,12 +53,12 @@ final class Daemon {
         guard prepareModels(service) else { return }
         try listen(service.server)
         logger.info(
-            "serving \(service.roster.names.count) models with \(service.threads) threads and \(service.kernelsName) kernels",
+            "serving \(service.catalog.names.count) models with \(service.threads) threads and \(service.kernelsName) kernels",
             metadata: ["message-id": "\(Event.started)", "version": "\(Version.string)"])
         let status = StatusText(service, notifier)
         service.onLoadChange { status.changed() }
         notifier.ready(status: status.take())
-        if service.roster.names.isEmpty {
+        if service.catalog.names.isEmpty {
             logger.warning(
                 "there are no models in \(settings.models.joined(separator: ", ")); requests will be told so"
             )
@@ -95,7 +95,7 @@ final class Daemon {
     /// - Returns: false if a signal ends the daemon meanwhile.
     private func prepareModels(_ service: ServingService) -> Bool {
         var goesOn = true
-        service.roster.prepareAll { name, done, all in
+        service.catalog.prepareAll { name, done, all in
             notifier.status("Reading \(name) into memory: \(done * 100 / max(1, all)) %")
             // As long as it gets on it may take its time.
             notifier.extendTimeout(by: .seconds(60))

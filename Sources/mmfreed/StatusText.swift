@@ -31,7 +31,7 @@ final class StatusText: Sendable {
     private var text: String {
         let (active, queued) = service.load
         return Self.text(
-            models: service.roster.names, slots: service.slots, active: active, queued: queued)
+            models: service.catalog.names, slots: service.slots, active: active, queued: queued)
     }
 
     static func text(models: [String], slots: Int, active: Int, queued: Int) -> String {

@@ -178,7 +178,7 @@ struct TokenizerTests {
             }
         }
         #expect(refusal { _ in } == nil)
-        #expect(refusal { $0 = Vocabulary() } == "it has 0 pieces; it must have 1 to 16777216")
+        #expect(refusal { $0 = Vocabulary() } == "it has 0 pieces; it must have 1 to 1048576")
         #expect(
             refusal { $0.merges[0].right = 3 }
                 == "merge 0 (0 and 3 to 2) names a token that is not there; there are 3")

@@ -4,9 +4,10 @@ import Engine
 import Logging
 import ModelStore
 import RPC
-import Serving
 import SystemPackage
 import TestSupport
+
+@testable import Serving
 
 /// The whole of serving in this process, on a socket of its own.
 struct Daemon: Sendable {
@@ -42,6 +43,11 @@ struct Daemon: Sendable {
         }
     }
 
+    /// One of the models, opened beside the daemon.
+    func model(_ name: String) throws -> Model {
+        try Model(PackedFile(path: TestSupport.model(name, in: directory)))
+    }
+
     /// Waits until so many requests are in slots and in the queue.
     func wait(active: Int, queued: Int = 0) async throws {
         try await eventually { service.load == (active, queued) }
@@ -51,12 +57,15 @@ struct Daemon: Sendable {
 /// Serves `models` for as long as `body` runs.
 func withDaemon<R>(
     _ models: [String: UInt64] = ["tiny": 1], _ configuration: ServingConfiguration = .testing,
+    opener: @escaping ModelCatalog.Opener = ModelCatalog.load,
     _ body: (Daemon) async throws -> R
 ) async throws -> R {
     try await withModels(models) { directory in
+        let places = ModelDirectory([directory])
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let service = try ServingService(
-            configuration, transport: .init(), directory: ModelDirectory([directory]),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            configuration, transport: .init(), directory: places, logger: logger,
+            catalog: ModelCatalog(places, configuration, logger, opener: opener))
         let daemon = Daemon(service: service, directory: directory)
         try service.server.listen(on: .path(daemon.socket, mode: 0o600))
         let result: Result<R, any Error>

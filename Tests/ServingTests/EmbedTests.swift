@@ -43,7 +43,7 @@ struct EmbedTests {
         configuration.slots = 3
         configuration.prefillChunk = chunk
         try await withDaemon(["tiny": 1], configuration) { daemon in
-            let direct = try Direct(daemon.service.roster.model("tiny").model)
+            let direct = try Direct(daemon.model("tiny"))
             let answer = try await daemon.withClient { inference, _ in
                 try await inference.embedWhole(Self.request(pooling))
             }

@@ -76,7 +76,7 @@ struct GenerateIdentityTests {
     func engine() async throws {
         try await withDaemon { daemon in
             let tokens: [UInt32] = [5, 77, 200, 31]
-            let direct = try Direct(daemon.service.roster.model("tiny").model)
+            let direct = try Direct(daemon.model("tiny"))
             let expected = direct.greedy(after: tokens, count: 24)
             var request = GenerateRequest("", count: 24)
             request.prompt = .tokens(tokens)
@@ -162,7 +162,7 @@ struct GenerateAnswerTests {
     @Test("characters come whole, and all pieces are the text of all tokens")
     func characters() async throws {
         try await withDaemon { daemon in
-            let tokenizer = try #require(daemon.service.roster.model("tiny").model.tokenizer)
+            let tokenizer = try #require(daemon.model("tiny").tokenizer)
             try await daemon.withClient { inference, _ in
                 // "é€😀" byte by byte, forced.
                 var request = GenerateRequest("abc", count: 40)

@@ -30,7 +30,7 @@ struct ModelScanTests {
             #expect(symlink("elsewhere", directory.appending("link.gguf").string) == 0)
             #expect(symlink("nowhere", directory.appending("dangling.gguf").string) == 0)
             #expect(symlink("loop.gguf", directory.appending("loop.gguf").string) == 0)
-            let models = ModelDirectory([directory]).scan()
+            let models = ModelDirectory([directory]).scan().entries
             #expect(models.map(\.name) == ["a", "b", "link"])
             #expect(models[2].path == directory.appending("link.gguf"))
             #expect(
@@ -44,7 +44,7 @@ struct ModelScanTests {
             try write([0xff], to: directory.appending("broken.gguf"))
             let sound = try openSealed(RawFile().bytes)
             try write(sound.map.withBytes { Array($0) }, to: directory.appending("sound.gguf"))
-            let models = ModelDirectory([directory]).scan()
+            let models = ModelDirectory([directory]).scan().entries
             #expect(models.map(\.name) == ["broken", "sound"])
             #expect(throws: StoreError.self) { try PackedFile(path: models[0].path) }
             #expect(try PackedFile(path: models[1].path).modelDigest == sound.modelDigest)
@@ -56,16 +56,16 @@ struct ModelScanTests {
         try withDirectory { directory in
             for name in ["a.gguf", "b.gguf"] { try write([1], to: directory.appending(name)) }
             let models = ModelDirectory([directory])
-            let before = models.scan()
-            #expect(models.scan() == before)
+            let before = models.scan().entries
+            #expect(models.scan().entries == before)
             let next = directory.appending("next")
             try write([2], to: next)
             #expect(rename(next.string, directory.appending("a.gguf").string) == 0)
-            let after = models.scan()
+            let after = models.scan().entries
             #expect(after[0].identity != before[0].identity)
             #expect(after[1] == before[1])
             try removeFile(directory.appending("b.gguf"))
-            #expect(models.scan().map(\.name) == ["a"])
+            #expect(models.scan().entries.map(\.name) == ["a"])
         }
     }
 }

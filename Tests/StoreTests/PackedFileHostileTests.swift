@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import ModelStore
 import SystemPackage
 import TestSupport
@@ -17,6 +18,38 @@ struct PackedFileHostileTests {
         return bytes
     }()
 
+    @Test("a sparse file that claims a header of more than 128 MiB is refused, not read")
+    func longHeader() throws {
+        try withDirectory { directory in
+            let path = directory.appending("m.gguf")
+            // One key: an array of 2^31 numbers, which takes 8 GiB of nothing.
+            let start =
+                Array("GGUF".utf8) + little(UInt32(3)) + little(UInt64(0)) + little(UInt64(1))
+                + counted(Array("k".utf8)) + little(UInt32(9)) + little(UInt32(4))
+                + little(UInt64(1) << 31)
+            try write(start, to: path)
+            guard truncate(path.string, 1 << 36) == 0 else { return }
+            #expect(
+                throws: StoreError.malformed(
+                    "k ends at byte \(start.count + (1 << 33)); a header is at most 134217728 bytes long"
+                )
+            ) { try PackedFile(path: path) }
+        }
+    }
+
+    @Test("what is told of a file that is no model shows nothing of what is in it")
+    func silent() throws {
+        let secret = "root:$y$j9T$secret:19000:0:99999:7:::\n"
+        for text in [secret, "\u{1}\u{2}" + secret, "[" + secret, String(secret.prefix(3))] {
+            #expect {
+                try openPacked(Array(text.utf8))
+            } throws: { error in
+                !"\(error)".contains("root") && !"\(error)".contains("114")
+                    && !"\(error)".contains("secret")
+            }
+        }
+    }
+
     @Test("a file cut anywhere is refused")
     func cut() throws {
         for length in Array(0..<200) + stride(from: 200, to: Self.whole.count - 1, by: 30_011) {
@@ -29,7 +62,7 @@ struct PackedFileHostileTests {
         #expect(throws: StoreError.self) { try openPacked([]) }
         #expect(
             throws: StoreError.notGGUF(
-                "a text that begins \"{\"a\": 1}\": a message in place of the file? Download it again"
+                "a text, perhaps a message in place of the file: download it again"
             )
         ) {
             try openPacked(Array("{\"a\": 1}".utf8))

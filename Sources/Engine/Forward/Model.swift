@@ -50,7 +50,7 @@ package final class Model: Sendable {
 
     /// What has happened to the file since it was mapped; `nil` while results count. To be asked after computing and before
     /// anything is told of what came out: what was computed meanwhile may be of other bytes, or of zeros.
-    package var damage: FileDamage? { file.map.damage }
+    package var damage: FileDamage? { file.damage }
 }
 
 extension ModelShape {
@@ -65,7 +65,7 @@ extension ModelShape {
             }
             return value
         }
-        vocabulary = try size(FormatKeys.vocabularySize, atMost: 1 << 24)
+        vocabulary = try size(FormatKeys.vocabularySize, atMost: Format.vocabularyLimit)
         hidden = try size(FormatKeys.embeddingLength, atMost: 1 << 17)
         layers = try size(FormatKeys.blockCount, atMost: 1 << 12)
         inner = try size(FormatKeys.innerLength, atMost: 1 << 18)

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A cursor over bytes from outside: every step is checked against what is left.
+/// A cursor over bytes from outside: every step is checked against what is left, and against how far it may go at all: a sparse
+/// file costs nothing and is as long as it likes.
 struct ByteReader {
     let bytes: UnsafeRawBufferPointer
+    private let limit: Int
     private(set) var offset = 0
 
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    init(_ bytes: UnsafeRawBufferPointer, limit: Int = .max) {
+        self.bytes = bytes
+        self.limit = limit
+    }
 
     var left: Int { bytes.count - offset }
 
@@ -14,6 +19,11 @@ struct ByteReader {
     {
         guard count <= UInt64(left) else {
             throw .truncated(what(), offset: offset, needs: count, has: left)
+        }
+        guard offset + Int(count) <= limit else {
+            throw .malformed(
+                "\(what()) ends at byte \(offset + Int(count)); a header is at most \(limit) bytes long"
+            )
         }
         defer { offset += Int(count) }
         return offset

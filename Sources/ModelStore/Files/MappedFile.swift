@@ -188,6 +188,8 @@ package enum FileDamage: Sendable, Equatable {
     case unreadable
     /// Somebody has written into it.
     case written
+    /// Its bytes are not what its digests tell.
+    case corrupt
 }
 
 /// What tells one file, and one state of its contents, from another under the same path.

@@ -3,7 +3,8 @@
 import Glibc
 package import SystemPackage
 
-/// Directories of packed models: each `NAME.gguf` in them is the model NAME; an earlier directory's name hides a later one's.
+/// Places of packed models. Each `NAME.gguf` in a directory is the model NAME; a place may also be one such file. A name in an
+/// earlier place hides the same name in a later one.
 package struct ModelDirectory: Sendable, Equatable {
     package let paths: [FilePath]
 
@@ -13,32 +14,119 @@ package struct ModelDirectory: Sendable, Equatable {
     package struct Entry: Sendable, Equatable {
         package let name: String
         package let path: FilePath
-        package let identity: FileIdentity
+        /// Which of `ModelDirectory.paths` it was found in.
+        package let place: Int
+        package var identity: FileIdentity
 
-        package init(name: String, path: FilePath, identity: FileIdentity) {
+        package init(name: String, path: FilePath, place: Int, identity: FileIdentity) {
             self.name = name
             self.path = path
+            self.place = place
             self.identity = identity
+        }
+    }
+
+    /// A file that looks like a model and is not served, or a place that cannot be read, and why. Both texts are printable.
+    package struct Skipped: Sendable, Hashable {
+        package let path: String
+        package let reason: String
+
+        init(_ path: FilePath, _ reason: String) {
+            self.path = path.string.printable
+            self.reason = reason
+        }
+    }
+
+    /// One look at all places.
+    package struct Scan: Sendable, Equatable {
+        /// The models, sorted by name.
+        package fileprivate(set) var entries: [Entry] = []
+        /// At most `skippedLimit`.
+        package fileprivate(set) var skipped: [Skipped] = []
+        /// The places that could not be read: what was found in them before may still be there.
+        package fileprivate(set) var unreadable: [Int: Errno] = [:]
+
+        fileprivate mutating func skip(_ path: FilePath, _ reason: String) {
+            if skipped.count < skippedLimit { skipped.append(Skipped(path, reason)) }
         }
     }
 
     static let suffix = ".gguf"
     static let entryLimit = 4096
+    static let skippedLimit = 100
+    static let nameLimit = 200
 
-    /// The models there are, sorted by name. Links are followed; what is not a regular file or not well named is passed over.
-    package func scan() -> [Entry] {
+    /// Looks at every place. Links are followed; nothing is opened but directories. Hidden files and those that do not end in
+    /// ".gguf" are no models and not mentioned.
+    package func scan() -> Scan {
+        var scan = Scan()
         var found: [String: Entry] = [:]
-        for directory in paths {
-            for file in Self.names(in: directory) {
-                guard let name = Self.modelName(file), found[name] == nil,
-                    found.count < Self.entryLimit
-                else { continue }
-                let path = directory.appending(file)
-                guard let identity = try? FileIdentity(path: path) else { continue }
-                found[name] = Entry(name: name, path: path, identity: identity)
+        for (place, path) in paths.enumerated() {
+            do throws(Errno) {
+                for file in try Self.files(at: path) {
+                    do throws(Rejection) {
+                        guard let entry = try Self.entry(file, place) else { continue }
+                        if let first = found[entry.name] {
+                            throw Rejection("hidden by \(first.path)")
+                        }
+                        guard found.count < Self.entryLimit else {
+                            throw Rejection("more than \(Self.entryLimit) models")
+                        }
+                        found[entry.name] = entry
+                    } catch {
+                        scan.skip(file, error.reason)
+                    }
+                }
+            } catch {
+                scan.unreadable[place] = error
+                scan.skip(path, "cannot read the directory: \(error)")
             }
         }
-        return found.values.sorted { $0.name < $1.name }
+        scan.entries = found.values.sorted { $0.name < $1.name }
+        return scan
+    }
+
+    /// The files of a directory, or the one file that `path` is.
+    private static func files(at path: FilePath) throws(Errno) -> [FilePath] {
+        do throws(Errno) {
+            return try Directory.names(in: path).filter(isCandidate).map { path.appending($0) }
+        } catch {
+            guard error == .notDirectory, access(path.string, F_OK) == 0 else { throw error }
+            return [path]
+        }
+    }
+
+    /// It is meant to be a model.
+    private static func isCandidate(_ file: String) -> Bool {
+        !file.hasPrefix(".") && file.lowercased().hasSuffix(suffix)
+    }
+
+    private struct Rejection: Error {
+        let reason: String
+        init(_ reason: String) { self.reason = reason }
+    }
+
+    /// - Returns: `nil` for a file that has gone meanwhile.
+    private static func entry(_ path: FilePath, _ place: Int) throws(Rejection) -> Entry? {
+        let file = path.lastComponent?.string ?? ""
+        guard let name = modelName(file) else {
+            throw Rejection(
+                file.hasSuffix(suffix)
+                    ? "the name of a model is 1 to \(nameLimit) letters, digits, '.', '_' and '-'; rename the file"
+                    : "the name must end in \(suffix); rename the file")
+        }
+        do throws(StoreError) {
+            return Entry(
+                name: name, path: path, place: place, identity: try FileIdentity(path: path))
+        } catch .io(.noSuchFileOrDirectory, _, _) {
+            var status = stat()
+            guard lstat(path.string, &status) == 0 else { return nil }
+            throw Rejection("a symbolic link to a file that is not there, or not visible here")
+        } catch .io(let error, _, _) {
+            throw Rejection("cannot examine it: \(error)")
+        } catch {
+            throw Rejection("not a regular file")
+        }
     }
 
     /// The name a file gives its model: letters, digits, '.', '_' and '-', not beginning with a dot; `nil` for other files.
@@ -54,20 +142,18 @@ package struct ModelDirectory: Sendable, Equatable {
             default: false
             }
         }
-        guard allowed, !name.isEmpty, name.first != ".", name.utf8.count <= 200 else { return nil }
+        guard allowed, !name.isEmpty, name.first != ".", name.utf8.count <= nameLimit else {
+            return nil
+        }
         return String(name)
     }
+}
 
-    private static func names(in directory: FilePath) -> [String] {
-        guard let handle = opendir(directory.string) else { return [] }
-        defer { closedir(handle) }
-        var names: [String] = []
-        while let entry = readdir(handle) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            names.append(name)
-        }
-        return names.sorted()
+extension String {
+    /// The text with '?' for control characters, which would break up a line of a log or a terminal.
+    fileprivate var printable: String {
+        String(
+            String.UnicodeScalarView(
+                unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }))
     }
 }

@@ -64,6 +64,10 @@ package enum ForeignFile {
                 return "a web page (HTML or XML), not the file: the download got an answer such as "
                     + "a sign-in page; download it again"
             }
+            if expected == .gguf {
+                // Nothing of what is in it: a daemon tells this to users who may not read the file.
+                return "a text, perhaps a message in place of the file: download it again"
+            }
             if expected != .json, bytes.count <= 1 << 16, !text.contains("\u{0}") {
                 let line = text.prefix { $0 != "\n" && $0 != "\r\n" }
                 return "a text that begins \"\(String(line).quoted)\": a message in place of the "

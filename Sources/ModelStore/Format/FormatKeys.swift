@@ -58,7 +58,6 @@ package enum Format {
     package static let version: UInt32 = 1
     /// The newest version that is read.
     package static let lastVersion: UInt32 = 2
-    package static let vocabularyLimit = 1 << 24
     package static let ggufVersion: UInt32 = 3
     package static let alignment = 64
     /// The packed layout (CKernels.h): tiles of 16 rows by 4 columns, five trits a byte.
@@ -66,6 +65,10 @@ package enum Format {
     /// Columns of a packed matrix (CK_MOST_COLUMNS): a row's sum of digits by activations fits 32 bits.
     package static let columnLimit = 1 << 23
     package static let digestAlgorithm = "sha256"
+    /// Bytes of everything before the tensors' data. A vocabulary of 262,144 tokens takes some 20 MB.
+    package static let headerLimit = 128 << 20
+    /// Tokens of a vocabulary; each takes some 250 bytes of memory in a tokenizer.
+    package static let vocabularyLimit = 1 << 20
     /// Bytes of one token's piece.
     package static let pieceLimit = 1024
     /// Bytes of all pieces that are looked for in raw text: control, unknown and user-defined tokens. Finding them costs a

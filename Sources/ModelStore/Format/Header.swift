@@ -13,11 +13,11 @@ struct Header {
     static let dimensionLimit = Int(Int32.max) * 4
 
     init(_ map: MappedFile, _ bytes: UnsafeRawBufferPointer) throws(StoreError) {
-        var reader = ByteReader(bytes)
+        var reader = ByteReader(bytes, limit: Format.headerLimit)
         guard bytes.starts(with: "GGUF".utf8) else {
             throw .notGGUF(
                 ForeignFile.describe(bytes, expected: .gguf)
-                    ?? "no GGUF file, it begins with the bytes \(Array(bytes.prefix(4)))")
+                    ?? "no GGUF file: it does not begin with \"GGUF\"")
         }
         _ = try reader.skip(4, "the magic number")
         let version = try reader.integer(UInt32.self, "the GGUF version")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Synchronization
 package import SystemPackage
 
 /// A packed model, mapped, its container checked: GGUF version 3 as docs/format.md describes it.
@@ -16,6 +17,8 @@ package final class PackedFile: Sendable {
     /// The model's identity: a digest over the whole header, which holds every tensor's digest.
     package let modelDigest: String
     private let byName: [String: Int]
+    /// `verify` has found bytes that are not what a digest tells.
+    private let isCorrupt = Atomic<Bool>(false)
     private let digests: [String: String]
 
     package var path: FilePath { map.path }
@@ -45,6 +48,11 @@ package final class PackedFile: Sendable {
 
     package subscript(name: String) -> TensorInfo? { byName[name].map { tensors[$0] } }
 
+    /// What is wrong with the file's bytes, as far as is known; `nil` while results count.
+    package var damage: FileDamage? {
+        map.damage ?? (isCorrupt.load(ordering: .relaxed) ? .corrupt : nil)
+    }
+
     /// The tensor's first byte; valid while this file lives.
     package func pointer(to tensor: TensorInfo) -> UnsafeRawPointer { map.start + tensor.offset }
 
@@ -72,6 +80,7 @@ package final class PackedFile: Sendable {
             try map.checkUnchanged()
             let expected = digests[tensor.name] ?? ""
             guard found == expected else {
+                isCorrupt.store(true, ordering: .relaxed)
                 throw .damaged("tensor \(tensor.name)", expected: expected.quoted, found: found)
             }
         }

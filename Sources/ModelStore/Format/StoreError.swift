@@ -66,6 +66,8 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
             "\(path) cannot be read any more: it was cut short while it was in use, or its disk fails"
         case .changed(let path, .written):
             "\(path) was written into while it was in use; replace files by renaming (mv), not by cp"
+        case .changed(let path, .corrupt):
+            "\(path) does not hold what its digests tell: it is damaged; copy the file again"
         case .exists(let path):
             "\(path) exists already; choose another name, or replace it with --force (-f)"
         case .destination(let path, let why):

@@ -69,10 +69,12 @@ package struct ControlClient: Sendable {
         try await client.unary(ServiceName.control, "Status", StatusRequest(), timeout: timeout)
     }
 
-    package func models() async throws(ClientError) -> [ModelInfo] {
-        let answer: ListModelsResponse = try await client.unary(
+    package func models() async throws(ClientError) -> [ModelInfo] { try await listModels().models }
+
+    /// The models, and the files that are passed over.
+    package func listModels() async throws(ClientError) -> ListModelsResponse {
+        try await client.unary(
             ServiceName.control, "ListModels", ListModelsRequest(), timeout: timeout)
-        return answer.models
     }
 
     package func reload() async throws(ClientError) -> ReloadResponse {

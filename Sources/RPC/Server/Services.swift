@@ -37,19 +37,34 @@ package struct Services: Sendable {
         _ service: String, _ method: String, isQuick: Bool = false,
         _ handler: @escaping @Sendable (Question, Call) throws -> Answer
     ) {
+        deferred(service, method, isQuick: isQuick) { question, call, reply in
+            reply(Result { try handler(question, call) })
+        }
+    }
+
+    /// Takes a method's one answer, on any thread.
+    package typealias Reply<Answer> = @Sendable (Result<Answer, any Error>) -> Void
+
+    /// As `unary`, for a handler that may answer later: once, on any thread.
+    package mutating func deferred<Question: WireMessage, Answer: WireMessage>(
+        _ service: String, _ method: String, isQuick: Bool = false,
+        _ handler: @escaping @Sendable (Question, Call, @escaping Reply<Answer>) -> Void
+    ) {
         add(service, method, isQuick) { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
-            do {
-                let answer = try handler(question, call).encoded()
-                let advice = "ask for less at a time"
-                switch mode {
-                case .unary: output.respond(answer, ifTooLarge: advice)
-                case .streaming where answer.count > FrameHeader.dataLimit:
-                    output.respond(StreamOutput.tooLarge("\(answer.count)", advice))
-                case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
+            handler(question, call) { result in
+                do {
+                    let answer = try result.get().encoded()
+                    let advice = "ask for less at a time"
+                    switch mode {
+                    case .unary: output.respond(answer, ifTooLarge: advice)
+                    case .streaming where answer.count > FrameHeader.dataLimit:
+                        output.respond(StreamOutput.tooLarge("\(answer.count)", advice))
+                    case .streaming: output.end(.data, flags: .remoteClosed, data: answer)
+                    }
+                } catch {
+                    output.respond(Self.answer(error, call, onBug))
                 }
-            } catch {
-                output.respond(Self.answer(error, call, onBug))
             }
         }
     }

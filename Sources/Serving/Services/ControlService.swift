@@ -11,13 +11,13 @@ struct ControlService: Sendable {
     let configuration: ServingConfiguration
     let transport: RPCServer.Configuration
     let controllers: Controllers
-    let roster: ModelRoster
+    let catalog: ModelCatalog
     let ledger: Ledger
     let threads: Int
     let kernels: String
     let started: UInt64
     let isDraining: @Sendable () -> Bool
-    let reload: @Sendable () -> ReloadResponse
+    let rescan: @Sendable (@escaping @Sendable (ReloadResponse) -> Void) -> Void
 
     func register(in services: inout Services) {
         let name = ServiceName.control
@@ -25,37 +25,63 @@ struct ControlService: Sendable {
         services.unary(name, "Status", isQuick: true) { (_: StatusRequest, call) in
             status(for: call.peer)
         }
-        services.unary(name, "ListModels", isQuick: true) { (_: ListModelsRequest, _) in
-            var response = ListModelsResponse()
-            response.models = roster.describe()
-            return response
+        services.deferred(name, "ListModels", isQuick: true, listModels)
+        services.deferred(name, "Reload", reload)
+        services.deferred(ServiceName.health, "Check", isQuick: true, check)
+    }
+
+    private func listModels(
+        _: ListModelsRequest, _ call: Call, _ reply: @escaping Services.Reply<ListModelsResponse>
+    ) {
+        open(catalog.names, call) { reply(.success(catalog.listing)) }
+    }
+
+    private func reload(
+        _: ReloadRequest, _ call: Call, _ reply: @escaping Services.Reply<ReloadResponse>
+    ) {
+        guard
+            Permissions.mayControl(call.peer, controllers: controllers.users, own: getuid())
+        else {
+            return reply(
+                .failure(
+                    RPCError(
+                        .permissionDenied,
+                        "only root, the daemon's own user and the setting controllers may reload; you are user \(call.peer.uid)",
+                        reason: "NOT_A_CONTROLLER")))
         }
-        services.unary(name, "Reload") { (_: ReloadRequest, call) in
-            guard
-                Permissions.mayControl(
-                    call.peer, controllers: controllers.users, own: getuid())
-            else {
-                throw RPCError(
-                    .permissionDenied,
-                    "only root, the daemon's own user and the setting controllers may reload; you are user \(call.peer.uid)",
-                    reason: "NOT_A_CONTROLLER")
-            }
-            return reload()
-        }
-        services.unary(ServiceName.health, "Check", isQuick: true) {
-            (request: HealthCheckRequest, _) in
+        rescan { reply(.success($0)) }
+    }
+
+    private func check(
+        _ request: HealthCheckRequest, _ call: Call,
+        _ reply: @escaping Services.Reply<HealthCheckResponse>
+    ) {
+        @Sendable func answer(_ status: HealthCheckResponse.ServingStatus) {
             var response = HealthCheckResponse()
-            if request.service.isEmpty || request.service == ServiceName.inference {
-                response.status = isDraining() ? .notServing : .serving
-            } else if roster.names.contains(request.service) {
-                response.status =
-                    !isDraining() && (try? roster.model(request.service)) != nil
-                    ? .serving : .notServing
-            } else {
-                response.status = .serviceUnknown
-            }
-            return response
+            response.status = status
+            reply(.success(response))
         }
+        if request.service.isEmpty || request.service == ServiceName.inference {
+            answer(isDraining() ? .notServing : .serving)
+        } else if catalog.names.contains(request.service) {
+            open([request.service], call) {
+                let isServed = !isDraining() && catalog.isUsable(request.service)
+                answer(isServed ? .serving : .notServing)
+            }
+        } else {
+            answer(.serviceUnknown)
+        }
+    }
+
+    /// Has models opened, so that there is something to say of them, and runs `body` then, or after a second if the disk is slow.
+    private func open(_ names: [String], _ call: Call, _ body: @escaping @Sendable () -> Void) {
+        if isDraining() { return body() }
+        catalog.want(names)
+        let waits = catalog.wait(
+            for: Set(names), user: call.peer.uid, bytes: 0,
+            until: min(call.deadline, cl_monotonic_nanoseconds() + 1_000_000_000)
+        ) { _ in body() }
+        if !waits { body() }
     }
 
     private var info: GetInfoResponse {
@@ -99,7 +125,7 @@ struct ControlService: Sendable {
         status.promptTokens = totals.promptTokens
         status.completionTokens = totals.completionTokens
         status.residentBytes = Self.residentBytes
-        status.models = UInt32(clamping: roster.names.count)
+        status.models = UInt32(clamping: catalog.names.count)
         return status
     }
 

@@ -7,7 +7,7 @@ import RPC
 /// mmfree.v1.Inference: requests in, sequences to the scheduler.
 struct InferenceService: Sendable {
     let configuration: ServingConfiguration
-    let roster: ModelRoster
+    let catalog: ModelCatalog
     let ledger: Ledger
     let scheduler: Scheduler
     nonisolated(unsafe) let kernels: Kernels.Table
@@ -19,16 +19,41 @@ struct InferenceService: Sendable {
     func register(in services: inout Services) {
         let name = ServiceName.inference
         services.stream(name, "Generate") { (request: GenerateRequest, call, sink) in
-            attempt(call, sink.fail) { () throws(RPCError) in try generate(request, call, sink) }
+            let bytes = request.prompt?.byteCount ?? 0
+            catalog.withModel(request.model, for: call, bytes: bytes) { found in
+                attempt(call, sink.fail) { () throws(RPCError) in
+                    try generate(request, try Self.model(found), call, sink)
+                }
+            }
         }
         services.stream(name, "Embed") { (request: EmbedRequest, call, sink) in
-            attempt(call, sink.fail) { () throws(RPCError) in try embed(request, call, sink) }
+            let bytes = request.input.reduce(0) { $0 + ($1.input?.byteCount ?? 0) }
+            catalog.withModel(request.model, for: call, bytes: bytes) { found in
+                attempt(call, sink.fail) { () throws(RPCError) in
+                    try embed(request, try Self.model(found), call, sink)
+                }
+            }
         }
-        services.unary(name, "Tokenize") { request, _ in try tokenize(request) }
-        services.unary(name, "Detokenize") { request, _ in try detokenize(request) }
+        services.deferred(name, "Tokenize") { (request: TokenizeRequest, call, reply) in
+            catalog.withModel(request.model, for: call, bytes: request.text.utf8.count) { found in
+                reply(Result { try tokenize(request, try Self.model(found)) })
+            }
+        }
+        services.deferred(name, "Detokenize") { (request: DetokenizeRequest, call, reply) in
+            let bytes = request.tokens.count * 4
+            catalog.withModel(request.model, for: call, bytes: bytes) { found in
+                reply(Result { try detokenize(request, try Self.model(found)) })
+            }
+        }
         services.unary(name, "Cancel", isQuick: true) { request, call in
             try cancel(request, call)
         }
+    }
+
+    private static func model(
+        _ found: Result<LoadedModel, CatalogError>
+    ) throws(RPCError) -> LoadedModel {
+        do { return try found.get() } catch { throw RPCError(error) }
     }
 
     /// Hands a refusal to the caller, and to the log what an administrator should see of it.
@@ -62,9 +87,10 @@ struct InferenceService: Sendable {
     }
 
     private func generate(
-        _ request: GenerateRequest, _ call: Call, _ sink: ReplySink<GenerateResponse>
+        _ request: GenerateRequest, _ loaded: LoadedModel, _ call: Call,
+        _ sink: ReplySink<GenerateResponse>
     ) throws(RPCError) {
-        let (name, model) = try roster.model(request.model)
+        let (name, model) = (loaded.name, loaded.model)
         let options = try checks.sampling(request, vocabulary: model.shape.vocabulary)
         let maxTokens = try checks.maxTokens(request)
         let stops = try checks.stops(request, name, model)
@@ -125,9 +151,10 @@ struct InferenceService: Sendable {
     }
 
     private func embed(
-        _ request: EmbedRequest, _ call: Call, _ sink: ReplySink<EmbedResponse>
+        _ request: EmbedRequest, _ loaded: LoadedModel, _ call: Call,
+        _ sink: ReplySink<EmbedResponse>
     ) throws(RPCError) {
-        let (name, model) = try roster.model(request.model)
+        let (name, model) = (loaded.name, loaded.model)
         guard !request.input.isEmpty, request.input.count <= configuration.maxEmbedInputs else {
             throw .invalid(
                 "input",
@@ -180,8 +207,10 @@ struct InferenceService: Sendable {
         call.onCancel { [scheduler] in scheduler.post(.wake) }
     }
 
-    private func tokenize(_ request: TokenizeRequest) throws(RPCError) -> TokenizeResponse {
-        let (name, model) = try roster.model(request.model)
+    private func tokenize(
+        _ request: TokenizeRequest, _ loaded: LoadedModel
+    ) throws(RPCError) -> TokenizeResponse {
+        let (name, model) = (loaded.name, loaded.model)
         let tokenizer = try checks.tokenizer(name, model)
         var response = TokenizeResponse()
         response.tokens = tokenizer.encode(
@@ -190,8 +219,10 @@ struct InferenceService: Sendable {
         return response
     }
 
-    private func detokenize(_ request: DetokenizeRequest) throws(RPCError) -> DetokenizeResponse {
-        let (name, model) = try roster.model(request.model)
+    private func detokenize(
+        _ request: DetokenizeRequest, _ loaded: LoadedModel
+    ) throws(RPCError) -> DetokenizeResponse {
+        let (name, model) = (loaded.name, loaded.model)
         let tokenizer = try checks.tokenizer(name, model)
         if !request.tokens.isEmpty {
             _ = try checks.tokens(
@@ -217,5 +248,15 @@ struct InferenceService: Sendable {
         var response = CancelResponse()
         response.cancelled = true
         return response
+    }
+}
+
+extension Prompt {
+    /// About how many bytes of memory it takes.
+    fileprivate var byteCount: Int {
+        switch self {
+        case .text(let text): text.utf8.count
+        case .tokens(let ids): ids.count * 4
+        }
     }
 }

@@ -11,7 +11,7 @@ import Synchronization
 /// Everything between the socket and the engine, put together.
 package final class ServingService: Sendable {
     package let server: RPCServer
-    package let roster: ModelRoster
+    package let catalog: ModelCatalog
     private let ledger: Ledger
     private let scheduler: Scheduler
     private let logger: Logger
@@ -23,7 +23,7 @@ package final class ServingService: Sendable {
 
     package init(
         _ configuration: ServingConfiguration, transport: RPCServer.Configuration,
-        directory: ModelDirectory, logger: Logger
+        directory: ModelDirectory, logger: Logger, catalog: ModelCatalog? = nil
     ) throws(ModelError) {
         MappedFile.containFaults()
         let kernels =
@@ -31,7 +31,7 @@ package final class ServingService: Sendable {
             ? try Kernels.fromEnvironment() : try Kernels.select(configuration.kernels)
         let workers = WorkerPool(
             threads: configuration.threads, pinned: configuration.pinsThreads)
-        let roster = ModelRoster(directory, configuration, logger)
+        let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
         let ledger = Ledger(configuration)
         let draining = DrainFlag()
         scheduler = Scheduler(
@@ -39,10 +39,10 @@ package final class ServingService: Sendable {
         kernelsName = Kernels.name(of: kernels)
         threads = workers.count
         slots = configuration.slots
-        self.roster = roster
+        self.catalog = catalog
         self.ledger = ledger
         self.logger = logger
-        roster.onStale { [scheduler] in scheduler.post(.stale($0)) }
+        catalog.onRetired { [scheduler] in scheduler.post(.stale($0)) }
         self.draining = draining
         controllers = Controllers(configuration.controllers)
         var services = Services { error, call, number in
@@ -54,18 +54,21 @@ package final class ServingService: Sendable {
                 ])
         }
         InferenceService(
-            configuration: configuration, roster: roster, ledger: ledger, scheduler: scheduler,
+            configuration: configuration, catalog: catalog, ledger: ledger, scheduler: scheduler,
             kernels: kernels, logger: logger
         ).register(in: &services)
         ControlService(
             configuration: configuration, transport: transport, controllers: controllers,
-            roster: roster, ledger: ledger, threads: workers.count,
+            catalog: catalog, ledger: ledger, threads: workers.count,
             kernels: Kernels.name(of: kernels),
             started: cl_monotonic_nanoseconds(),
             isDraining: { draining.value },
-            reload: { Self.reload(roster, logger) }
+            rescan: { Self.reload(catalog, logger, $0) }
         ).register(in: &services)
         server = RPCServer(services: services, configuration: transport, logger: logger)
+        catalog.keepTime { [weak server] nanoseconds, body in
+            server?.after(milliseconds: Int64(clamping: nanoseconds / 1_000_000), body)
+        }
     }
 
     /// Signs of life of the decode thread so far. After `nudge` they must rise, or the thread hangs.
@@ -85,21 +88,29 @@ package final class ServingService: Sendable {
     package var load: (active: Int, queued: Int) { ledger.load }
 
     /// The model of requests that name none, from now on.
-    package func setDefaultModel(_ name: String?) { roster.defaultModel = name }
+    package func setDefaultModel(_ name: String?) { catalog.setDefault(name) }
 
     /// Users besides root who may change the daemon, from now on.
     package func setControllers(_ users: Set<UInt32>) { controllers.users = users }
 
-    /// Looks for new, replaced and removed models.
+    /// Looks for new, replaced and removed models. `nil`: it takes longer than five seconds and goes on.
     @discardableResult
-    package func reload() -> ReloadResponse { Self.reload(roster, logger) }
+    package func reload() -> ReloadResponse? {
+        let answers = Mailbox<ReloadResponse>()
+        Self.reload(catalog, logger) { answers.post($0) }
+        return answers.drain(until: cl_monotonic_nanoseconds() + 5_000_000_000).first
+    }
 
-    private static func reload(_ roster: ModelRoster, _ logger: Logger) -> ReloadResponse {
-        let changes = roster.rescan()
-        logger.info(
-            "reloaded: \(changes.added.count) models added, \(changes.replaced.count) replaced, \(changes.removed.count) removed",
-            metadata: ["message-id": "\(Event.reloaded)"])
-        return changes
+    private static func reload(
+        _ catalog: ModelCatalog, _ logger: Logger,
+        _ body: @escaping @Sendable (ReloadResponse) -> Void
+    ) {
+        catalog.rescan { changes in
+            logger.info(
+                "reloaded: \(changes.added.count) models added, \(changes.replaced.count) replaced, \(changes.removed.count) removed",
+                metadata: ["message-id": "\(Event.reloaded)"])
+            body(changes)
+        }
     }
 
     /// Takes no more requests, lets those under way finish, and cuts what is left after `limit`.
@@ -108,6 +119,7 @@ package final class ServingService: Sendable {
     package func drain(limit: Duration, pause: () -> Bool = ServingService.sleepBriefly) {
         draining.value = true
         server.beginDrain()
+        catalog.stop()
         wait(until: ContinuousClock.now + limit, pause, for: { server.openCalls == 0 })
         if server.openCalls > 0 { scheduler.post(.cancelAll) }
         // The ends of answers, whole ones and those cut short, are still to be written.

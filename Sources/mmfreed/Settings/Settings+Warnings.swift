@@ -14,7 +14,7 @@ extension Settings {
             }
         }
         if let source = source(of: \.defaultModel), let name = self.defaultModel {
-            let names = ModelDirectory(self.models.map { FilePath($0) }).scan().map(\.name)
+            let names = ModelDirectory(self.models.map { FilePath($0) }).scan().entries.map(\.name)
             if !names.contains(name) {
                 warnings.append(
                     "\(source): default_model is '\(name)'; there are: \(names.isEmpty ? "none" : names.joined(separator: ", "))"

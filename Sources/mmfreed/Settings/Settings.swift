@@ -128,6 +128,7 @@ struct Settings: Sendable {
         configuration.kernels = self.kernels
         configuration.prefault = self.prefault
         configuration.lockMemory = self.lockMemory
+        configuration.verifies = self.verify
         configuration.logsText = self.logText
         configuration.controllers = self.controllers
         return configuration

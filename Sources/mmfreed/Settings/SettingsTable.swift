@@ -60,6 +60,9 @@ struct SettingsTable: Sendable {
     )
     let lockMemory = Setting(
         "lock_memory", .flag, serving.lockMemory, "Keep models in memory; needs LimitMEMLOCK=.")
+    let verify = Setting(
+        "verify", .flag, serving.verifies,
+        "Compare each model with its digests, in the background, once it is mapped.")
     let slowReaderTimeout = Setting(
         "slow_reader_timeout", .seconds(0.001...1e6),
         .nanoseconds(Int64(transport.slowReaderTimeout)),

@@ -367,6 +367,51 @@ void   mmfree__v1__model_info__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__model_info__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__skipped_file__init
+                     (Mmfree__V1__SkippedFile         *message)
+{
+  static const Mmfree__V1__SkippedFile init_value = MMFREE__V1__SKIPPED_FILE__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__skipped_file__get_packed_size
+                     (const Mmfree__V1__SkippedFile *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__skipped_file__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__skipped_file__pack
+                     (const Mmfree__V1__SkippedFile *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__skipped_file__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__skipped_file__pack_to_buffer
+                     (const Mmfree__V1__SkippedFile *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__skipped_file__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__SkippedFile *
+       mmfree__v1__skipped_file__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__SkippedFile *)
+     protobuf_c_message_unpack (&mmfree__v1__skipped_file__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__skipped_file__free_unpacked
+                     (Mmfree__V1__SkippedFile *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__skipped_file__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mmfree__v1__list_models_response__init
                      (Mmfree__V1__ListModelsResponse         *message)
 {
@@ -1137,7 +1182,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__list_models_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[13] =
+static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[14] =
 {
   {
     "name",
@@ -1295,6 +1340,18 @@ static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "path",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   1,   /* field[1] = digest */
@@ -1307,6 +1364,7 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   12,   /* field[12] = is_default */
   5,   /* field[5] = layers */
   0,   /* field[0] = name */
+  13,   /* field[13] = path */
   10,   /* field[10] = state */
   7,   /* field[7] = ternary_weights */
   3,   /* field[3] = vocabulary */
@@ -1314,7 +1372,7 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__model_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 0, 14 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
 {
@@ -1324,14 +1382,65 @@ const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
   "Mmfree__V1__ModelInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__ModelInfo),
-  13,
+  14,
   mmfree__v1__model_info__field_descriptors,
   mmfree__v1__model_info__field_indices_by_name,
   1,  mmfree__v1__model_info__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__model_info__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__list_models_response__field_descriptors[1] =
+static const ProtobufCFieldDescriptor mmfree__v1__skipped_file__field_descriptors[2] =
+{
+  {
+    "path",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SkippedFile, path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SkippedFile, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__skipped_file__field_indices_by_name[] = {
+  0,   /* field[0] = path */
+  1,   /* field[1] = reason */
+};
+static const ProtobufCIntRange mmfree__v1__skipped_file__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__skipped_file__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.SkippedFile",
+  "SkippedFile",
+  "Mmfree__V1__SkippedFile",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__SkippedFile),
+  2,
+  mmfree__v1__skipped_file__field_descriptors,
+  mmfree__v1__skipped_file__field_indices_by_name,
+  1,  mmfree__v1__skipped_file__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__skipped_file__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__list_models_response__field_descriptors[2] =
 {
   {
     "models",
@@ -1345,14 +1454,27 @@ static const ProtobufCFieldDescriptor mmfree__v1__list_models_response__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "skipped",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Mmfree__V1__ListModelsResponse, n_skipped),
+    offsetof(Mmfree__V1__ListModelsResponse, skipped),
+    &mmfree__v1__skipped_file__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__list_models_response__field_indices_by_name[] = {
   0,   /* field[0] = models */
+  1,   /* field[1] = skipped */
 };
 static const ProtobufCIntRange mmfree__v1__list_models_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__list_models_response__descriptor =
 {
@@ -1362,7 +1484,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_response__descriptor =
   "Mmfree__V1__ListModelsResponse",
   "mmfree.v1",
   sizeof(Mmfree__V1__ListModelsResponse),
-  1,
+  2,
   mmfree__v1__list_models_response__field_descriptors,
   mmfree__v1__list_models_response__field_indices_by_name,
   1,  mmfree__v1__list_models_response__number_ranges,

@@ -329,11 +329,12 @@ package struct ModelInfo: CMessage {
     package var ternaryWeights: UInt64 = 0
     package var embeddingEncoding: String = ""
     package var hasTokenizer: Bool = false
-    /// "mapped"; "loading" while its file is being read into memory; "refused".
+    /// "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "refused".
     package var state: String = ""
     /// Why it is refused.
     package var error: String = ""
     package var isDefault: Bool = false
+    package var path: String = ""
 
     package init() {}
 
@@ -350,7 +351,8 @@ package struct ModelInfo: CMessage {
         hasTokenizer: Bool = false,
         state: String = "",
         error: String = "",
-        isDefault: Bool = false
+        isDefault: Bool = false,
+        path: String = ""
     ) {
         self.name = name
         self.digest = digest
@@ -365,6 +367,7 @@ package struct ModelInfo: CMessage {
         self.state = state
         self.error = error
         self.isDefault = isDefault
+        self.path = path
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ModelInfo>?) -> Void {
@@ -385,6 +388,7 @@ package struct ModelInfo: CMessage {
         self.state = try Wire.text(c.state, "state")
         self.error = try Wire.text(c.error, "error")
         self.isDefault = c.is_default != 0
+        self.path = try Wire.text(c.path, "path")
     }
 
     func fill(_ c: inout Mmfree__V1__ModelInfo, _ arena: Arena) {
@@ -401,18 +405,52 @@ package struct ModelInfo: CMessage {
         c.state = arena.string(self.state)
         c.error = arena.string(self.error)
         c.is_default = self.isDefault ? 1 : 0
+        c.path = arena.string(self.path)
+    }
+}
+
+/// A file that looks like a model and is not served, or a directory that cannot be read.
+package struct SkippedFile: CMessage {
+    package var path: String = ""
+    package var reason: String = ""
+
+    package init() {}
+
+    package init(
+        path: String = "",
+        reason: String = ""
+    ) {
+        self.path = path
+        self.reason = reason
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__SkippedFile>?) -> Void {
+        mmfree__v1__skipped_file__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__SkippedFile) throws(WireError) {
+        self.path = try Wire.text(c.path, "path")
+        self.reason = try Wire.text(c.reason, "reason")
+    }
+
+    func fill(_ c: inout Mmfree__V1__SkippedFile, _ arena: Arena) {
+        c.path = arena.string(self.path)
+        c.reason = arena.string(self.reason)
     }
 }
 
 package struct ListModelsResponse: CMessage {
     package var models: [ModelInfo] = []
+    package var skipped: [SkippedFile] = []
 
     package init() {}
 
     package init(
-        models: [ModelInfo] = []
+        models: [ModelInfo] = [],
+        skipped: [SkippedFile] = []
     ) {
         self.models = models
+        self.skipped = skipped
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ListModelsResponse>?) -> Void {
@@ -421,11 +459,14 @@ package struct ListModelsResponse: CMessage {
 
     mutating func read(_ c: Mmfree__V1__ListModelsResponse) throws(WireError) {
         self.models = try Wire.messages(c.models, c.n_models)
+        self.skipped = try Wire.messages(c.skipped, c.n_skipped)
     }
 
     func fill(_ c: inout Mmfree__V1__ListModelsResponse, _ arena: Arena) {
         c.n_models = self.models.count
         c.models = arena.messages(self.models)
+        c.n_skipped = self.skipped.count
+        c.skipped = arena.messages(self.skipped)
     }
 }
 

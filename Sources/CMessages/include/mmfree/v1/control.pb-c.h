@@ -23,6 +23,7 @@ typedef struct Mmfree__V1__RequestStatus Mmfree__V1__RequestStatus;
 typedef struct Mmfree__V1__StatusResponse Mmfree__V1__StatusResponse;
 typedef struct Mmfree__V1__ListModelsRequest Mmfree__V1__ListModelsRequest;
 typedef struct Mmfree__V1__ModelInfo Mmfree__V1__ModelInfo;
+typedef struct Mmfree__V1__SkippedFile Mmfree__V1__SkippedFile;
 typedef struct Mmfree__V1__ListModelsResponse Mmfree__V1__ListModelsResponse;
 typedef struct Mmfree__V1__ReloadRequest Mmfree__V1__ReloadRequest;
 typedef struct Mmfree__V1__ReloadResponse Mmfree__V1__ReloadResponse;
@@ -166,7 +167,7 @@ struct  Mmfree__V1__ModelInfo
   char *embedding_encoding;
   protobuf_c_boolean has_tokenizer;
   /*
-   * "mapped"; "loading" while its file is being read into memory; "refused".
+   * "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "refused".
    */
   char *state;
   /*
@@ -174,10 +175,25 @@ struct  Mmfree__V1__ModelInfo
    */
   char *error;
   protobuf_c_boolean is_default;
+  char *path;
 };
 #define MMFREE__V1__MODEL_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__model_info__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * A file that looks like a model and is not served, or a directory that cannot be read.
+ */
+struct  Mmfree__V1__SkippedFile
+{
+  ProtobufCMessage base;
+  char *path;
+  char *reason;
+};
+#define MMFREE__V1__SKIPPED_FILE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__skipped_file__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Mmfree__V1__ListModelsResponse
@@ -185,10 +201,12 @@ struct  Mmfree__V1__ListModelsResponse
   ProtobufCMessage base;
   size_t n_models;
   Mmfree__V1__ModelInfo **models;
+  size_t n_skipped;
+  Mmfree__V1__SkippedFile **skipped;
 };
 #define MMFREE__V1__LIST_MODELS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__list_models_response__descriptor) \
-    , 0,NULL }
+    , 0,NULL, 0,NULL }
 
 
 struct  Mmfree__V1__ReloadRequest
@@ -367,6 +385,25 @@ Mmfree__V1__ModelInfo *
 void   mmfree__v1__model_info__free_unpacked
                      (Mmfree__V1__ModelInfo *message,
                       ProtobufCAllocator *allocator);
+/* Mmfree__V1__SkippedFile methods */
+void   mmfree__v1__skipped_file__init
+                     (Mmfree__V1__SkippedFile         *message);
+size_t mmfree__v1__skipped_file__get_packed_size
+                     (const Mmfree__V1__SkippedFile   *message);
+size_t mmfree__v1__skipped_file__pack
+                     (const Mmfree__V1__SkippedFile   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__skipped_file__pack_to_buffer
+                     (const Mmfree__V1__SkippedFile   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__SkippedFile *
+       mmfree__v1__skipped_file__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__skipped_file__free_unpacked
+                     (Mmfree__V1__SkippedFile *message,
+                      ProtobufCAllocator *allocator);
 /* Mmfree__V1__ListModelsResponse methods */
 void   mmfree__v1__list_models_response__init
                      (Mmfree__V1__ListModelsResponse         *message);
@@ -450,6 +487,9 @@ typedef void (*Mmfree__V1__ListModelsRequest_Closure)
 typedef void (*Mmfree__V1__ModelInfo_Closure)
                  (const Mmfree__V1__ModelInfo *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__SkippedFile_Closure)
+                 (const Mmfree__V1__SkippedFile *message,
+                  void *closure_data);
 typedef void (*Mmfree__V1__ListModelsResponse_Closure)
                  (const Mmfree__V1__ListModelsResponse *message,
                   void *closure_data);
@@ -521,6 +561,7 @@ extern const ProtobufCMessageDescriptor mmfree__v1__request_status__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__skipped_file__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__list_models_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__reload_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__reload_response__descriptor;

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 @Suite("Models come and go", .timeLimit(.minutes(10)))
-struct RosterTests {
+struct ModelTests {
     private func named(_ name: String, count: Int = 12) -> GenerateRequest {
         var request = GenerateRequest("abc", count: count)
         request.model = name
@@ -33,7 +33,7 @@ struct RosterTests {
     func prepared() async throws {
         var configuration = ServingConfiguration.testing
         try await withDaemon(["one": 1, "two": 2], configuration) { daemon in
-            daemon.service.roster.prepareAll { name, _, _ in
+            daemon.service.catalog.prepareAll { name, _, _ in
                 Issue.record("\(name) is read unasked")
                 return true
             }
@@ -41,19 +41,19 @@ struct RosterTests {
         configuration.prefault = true
         try await withDaemon(["one": 1, "two": 2], configuration) { daemon in
             var steps: [String] = []
-            daemon.service.roster.prepareAll { name, done, all in
+            daemon.service.catalog.prepareAll { name, done, all in
                 steps.append("\(name) \(done == all)")
                 return true
             }
             #expect(steps == ["one true", "two true"])
-            daemon.service.roster.prepareAll { name, _, _ in
+            daemon.service.catalog.prepareAll { name, _, _ in
                 Issue.record("\(name) is read twice")
                 return true
             }
         }
         try await withDaemon(["one": 1, "two": 2], configuration) { daemon in
             var asked = 0
-            daemon.service.roster.prepareAll { _, _, _ in
+            daemon.service.catalog.prepareAll { _, _, _ in
                 asked += 1
                 return false
             }

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import ModelStore
+import RPC
+import Synchronization
+import SystemPackage
+
+/// One version of a model in memory: the bound model, the file it is mapped from, and its open descriptor.
+///
+/// A reference to `model` is a pin: requests keep the version they began with, and its file stays mapped and open until the last
+/// lets go.
+final class LoadedModel: Sendable {
+    let name: String
+    let model: Model
+    /// What is said of it, apart from its state.
+    let info: ModelInfo
+    private let retired = Atomic<Bool>(false)
+
+    init(_ name: String, _ model: Model) {
+        self.name = name
+        self.model = model
+        var info = ModelInfo()
+        info.name = name
+        info.path = model.file.path.string
+        info.digest = model.digest
+        info.fileBytes = UInt64(model.file.byteCount)
+        info.vocabulary = UInt32(model.shape.vocabulary)
+        info.hidden = UInt32(model.shape.hidden)
+        info.layers = UInt32(model.shape.layers)
+        info.intermediate = UInt32(model.shape.intermediate)
+        info.ternaryWeights = UInt64(model.shape.ternaryWeights)
+        info.embeddingEncoding =
+            (try? model.file.metadata.string(forKey: FormatKeys.embeddingEncoding)) ?? ""
+        info.hasTokenizer = model.tokenizer != nil
+        self.info = info
+    }
+
+    /// The file as it was just before it was mapped.
+    var identity: FileIdentity { model.file.map.identity }
+    /// The descriptor it was mapped from: close-on-exec, open as long as this version lives.
+    var descriptor: FileDescriptor { model.file.map.descriptor }
+
+    /// No new request gets this version: its file is gone, replaced or damaged.
+    var isRetired: Bool { retired.load(ordering: .relaxed) }
+    func retire() { retired.store(true, ordering: .relaxed) }
+}
