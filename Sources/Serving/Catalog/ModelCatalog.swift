@@ -66,6 +66,9 @@ package final class ModelCatalog: Sendable {
                     limit: max(64, configuration.queue),
                     perUser: max(32, configuration.queuePerUser))))
         _ = scan()
+        for info in listing.models where directory.paths.contains(FilePath(info.path)) {
+            logger.info("\(info.path) is a file: it is served as the model \(info.name)")
+        }
     }
 
     /// Changes the state, and then does what follows from that.
