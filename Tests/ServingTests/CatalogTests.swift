@@ -37,13 +37,11 @@ struct SlowFileTests {
     /// A daemon whose file "slow" is opened when the gate is.
     private func withSlowDaemon(_ body: (Daemon, Gate) async throws -> Void) async throws {
         let gate = Gate()
-        try await withDaemon(
-            ["slow": 1, "quick": 2],
-            opener: { entry, step in
-                if entry.file.name == "slow" { gate.pass() }
-                return ModelCatalog.load(entry, step)
-            }
-        ) { daemon in
+        let opener: ModelCatalog.Opener = { entry, step in
+            if entry.file.name == "slow" { gate.pass() }
+            return ModelCatalog.load(entry, step)
+        }
+        try await withDaemon(["slow": 1, "quick": 2], opener: opener) { daemon in
             defer { gate.open() }
             try await body(daemon, gate)
         }

@@ -207,7 +207,8 @@ struct ModelDirectoryTests {
             mkdir(first.appending("folder.gguf").string, 0o755)
             symlink("../b/two-2.7B_x.gguf", first.appending("link.gguf").string)
             symlink("nowhere", first.appending("broken.gguf").string)
-            let found = ModelDirectory([first, second, directory.appending("missing")]).scan().entries
+            let found = ModelDirectory([first, second, directory.appending("missing")]).scan()
+                .entries
             #expect(found.map(\.name) == ["link", "one", "two-2.7B_x"])
             #expect(found[1].path == first.appending("one.gguf"))
         }
