@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -42,6 +43,10 @@ void cl_name_thread(const char *name) {
     kept[sizeof kept - 1] = 0;
     pthread_setname_np(pthread_self(), kept);
 }
+
+void cl_map_large_blocks(void) { mallopt(M_MMAP_THRESHOLD, 1 << 20); }
+
+void cl_release_memory(void) { malloc_trim(0); }
 
 int cl_open_nameless(const char *directory, mode_t mode) {
     int descriptor = open(directory, O_RDWR | O_TMPFILE | O_CLOEXEC, mode);

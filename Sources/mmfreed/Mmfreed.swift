@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import CLinux
 import Glibc
 import Logging
 import ModelStore
@@ -45,6 +46,7 @@ struct Mmfreed: ParsableCommand {
     }
 
     private func serve(_ settings: Settings) throws {
+        cl_map_large_blocks()
         // Before any other thread is started.
         let signals = Signals([SIGTERM, SIGINT, SIGHUP])
         let log = LogQueue(.chosen(), level: settings.logLevel)

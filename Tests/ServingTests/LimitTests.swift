@@ -224,7 +224,7 @@ struct LimitTests {
         #expect(!Permissions.mayCancel(peer(1001), ownedBy: peer(1000)))
         #expect(!Permissions.mayCancel(peer(1001), ownedBy: peer(0)))
         func sees(_ uid: UInt32, _ owner: UInt32) -> Bool {
-            Permissions.maySee(peer(uid), ownedBy: peer(owner), controllers: [5], own: 999)
+            Permissions.maySee(peer(uid), ownedBy: owner, controllers: [5], own: 999)
         }
         #expect(sees(1000, 1000) && sees(0, 1000) && sees(999, 1000) && sees(5, 1000))
         #expect(!sees(1001, 1000) && !sees(1000, 0))

@@ -26,6 +26,11 @@ int cl_pin_thread(int processor);
 /// Names the calling thread; 15 bytes are kept.
 void cl_name_thread(const char *name);
 
+/// From now on every block of 1 MiB and more is a mapping of its own: the system has it back as soon as it is freed.
+void cl_map_large_blocks(void);
+/// Gives the system what is free in the heap. Takes some milliseconds for each 100 MiB.
+void cl_release_memory(void);
+
 /// A file without a name in `directory`, for writing (O_TMPFILE): nothing is left of it when its descriptor is closed. Returns
 /// the descriptor.
 int cl_open_nameless(const char *directory, mode_t mode);

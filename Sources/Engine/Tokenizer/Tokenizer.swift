@@ -114,6 +114,11 @@ package final class Tokenizer: Sendable {
         return String(decoding: tables.piece(Int(id)), as: UTF8.self)
     }
 
+    /// The length of `piece`, UTF-8 bytes.
+    package func pieceLength(_ id: UInt32) -> Int {
+        id < UInt32(tables.count) ? tables.piece(Int(id)).count : 0
+    }
+
     /// The byte that a piece like "<0x0A>" names.
     private static func byte(named piece: ArraySlice<UInt8>) -> UInt8? {
         guard piece.count == 6, piece.starts(with: "<0x".utf8), piece.last == UInt8(ascii: ">")

@@ -27,10 +27,30 @@ package final class Accounts: Sendable {
         var waiting: [Waiter] = []
         /// Calls that begin when their account's answers have been read.
         var held: [Account: [@Sendable () -> Void]] = [:]
+        /// The most bytes that were held since `onRelief` was last called.
+        var peak = 0
+
+        /// Gives bytes back.
+        ///
+        /// - Returns: whether most of a flood is over: three quarters of 16 MiB or more have been given back.
+        mutating func give(
+            _ quota: WritableKeyPath<State, Quota>, _ amount: Int, back account: Account
+        ) -> Bool {
+            peak = max(peak, requests.used + answers.used)
+            self[keyPath: quota].give(amount, back: account)
+            let used = requests.used + answers.used
+            guard peak >= Accounts.flood, used <= peak / 4 else { return false }
+            peak = used
+            return true
+        }
     }
     private let state: Mutex<State>
+    private let onRelief: @Sendable () -> Void
+    private static let flood = 16 << 20
 
-    package init(_ limits: Limits = .init()) {
+    /// - Parameter onRelief: called when most of 16 MiB or more have been given back. On any thread: be quick.
+    package init(_ limits: Limits = .init(), onRelief: @escaping @Sendable () -> Void = {}) {
+        self.onRelief = onRelief
         state = Mutex(
             State(
                 requests: Quota(
@@ -76,16 +96,17 @@ package final class Accounts: Sendable {
     }
 
     fileprivate func refund(_ amount: Int, _ account: Account) {
-        let served = state.withLock { state in
-            state.requests.give(amount, back: account)
+        let (served, isRelieved) = state.withLock { state in
+            let isRelieved = state.give(\.requests, amount, back: account)
             var served: [Waiter] = []
             state.waiting.removeAll { waiter in
                 guard state.requests.take(waiter.amount, for: waiter.account) else { return false }
                 served.append(waiter)
                 return true
             }
-            return served
+            return (served, isRelieved)
         }
+        if isRelieved { onRelief() }
         for waiter in served { waiter.body(Charge(self, waiter.account, waiter.amount)) }
     }
 
@@ -97,11 +118,14 @@ package final class Accounts: Sendable {
     }
 
     func removeAnswer(_ amount: Int, _ account: Account) {
-        let released = state.withLock { state in
-            state.answers.give(amount, back: account)
-            guard state.answers.fits(0, for: account) else { return [@Sendable () -> Void]() }
-            return state.held.removeValue(forKey: account) ?? []
+        let (released, isRelieved) = state.withLock { state in
+            let isRelieved = state.give(\.answers, amount, back: account)
+            guard state.answers.fits(0, for: account) else {
+                return ([@Sendable () -> Void](), isRelieved)
+            }
+            return (state.held.removeValue(forKey: account) ?? [], isRelieved)
         }
+        if isRelieved { onRelief() }
         for begin in released { begin() }
     }
 

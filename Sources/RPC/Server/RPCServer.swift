@@ -71,7 +71,7 @@ package final class RPCServer: Sendable {
         var admissions: Admissions
         var queue = CallQueue<Waiting>(most: RPCServer.handlersPerAccount)
         var quickQueue = CallQueue<Waiting>(most: 1)
-        var paths: [String] = []
+        var sockets: [SocketPath] = []
         var calls = 0
         var unread = 0
         var begun: UInt64 = 0
@@ -90,7 +90,9 @@ package final class RPCServer: Sendable {
         self.logger = logger
         mostOpen = configuration.descriptors ?? Self.spareDescriptors
         let administrator = configuration.administrator.map { Account(uid: $0) }
-        accounts = Accounts(configuration.bytes)
+        accounts = Accounts(configuration.bytes) { [handlers] in
+            handlers.submit { _ in cl_release_memory() }
+        }
         state = Mutex(
             State(
                 admissions: Admissions(
@@ -110,9 +112,9 @@ package final class RPCServer: Sendable {
             switch address {
             case .descriptor(let inherited): descriptor = inherited
             case .path(let path, let mode):
-                try SocketPath.makeRoom(path)
-                descriptor = try SocketPath.bind(path, mode: mode)
-                state.withLock { $0.paths.append(path) }
+                let made = try SocketPath.listen(path, mode: mode, backlog: Self.backlog)
+                descriptor = made.descriptor
+                state.withLock { $0.sockets.append(made.socket) }
             }
             let channel = try bootstrap.withBoundSocket(descriptor).wait()
             state.withLock { $0.listeners.append(channel) }
@@ -142,15 +144,16 @@ package final class RPCServer: Sendable {
 
     /// Accepts no more connections and refuses new calls but those that start no work; those under way go on.
     package func beginDrain() {
-        let (listeners, paths) = state.withLock { state in
+        let (listeners, sockets) = state.withLock { state in
             state.isDraining = true
             defer {
                 state.listeners = []
-                state.paths = []
+                state.sockets = []
             }
-            return (state.listeners, state.paths)
+            return (state.listeners, state.sockets)
         }
-        for path in paths { unlink(path) }
+        // Before their descriptors are closed.
+        for socket in sockets { socket.remove() }
         for listener in listeners { listener.close(promise: nil) }
     }
 

@@ -20,13 +20,83 @@ package enum ListenError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// The place in the file system where a socket is to be made.
-enum SocketPath {
+/// A socket that this process has made in the file system. Its owner keeps the descriptor open until after `remove`: as long
+/// as it is open, no other file gets its inode.
+///
+/// Sockets at a path are made and removed under a lock on the file PATH.lock, which is gone afterwards. A socket listens
+/// before the lock is released, so one that refuses connections under the lock is stale, and of several processes that start
+/// at once exactly one listens.
+struct SocketPath: Sendable {
     static let limit = 107
 
-    /// Removes a socket nobody listens on any more; leaves everything else alone.
-    static func makeRoom(_ path: String) throws(ListenError) {
+    let path: String
+    private let device: dev_t
+    private let inode: ino_t
+
+    /// Listens at `path`, where nobody listens; a stale socket is replaced, anything else is left alone. The descriptor never
+    /// makes its user wait.
+    static func listen(
+        _ path: String, mode: UInt16, backlog: Int32
+    ) throws(ListenError) -> (descriptor: Int32, socket: SocketPath) {
         guard path.utf8.count <= limit else { throw .tooLong(path, limit: limit) }
+        return try locked(path) { () throws(ListenError) in
+            try makeRoom(path)
+            let descriptor = try make(path)
+            var status = stat()
+            // On Linux a socket's name takes its permissions from the socket itself: nobody may connect before they are right.
+            guard fchmod(descriptor, 0) == 0,
+                withAddress(path, { Glibc.bind(descriptor, $0, $1) }) == 0
+            else { throw fail(path, closing: descriptor) }
+            guard Glibc.listen(descriptor, backlog) == 0, chmod(path, mode_t(mode)) == 0,
+                lstat(path, &status) == 0
+            else {
+                defer { unlink(path) }
+                throw fail(path, closing: descriptor)
+            }
+            return (
+                descriptor, SocketPath(path: path, device: status.st_dev, inode: status.st_ino)
+            )
+        }
+    }
+
+    /// Removes the socket, unless it is gone or another process has one there now.
+    func remove() {
+        try? Self.locked(path) { () throws(ListenError) in
+            var status = stat()
+            guard lstat(path, &status) == 0, status.st_dev == device, status.st_ino == inode else {
+                return
+            }
+            unlink(path)
+        }
+    }
+
+    /// Runs `body` while no other process makes or removes a socket at `path`.
+    private static func locked<R>(
+        _ path: String, _ body: () throws(ListenError) -> R
+    ) throws(ListenError) -> R {
+        let name = path + ".lock"
+        while true {
+            let lock = open(name, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0o600)
+            guard lock >= 0 else {
+                throw .failed(
+                    path, errno == ENOENT ? "its directory does not exist" : "\(reason) (\(name))")
+            }
+            defer { close(lock) }
+            while flock(lock, LOCK_EX) != 0 {
+                guard errno == EINTR else { throw .failed(path, "\(reason) (\(name))") }
+            }
+            // Whoever held it before has removed the file: the lock is worth nothing then.
+            var (held, named) = (stat(), stat())
+            guard fstat(lock, &held) == 0, lstat(name, &named) == 0, held.st_ino == named.st_ino,
+                held.st_dev == named.st_dev
+            else { continue }
+            defer { unlink(name) }
+            return try body()
+        }
+    }
+
+    /// Removes a socket nobody listens on any more; leaves everything else alone.
+    private static func makeRoom(_ path: String) throws(ListenError) {
         var status = stat()
         guard lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path) }
@@ -41,29 +111,18 @@ enum SocketPath {
         }
     }
 
-    /// Makes a socket at a path. Nobody may connect before its permissions are right: until then it has none.
-    static func bind(_ path: String, mode: UInt16) throws(ListenError) -> Int32 {
-        let descriptor = try make(path)
-        // On Linux a socket's name takes its permissions from the socket itself.
-        guard fchmod(descriptor, 0) == 0,
-            withAddress(path, { Glibc.bind(descriptor, $0, $1) }) == 0,
-            chmod(path, mode_t(mode)) == 0
-        else {
-            let reason =
-                errno == ENOENT
-                ? "its directory does not exist" : String(cString: strerror(errno))
-            Glibc.close(descriptor)
-            throw .failed(path, reason)
-        }
-        return descriptor
-    }
-
-    /// A socket that never makes its caller wait.
     private static func make(_ path: String) throws(ListenError) -> Int32 {
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
         let descriptor = socket(AF_UNIX, kind, 0)
-        guard descriptor >= 0 else { throw .failed(path, String(cString: strerror(errno))) }
+        guard descriptor >= 0 else { throw .failed(path, reason) }
         return descriptor
+    }
+
+    private static var reason: String { String(cString: strerror(errno)) }
+
+    private static func fail(_ path: String, closing descriptor: Int32) -> ListenError {
+        defer { Glibc.close(descriptor) }
+        return .failed(path, reason)
     }
 
     private static func withAddress<R>(

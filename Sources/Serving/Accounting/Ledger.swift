@@ -76,6 +76,13 @@ final class Ledger: Sendable {
         var refused: UInt64 = 0
         var promptTokens: UInt64 = 0
         var completionTokens: UInt64 = 0
+
+        static func + (a: Totals, b: Totals) -> Totals {
+            Totals(
+                finished: a.finished + b.finished, refused: a.refused + b.refused,
+                promptTokens: a.promptTokens + b.promptTokens,
+                completionTokens: a.completionTokens + b.completionTokens)
+        }
     }
 
     private struct State {
@@ -84,7 +91,8 @@ final class Ledger: Sendable {
         /// Slots that are taken; a request for several embeddings takes several.
         var occupied = 0
         var queuedByUser: [UInt32: Int] = [:]
-        var totals = Totals()
+        /// Of each user who has ever called.
+        var totals: [UInt32: Totals] = [:]
         /// A running mean of how long requests take. Nanoseconds.
         var duration: Double = 1e9
         var onChange: (@Sendable () -> Void)?
@@ -119,7 +127,7 @@ final class Ledger: Sendable {
                     state.duration * Double(state.queued + 1) / Double(max(1, configuration.slots)))
             )
             if state.queued >= configuration.queue + free {
-                state.totals.refused += 1
+                state.totals[record.peer.uid, default: Totals()].refused += 1
                 return .failure(
                     RPCError(
                         .resourceExhausted,
@@ -128,7 +136,7 @@ final class Ledger: Sendable {
                     ).retrying(after: wait))
             }
             if own >= configuration.queuePerUser + free {
-                state.totals.refused += 1
+                state.totals[record.peer.uid, default: Totals()].refused += 1
                 var error = RPCError(
                     .resourceExhausted,
                     "\(own) requests of user \(record.peer.uid) are waiting; the limit is \(configuration.queuePerUser) for each user",
@@ -174,9 +182,11 @@ final class Ledger: Sendable {
         defer { changed() }
         return state.withLock { state in
             guard state.open.removeValue(forKey: record.id) != nil else { return false }
-            state.totals.finished += 1
-            state.totals.promptTokens += UInt64(record.promptTokens)
-            state.totals.completionTokens += UInt64(record.completionTokens)
+            let now = Totals(
+                finished: 1, promptTokens: UInt64(record.promptTokens),
+                completionTokens: UInt64(record.completionTokens))
+            state.totals[record.peer.uid, default: Totals()] =
+                state.totals[record.peer.uid, default: Totals()] + now
             let took = Double(cl_monotonic_nanoseconds() &- record.received)
             state.duration += (took - state.duration) / 16
             return true
@@ -188,10 +198,14 @@ final class Ledger: Sendable {
     /// Slots that are taken, and requests that wait for their first one.
     var load: (active: Int, queued: Int) { state.withLock { ($0.occupied, $0.queued) } }
 
-    /// The open requests, oldest first, and what there has been.
-    var snapshot: (open: [RequestRecord], totals: Totals) {
-        state.withLock { state in
-            (state.open.values.sorted { $0.received < $1.received }, state.totals)
-        }
+    /// The open requests, oldest first.
+    var open: [RequestRecord] {
+        state.withLock { state in state.open.values.sorted { $0.received < $1.received } }
+    }
+
+    /// What there has been, of those users that `mayBeSeen` is true of.
+    func totals(where mayBeSeen: (UInt32) -> Bool) -> Totals {
+        let totals = state.withLock { $0.totals }
+        return totals.filter { mayBeSeen($0.key) }.values.reduce(Totals(), +)
     }
 }

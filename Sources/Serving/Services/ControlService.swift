@@ -105,9 +105,14 @@ struct ControlService: Sendable {
         return info
     }
 
-    /// Everybody's numbers, and of the requests those that `peer` may see.
+    /// The daemon's load, and the requests and totals of the users that `peer` may see: totals that are looked at often enough
+    /// are a list of requests.
     private func status(for peer: Peer) -> StatusResponse {
-        let (open, totals) = ledger.snapshot
+        func maySee(_ uid: UInt32) -> Bool {
+            Permissions.maySee(
+                peer, ownedBy: uid, controllers: controllers.users, own: getuid())
+        }
+        let totals = ledger.totals(where: maySee)
         let load = ledger.load
         var status = StatusResponse()
         status.version = Version.string
@@ -116,10 +121,7 @@ struct ControlService: Sendable {
         status.slots = UInt32(clamping: configuration.slots)
         status.active = UInt32(clamping: load.active)
         status.queued = UInt32(clamping: load.queued)
-        status.requests = open.filter {
-            Permissions.maySee(
-                peer, ownedBy: $0.peer, controllers: controllers.users, own: getuid())
-        }.map(\.status)
+        status.requests = ledger.open.filter { maySee($0.peer.uid) }.map(\.status)
         status.finishedRequests = totals.finished
         status.refusedRequests = totals.refused
         status.promptTokens = totals.promptTokens

@@ -124,12 +124,19 @@ struct InferenceService: Sendable {
     /// Writes what a request is about to the log, where the administrator wants that.
     private func logText(_ prompt: Prompt, _ record: RequestRecord) {
         guard configuration.logsText else { return }
-        let text =
-            switch prompt {
-            case .text(let text): text
-            case .tokens(let ids): "tokens \(ids.map(String.init).joined(separator: ","))"
-            }
-        logger.info("prompt of \(record.id): \(text)", metadata: ["request": "\(record.id)"])
+        logger.info(
+            "prompt of \(record.id): \(Self.excerpt(prompt))", metadata: ["request": "\(record.id)"]
+        )
+    }
+
+    /// A prompt in a log record: its text, which the log cuts to what a record holds, or at most 256 token ids.
+    static func excerpt(_ prompt: Prompt) -> String {
+        switch prompt {
+        case .text(let text): return text
+        case .tokens(let ids):
+            let shown = ids.prefix(256).map(String.init).joined(separator: ",")
+            return "tokens \(shown)" + (ids.count > 256 ? "… (\(ids.count) tokens)" : "")
+        }
     }
 
     /// The prompt's text, if it is to stand before the answer.
@@ -137,15 +144,20 @@ struct InferenceService: Sendable {
         guard request.echo else { return nil }
         let echo: String? =
             switch request.prompt {
-            case .text(let text): text
-            case .tokens(let ids): model.tokenizer?.decode(ids)
-            case nil: nil
+            case .text(let text): text.utf8.count <= AnswerSize.limit ? text : nil
+            case .tokens(let ids):
+                if let tokenizer = model.tokenizer {
+                    AnswerSize.text(of: ids, tokenizer, skipSpecial: true)
+                } else {
+                    ""
+                }
+            case nil: ""
             }
-        let bytes = echo?.utf8.count ?? 0
-        guard bytes < FrameHeader.dataLimit - 4096 else {
+        guard let echo else {
             throw .invalid(
                 "echo",
-                "the prompt's text takes \(bytes) bytes, a frame holds \(FrameHeader.dataLimit)")
+                "the prompt's text takes more than \(AnswerSize.limit) bytes, a frame holds \(FrameHeader.dataLimit)"
+            )
         }
         return echo
     }
@@ -213,8 +225,11 @@ struct InferenceService: Sendable {
         let (name, model) = (loaded.name, loaded.model)
         let tokenizer = try checks.tokenizer(name, model)
         var response = TokenizeResponse()
-        response.tokens = tokenizer.encode(
-            request.text, addBOS: request.addBOS, parseSpecial: request.parseSpecial)
+        response.tokens = RequestChecks.encode(
+            request.text, tokenizer, addBOS: request.addBOS, parseSpecial: request.parseSpecial)
+        guard AnswerSize.tokenized(response.tokens, tokenizer) <= AnswerSize.limit else {
+            throw AnswerSize.tooLarge("send a shorter text")
+        }
         response.pieces = response.tokens.map { tokenizer.piece($0) }
         return response
     }
@@ -229,7 +244,11 @@ struct InferenceService: Sendable {
                 .tokens(request.tokens), "tokens", name, model, parseSpecial: false)
         }
         var response = DetokenizeResponse()
-        response.text = tokenizer.decode(request.tokens, skipSpecial: !request.keepSpecial)
+        guard
+            let text = AnswerSize.text(
+                of: request.tokens, tokenizer, skipSpecial: !request.keepSpecial)
+        else { throw AnswerSize.tooLarge("send fewer tokens") }
+        response.text = text
         return response
     }
 

@@ -10,11 +10,11 @@ package enum Permissions {
         peer.uid == owner.uid || peer.uid == 0
     }
 
-    /// Seeing a request in the daemon's status: its own user, and who may change the daemon.
+    /// Seeing a user's requests and totals in the daemon's status: that user, and who may change the daemon.
     package static func maySee(
-        _ peer: Peer, ownedBy owner: Peer, controllers: Set<UInt32>, own: UInt32
+        _ peer: Peer, ownedBy owner: UInt32, controllers: Set<UInt32>, own: UInt32
     ) -> Bool {
-        peer.uid == owner.uid || mayControl(peer, controllers: controllers, own: own)
+        peer.uid == owner || mayControl(peer, controllers: controllers, own: own)
     }
 
     /// Changing the daemon: root, the daemon's own user, and whom the administrator has named.

@@ -2,6 +2,7 @@
 
 import Engine
 import RPC
+import Synchronization
 
 /// Turns requests from outside into what the engine takes, or says which field is wrong.
 struct RequestChecks {
@@ -26,8 +27,8 @@ struct RequestChecks {
                     "\(text.utf8.count) bytes of text; at most \(configuration.maxPromptTokens) tokens are allowed"
                 )
             }
-            tokens = tokenizer.encode(
-                text, addBOS: tokenizer.addsBOS, parseSpecial: parseSpecial)
+            tokens = Self.encode(
+                text, tokenizer, addBOS: tokenizer.addsBOS, parseSpecial: parseSpecial)
             if tokens.isEmpty {
                 guard let bos = tokenizer.bos else { throw .invalid(field, "the text is empty") }
                 tokens = [bos]
@@ -44,6 +45,18 @@ struct RequestChecks {
         }
         return tokens
     }
+
+    /// Encoding takes some 40 bytes of memory for each byte of a long word, so texts over 256 KiB are encoded one at a time.
+    static func encode(
+        _ text: String, _ tokenizer: Tokenizer, addBOS: Bool, parseSpecial: Bool
+    ) -> [UInt32] {
+        func encode() -> [UInt32] {
+            tokenizer.encode(text, addBOS: addBOS, parseSpecial: parseSpecial)
+        }
+        return text.utf8.count > 256 << 10 ? large.withLock { _ in encode() } : encode()
+    }
+
+    private static let large = Mutex(())
 
     func tokenizer(_ name: String, _ model: Model) throws(RPCError) -> Tokenizer {
         guard let tokenizer = model.tokenizer else {
