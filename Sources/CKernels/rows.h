@@ -131,7 +131,7 @@ static void ck_row_scale(float *out, const int32_t *y, float scale, size_t n) {
 }
 
 static void ck_row_recurrence(const int32_t *yi, float si, const int32_t *yf, float sf, const float *_Nullable bound,
-                              float *state, float *out, size_t n) {
+                              const float *from, float *to, float *out, size_t n) {
     CK_SWEEP(n, {
         ck_f32 f = ck_sigmoid(ck_load_int(yf + k, left) * sf);
         if (bound) {
@@ -139,8 +139,8 @@ static void ck_row_recurrence(const int32_t *yi, float si, const int32_t *yf, fl
             f = b + (1.0f - b) * f;
         }
         const ck_f32 v = ck_silu(ck_load_int(yi + k, left) * si) * (1.0f - f);
-        const ck_f32 h = f * ck_load(state + k, left) + v;
-        ck_store(state + k, left, h);
+        const ck_f32 h = f * ck_load(from + k, left) + v;
+        ck_store(to + k, left, h);
         ck_store(out + k, left, ck_silu(h));
     });
 }

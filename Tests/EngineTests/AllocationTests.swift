@@ -37,7 +37,7 @@ struct AllocationTests {
     func decode(_ batch: Int) throws {
         let golden = try GoldenModel("b_bf16")
         let pool = WorkerPool(threads: 3)
-        let states = StatePool(slots: batch, shape: golden.model.shape)
+        let states = StatePool(slots: batch, model: golden.model)
         let evaluator = Evaluator(
             model: golden.model, workers: pool, maxRows: 16,
             kernels: try Kernels.fromEnvironment())

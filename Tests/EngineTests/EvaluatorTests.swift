@@ -131,7 +131,7 @@ struct EvaluatorDeterminismTests {
             kernels: try Kernels.fromEnvironment(), progress: progress)
         evaluator.run(
             golden.inputs.map { BatchRow(slot: 0, token: $0, wants: .nothing) },
-            states: StatePool(slots: 1, shape: golden.model.shape))
+            states: StatePool(slots: 1, model: golden.model))
         #expect(progress.value == UInt64(golden.model.shape.layers))
     }
 
@@ -139,7 +139,7 @@ struct EvaluatorDeterminismTests {
     func neighbours() throws {
         let golden = try GoldenModel("b_bf16")
         let expected = try reference(golden)
-        let states = StatePool(slots: 3, shape: golden.model.shape)
+        let states = StatePool(slots: 3, model: golden.model)
         let evaluator = Evaluator(
             model: golden.model, workers: WorkerPool(threads: 2), maxRows: 64,
             kernels: try Kernels.fromEnvironment())
@@ -157,7 +157,7 @@ struct EvaluatorDeterminismTests {
                 ], states: states)
             #expect(evaluator.withLogits(row: 1) { Array($0) } == expected.logits[step])
         }
-        #expect(states.save(1) == expected.state)
+        #expect(states.values(1) == expected.state)
     }
 
     @Test("a saved state, restored into another pool, goes on as if never interrupted")
@@ -168,7 +168,7 @@ struct EvaluatorDeterminismTests {
         let first = try Run(golden.model)
         first.feed(Array(golden.inputs.prefix(half)), wants: .nothing)
         let second = try Run(golden.model)
-        second.restore(first.state)
+        second.restore(first.snapshot)
         second.feed(Array(golden.inputs.dropFirst(half)), wants: .logits)
         #expect(second.logits == Array(expected.logits.dropFirst(half)))
         #expect(second.state == expected.state)

@@ -10,16 +10,19 @@ final class Run {
     private(set) var hidden: [[Float]] = []
 
     init(_ model: Model, kernels: String? = nil, threads: Int = 2) throws {
-        states = StatePool(slots: 1, shape: model.shape)
+        states = StatePool(slots: 1, model: model)
         evaluator = Evaluator(
             model: model, workers: WorkerPool(threads: threads), maxRows: 128,
             kernels: kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels))
     }
 
-    var state: [Float] { states.save(0) }
-    func restore(_ state: [Float]) { states.restore(0, state) }
+    var state: [Float] { states.values(0) }
+    var snapshot: StateSnapshot { states.save(0, tokens: read) }
+    func restore(_ state: StateSnapshot) { states.restore(0, state) }
+    private var read = 0
 
     func feed(_ tokens: [UInt32], wants: Wants) {
+        read += tokens.count
         evaluator.run(tokens.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
         for row in tokens.indices {
             switch wants {

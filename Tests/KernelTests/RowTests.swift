@@ -86,7 +86,12 @@ struct RowTests {
         floats { t.swiglu(y, gate, 2e-4, n, $0) }
         floats { state in
             var out = [Float](repeating: 0, count: n)
-            t.recurrence(y, 1e-3, gate, 2e-3, bounded ? weights[0] : nil, state, &out, n)
+            t.recurrence(y, 1e-3, gate, 2e-3, bounded ? weights[0] : nil, state, state, &out, n)
+            all.append(out.bits)
+        }
+        floats { other in
+            var out = [Float](repeating: 0, count: n)
+            t.recurrence(y, 1e-3, gate, 2e-3, bounded ? weights[0] : nil, x, other, &out, n)
             all.append(out.bits)
         }
         floats { t.add_scaled($0, y, 1e-4, n) }
@@ -138,7 +143,7 @@ struct RowTests {
         let old = g.floats(n, size: 2)
         var state = old
         var out = old
-        table.entries.recurrence(i, 1e-3, f, 1e-3, bound, &state, &out, n)
+        table.entries.recurrence(i, 1e-3, f, 1e-3, bound, old, &state, &out, n)
         func sigmoid(_ x: Double) -> Double { 1 / (1 + exactExp(-x)) }
         for k in 0..<n {
             let gate = sigmoid(Double(f[k]) * 1e-3)
@@ -158,12 +163,14 @@ struct RowTests {
         var state = [Float](repeating: 1, count: n)
         var out = state
         // f = sigmoid(y): 0 below, 1 above; v = silu(0) (1 - f) = 0.
-        table.entries.recurrence([Int32](repeating: 0, count: n), 1, y, 1, nil, &state, &out, n)
+        table.entries.recurrence(
+            [Int32](repeating: 0, count: n), 1, y, 1, nil, state, &state, &out, n)
         #expect(state[0] < 1e-37 && state[2] < 1e-37 && state[3] == 0.5)
         #expect(state[4...].allSatisfy { $0 == 1 })
         // v = silu(y) (1 - 1/2).
         state = [Float](repeating: 0, count: n)
-        table.entries.recurrence(y, 1, [Int32](repeating: 0, count: n), 1, nil, &state, &out, n)
+        table.entries.recurrence(
+            y, 1, [Int32](repeating: 0, count: n), 1, nil, state, &state, &out, n)
         #expect(state[0...2].allSatisfy { $0 <= 0 && $0 > -1e-35 })
         #expect(state[3] == 0 && state[4] == 45 && state[6] == 1_000_000)
     }

@@ -9,7 +9,7 @@ final class Direct {
     private let states: StatePool
 
     init(_ model: Model) throws {
-        states = StatePool(slots: 1, shape: model.shape)
+        states = StatePool(slots: 1, model: model)
         evaluator = Evaluator(
             model: model, workers: WorkerPool(threads: 1), maxRows: 1,
             kernels: try Kernels.fromEnvironment())

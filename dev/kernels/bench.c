@@ -153,7 +153,7 @@ static void row_operations(const ck_table *t) {
     } while (0)
     printf("%-11s one layer of 370M, microseconds:", t->name);
     TIME("norm_quantise x3", t->norm_quantise(x, D, w, 1e-6f, weight, 3, out, scratch));
-    TIME("recurrence", t->recurrence(y, 1e-3f, y + 7, 1e-3f, gate, state, gate, D));
+    TIME("recurrence", t->recurrence(y, 1e-3f, y + 7, 1e-3f, gate, state, state, gate, D));
     TIME("gated", t->gated_norm_quantise(y, 1e-3f, D, w, 1e-6f, gate, w, out, scratch));
     TIME("add", t->add_scaled(h, y, 1e-9f, D); t->add_scaled(h, y, -1e-9f, D));
     TIME("norm_quantise", t->norm_quantise(x, D, w, 1e-6f, weight, 1, out, scratch));

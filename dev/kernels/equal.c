@@ -135,7 +135,7 @@ static void rows(const ck_table *table) {
         QUANTISED("gated_norm_quantise", t->gated_norm_quantise(yi, 1e-3f, n, w[0], 1e-6f, w[1], w[2], out, scratch););
         BOTH(t->swiglu(yi, yi + n, 1e-8f, n, a[i].y);)
         SAME("swiglu", y, n * 4);
-        BOTH(t->recurrence(yi, 2e-3f, yf, 1e-8f, round % 2 ? w[0] : NULL, a[i].x, a[i].y, n);)
+        BOTH(t->recurrence(yi, 2e-3f, yf, 1e-8f, round % 2 ? w[0] : NULL, round % 3 ? a[i].x : x, a[i].x, a[i].y, n);)
         SAME("recurrence", x, n * 4);
         SAME("recurrence", y, n * 4);
         BOTH(t->add_scaled(a[i].x, yf, 1e-9f, n);)

@@ -84,10 +84,10 @@ typedef struct ck_table {
     void (*scale)(float *out, const int32_t *y, float scale, size_t n);
 
     /// One step of the recurrence for n channels (any sub-range may be given):
-    /// f = sigmoid(yf * sf), if bound: f = bound + (1 - bound) * f; v = silu(yi * si) * (1 - f); state = f * state + v;
-    /// out = silu(state).
-    void (*recurrence)(const int32_t *yi, float si, const int32_t *yf, float sf, const float *_Nullable bound, float *state,
-                       float *out, size_t n);
+    /// f = sigmoid(yf * sf), if bound: f = bound + (1 - bound) * f; v = silu(yi * si) * (1 - f); to = f * from + v;
+    /// out = silu(to). `to` may be `from`.
+    void (*recurrence)(const int32_t *yi, float si, const int32_t *yf, float sf, const float *_Nullable bound,
+                       const float *from, float *to, float *out, size_t n);
 
     /// o = rms(yg * sg, gate_norm, eps) * gate[k]; then y = rms(o, weight, 1e-6) quantised into out. scratch: n floats.
     void (*gated_norm_quantise)(const int32_t *yg, float sg, size_t n, const float *gate_norm, float eps, const float *gate,

@@ -10,17 +10,27 @@ package enum Wants: UInt8, Sendable {
     case hidden
 }
 
-/// One token fed to one slot.
+/// One token fed to the state of one slot; the state after it goes to that slot or to another, whose own is overwritten.
 ///
-/// Rows of the same slot are taken in the order given; rows of other slots may stand between them.
+/// Rows are taken in the order given: a row reads what the last row before it that wrote its slot has left there. So a state is
+/// forked, or kept at any token, without a copy.
 package struct BatchRow: Sendable, Equatable {
-    package var slot: Int
+    /// The slot whose state the token is read with.
+    package var from: Int
+    /// The slot that has the state after it.
+    package var to: Int
     package var token: UInt32
     package var wants: Wants
 
-    package init(slot: Int, token: UInt32, wants: Wants) {
-        self.slot = slot
+    package init(from: Int, to: Int, token: UInt32, wants: Wants) {
+        self.from = from
+        self.to = to
         self.token = token
         self.wants = wants
+    }
+
+    /// A row that reads and writes the same slot.
+    package init(slot: Int, token: UInt32, wants: Wants) {
+        self.init(from: slot, to: slot, token: token, wants: wants)
     }
 }

@@ -147,7 +147,8 @@ extension Evaluator {
             kernels.pointee.recurrence(
                 y, layer.input.scale / scratch.quantised[0].inverses[row],
                 y + forget, layer.forget.scale / scratch.quantised[1].inverses[row],
-                layer.lowerBound.map { $0 + first }, states[row] + first,
+                layer.lowerBound.map { $0 + first }, states[row].from + first,
+                states[row].to + first,
                 scratch.gates + row * shape.inner + first, channels.count)
         }
     }

@@ -38,8 +38,8 @@ package final class Evaluator {
     var workerCount: Int { workers.count }
     @exclusivity(unchecked) private var step = Step(stage: .enter, product: nil)
     @exclusivity(unchecked) var shares: WorkShares
-    /// A pointer to each row's state in the current layer: [rows].
-    let states: UnsafeMutablePointer<UnsafeMutablePointer<Float>>
+    /// Where each row's state in the current layer is read, and where it is written: [rows].
+    let states: UnsafeMutablePointer<(from: UnsafePointer<Float>, to: UnsafeMutablePointer<Float>)>
 
     // What the batch was wanted for.
     private var place: [Int] = []
@@ -93,7 +93,12 @@ package final class Evaluator {
         fusedNanoseconds = 0
         for layer in 0..<shape.layers {
             progress.advance()
-            for row in 0..<count { states[row] = pool.layer(layer, of: rows[row].slot) }
+            for row in 0..<count {
+                states[row] = (
+                    UnsafePointer(pool.layer(layer, of: rows[row].from)),
+                    pool.layer(layer, of: rows[row].to)
+                )
+            }
             perform(layer == 0 ? .enter : .mixNorm(layer: layer), then: .mix(layer: layer))
             if !isFused(.mix(layer: layer)) { perform(.scan(layer: layer)) }
             perform(.gate(layer: layer), then: .output(layer: layer))
@@ -121,12 +126,19 @@ package final class Evaluator {
     package func withLogits<R>(
         row: Int, _ body: (UnsafeBufferPointer<Float>) throws -> R
     ) rethrows -> R {
-        precondition(rows[row].wants == .logits, "row \(row) did not want logits")
+        try withLogits(rows: row..<row + 1, body)
+    }
+
+    /// The logits of rows one after the other of the last batch: [rows][vocabulary]. All must have wanted them.
+    package func withLogits<R>(
+        rows wanted: Range<Int>, _ body: (UnsafeBufferPointer<Float>) throws -> R
+    ) rethrows -> R {
+        for row in wanted {
+            precondition(rows[row].wants == .logits, "row \(row) did not want logits")
+        }
+        let first = place[wanted.lowerBound] * shape.vocabulary
         return try logits.withUnsafeBufferPointer {
-            try body(
-                .init(
-                    rebasing: $0[
-                        place[row] * shape.vocabulary..<(place[row] + 1) * shape.vocabulary]))
+            try body(.init(rebasing: $0[first..<first + wanted.count * shape.vocabulary]))
         }
     }
 
@@ -149,7 +161,9 @@ package final class Evaluator {
         for (number, row) in batch.enumerated() {
             precondition(
                 row.token < UInt32(shape.vocabulary), "token \(row.token) is not in the vocabulary")
-            precondition(row.slot >= 0 && row.slot < slots, "slot \(row.slot) is not in the pool")
+            precondition(
+                row.from >= 0 && row.from < slots && row.to >= 0 && row.to < slots,
+                "slots \(row.from) and \(row.to): the pool has \(slots)")
             rows.append(row)
             switch row.wants {
             case .nothing: place.append(-1)

@@ -7,14 +7,17 @@ package struct StatePool: ~Copyable {
     package let slots: Int
     /// Floats in one slot's state: layers × inner.
     package let stateCount: Int
+    private let modelDigest: String
     private let inner: Int
     private let base: UnsafeMutablePointer<Float>
     /// Slots start on cache lines of their own.
     private let stride: Int
 
-    package init(slots: Int, shape: ModelShape) {
+    package init(slots: Int, model: Model) {
         precondition(slots > 0)
+        let shape = model.shape
         self.slots = slots
+        modelDigest = model.digest
         inner = shape.inner
         stateCount = shape.stateCount
         stride = (stateCount + 15) / 16 * 16
@@ -42,14 +45,22 @@ package struct StatePool: ~Copyable {
     }
 
     /// The slot's state as values: [layers × inner].
-    package func save(_ slot: Int) -> [Float] {
+    package func values(_ slot: Int) -> [Float] {
         Array(UnsafeBufferPointer(start: state(slot), count: stateCount))
     }
 
-    /// Puts back what `save` gave. `values`: [layers × inner].
-    package func restore(_ slot: Int, _ values: [Float]) {
-        precondition(values.count == stateCount, "a state of another model")
-        values.withUnsafeBufferPointer {
+    /// The slot's state, which `tokens` tokens have made.
+    package func save(_ slot: Int, tokens: Int) -> StateSnapshot {
+        StateSnapshot(modelDigest: modelDigest, tokens: tokens, values: values(slot))
+    }
+
+    /// Puts back what `save` gave, into this or another pool of the same model.
+    package func restore(_ slot: Int, _ snapshot: StateSnapshot) {
+        precondition(
+            snapshot.modelDigest == modelDigest && snapshot.values.count == stateCount
+                && snapshot.layoutVersion == StateSnapshot.layoutVersion,
+            "a state of another model or layout")
+        snapshot.values.withUnsafeBufferPointer {
             state(slot).update(from: $0.baseAddress!, count: stateCount)
         }
     }

@@ -15,7 +15,7 @@ final class ModelRunner {
     ) {
         evaluator = Evaluator(
             model: model, workers: workers, maxRows: maxRows, kernels: kernels, progress: progress)
-        states = StatePool(slots: slots, shape: model.shape)
+        states = StatePool(slots: slots, model: model)
         free = Array((0..<slots).reversed())
     }
 
@@ -29,13 +29,13 @@ final class ModelRunner {
     func giveBack(_ slot: Int) { free.append(slot) }
 
     /// Frees a slot; what it remembers is the caller's to keep.
-    func setAside(_ slot: Int) -> [Float] {
+    func setAside(_ slot: Int, tokens: Int) -> StateSnapshot {
         giveBack(slot)
-        return states.save(slot)
+        return states.save(slot, tokens: tokens)
     }
 
     /// A slot that remembers `state`.
-    func takeSlot(for state: [Float]) -> Int? {
+    func takeSlot(for state: StateSnapshot) -> Int? {
         guard let slot = free.popLast() else { return nil }
         states.restore(slot, state)
         return slot

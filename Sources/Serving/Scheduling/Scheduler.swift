@@ -181,7 +181,8 @@ final class Scheduler: @unchecked Sendable {
     /// Takes its slot from an active sequence, which goes on, exactly as if nothing had been, as soon as its user's turn comes.
     private func setAside(_ place: Int) {
         let sequence = active.remove(at: place)
-        sequence.state = runner(of: sequence.model).setAside(sequence.slot)
+        sequence.state = runner(of: sequence.model).setAside(
+            sequence.slot, tokens: sequence.consumed)
         sequence.slot = -1
         // Before the others of its user, so that no user has more states kept than there are slots.
         queue.insert(sequence, at: 0)
@@ -224,6 +225,7 @@ final class Scheduler: @unchecked Sendable {
     /// Takes what a batch computed for a sequence.
     private func advance(_ sequence: Sequence, _ rows: Range<Int>, _ evaluator: Evaluator) {
         guard let last = rows.last else { return }
+        sequence.consumed += rows.count
         let isPromptDone = sequence.didCompute(rows.count)
         switch sequence.purpose {
         case .generate(let answer):

@@ -31,7 +31,9 @@ final class Sequence: @unchecked Sendable {
     var phase = Phase.queued
     var slot = -1
     /// What its slot remembered when it had to make room for another user; `nil` unless it waits to go on.
-    var state: [Float]?
+    var state: StateSnapshot?
+    /// Tokens its state has read.
+    var consumed = 0
     /// CLOCK_MONOTONIC, nanoseconds: when the slot was got, and when the prompt was done.
     var started: UInt64 = 0
     var prefilled: UInt64 = 0

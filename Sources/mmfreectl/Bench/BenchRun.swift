@@ -39,7 +39,7 @@ final class BenchRun {
         kernels = try options.table()
         workers = options.workers()
         evaluator = Evaluator(model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
-        states = StatePool(slots: 512, shape: model.shape)
+        states = StatePool(slots: 512, model: model)
         guard let head = file.packed["output.weight"] else {
             throw Failure("no output.weight", .data)
         }

@@ -181,20 +181,28 @@ struct Compare: ParsableCommand {
             }
             if place + 1 == tokens.count { last = Array(row) }
         }
-        var greedy: [Int] = []
-        var next = ReferenceModel.argmax(last)
+        var step = greedyStep(local.kernels)
+        var greedy = last.withUnsafeBufferPointer { step.take($0) }.tokens
         began = ContinuousClock.now
         for _ in 0..<decode {
-            greedy.append(next)
-            try local.feed([UInt32(next)], wants: .logits) { _, row in
-                next = ReferenceModel.argmax(Array(row))
+            try local.feed([greedy[greedy.count - 1].id], wants: .logits) { _, row in
+                greedy += step.take(row).tokens
             }
         }
         let side = Side(
             bytes: local.model.file.byteCount, resident: residentBytes(), promptRate: promptRate,
             decodeRate: Double(decode) / seconds(since: began),
-            perplexity: exp(total / Double(tokens.count - 1)), greedy: greedy)
+            perplexity: exp(total / Double(tokens.count - 1)),
+            greedy: greedy.prefix(decode).map { Int($0.id) })
         return (side, last)
+    }
+
+    /// The most likely tokens, whatever they are: neither side stops at an end of text.
+    private func greedyStep(_ kernels: Kernels.Table) -> DecodingStep {
+        var options = SamplingOptions()
+        options.temperature = 0
+        return DecodingStep(
+            Sampler(options, prompt: [], kernels: kernels), tokenizer: nil, maxTokens: .max)
     }
 
     private func measureCheckpoint(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
@@ -216,18 +224,17 @@ struct Compare: ParsableCommand {
             }
         }
         let last = output.logits[tokens.count - 1]
-        var greedy: [Int] = []
-        var next = ReferenceModel.argmax(last)
+        var step = greedyStep(kernels)
+        var greedy = last.withUnsafeBufferPointer { step.take($0) }.tokens.map { Int($0.id) }
         began = ContinuousClock.now
         for _ in 0..<decode {
-            greedy.append(next)
-            next = ReferenceModel.argmax(
-                model.run([next], state: &state, logits: .last).logits[0])
+            let row = model.run([greedy[greedy.count - 1]], state: &state, logits: .last).logits[0]
+            greedy += row.withUnsafeBufferPointer { step.take($0) }.tokens.map { Int($0.id) }
         }
         let side = Side(
             bytes: source.byteCount, resident: residentBytes(), promptRate: promptRate,
             decodeRate: Double(decode) / seconds(since: began),
-            perplexity: exp(total / Double(tokens.count - 1)), greedy: greedy)
+            perplexity: exp(total / Double(tokens.count - 1)), greedy: Array(greedy.prefix(decode)))
         return (side, last)
     }
 }

@@ -46,7 +46,7 @@ final class LocalModel {
         kernels = try options.table()
         evaluator = Evaluator(
             model: model, workers: options.workers(), maxRows: Self.chunk, kernels: kernels)
-        states = StatePool(slots: 1, shape: model.shape)
+        states = StatePool(slots: 1, model: model)
     }
 
     /// Feeds tokens; lends what each row wanted, with the token's place.

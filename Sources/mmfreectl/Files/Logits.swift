@@ -47,7 +47,7 @@ struct Logits: ParsableCommand {
         let size =
             state
             ? [shape.layers, shape.inner] : [ids.count, hidden ? shape.hidden : shape.vocabulary]
-        if state { values = local.states.save(0) }
+        if state { values = local.states.values(0) }
         try place.write(NumPy.file(values, shape: size))
         Terminal.note(
             "wrote \(size.map(String.init).joined(separator: " × ")) float32 to \(output)")

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Testing
+
+@Suite("A state is a value")
+struct StateTests {
+    private let golden: Golden
+    private let tokens: [UInt32]
+
+    init() throws {
+        golden = try Golden("b_bf16")
+        tokens = (0..<40).map { UInt32($0 * 13 % 60) }
+    }
+
+    private func evaluator(_ table: String) throws -> Evaluator {
+        Evaluator(
+            model: golden.model, workers: WorkerPool(threads: 2), maxRows: 64,
+            kernels: try Kernels.select(table))
+    }
+
+    /// The state after each of the tokens, and the logits with them.
+    private func steps(_ evaluator: Evaluator) -> [(state: [Float], logits: [Float])] {
+        let states = StatePool(slots: 1, model: golden.model)
+        return tokens.map { token in
+            evaluator.run([BatchRow(slot: 0, token: token, wants: .logits)], states: states)
+            return (states.values(0), evaluator.withLogits(row: 0) { Array($0) })
+        }
+    }
+
+    @Test(
+        "rows that read one slot and write the next leave the state after every token, bit for bit",
+        arguments: Kernels.runnable, [1, 3, 8, 40])
+    func chain(_ table: String, _ chunk: Int) throws {
+        let evaluator = try evaluator(table)
+        let expected = steps(evaluator)
+        let states = StatePool(slots: tokens.count + 1, model: golden.model)
+        for start in stride(from: 0, to: tokens.count, by: chunk) {
+            let part = start..<min(start + chunk, tokens.count)
+            evaluator.run(
+                part.map {
+                    BatchRow(from: $0, to: $0 + 1, token: tokens[$0], wants: .logits)
+                }, states: states)
+            for row in part {
+                #expect(
+                    evaluator.withLogits(row: row - start) { Array($0) } == expected[row].logits)
+            }
+        }
+        for row in tokens.indices { #expect(states.values(row + 1) == expected[row].state) }
+        #expect(states.values(0).allSatisfy { $0 == 0 }, "a slot that is only read stays")
+    }
+
+    @Test(
+        "a fork goes on like a restored snapshot, and the slot it comes from like itself",
+        arguments: Kernels.runnable)
+    func fork(_ table: String) throws {
+        let evaluator = try evaluator(table)
+        let expected = steps(evaluator)
+        let states = StatePool(slots: 3, model: golden.model)
+        evaluator.run(
+            tokens[..<20].map { BatchRow(slot: 0, token: $0, wants: .nothing) }, states: states)
+        let snapshot = states.save(0, tokens: 20)
+        // In one batch: slot 1 forks from 0 and reads 7, 0 goes on, and 2 forks from 0 as it is then.
+        evaluator.run(
+            [
+                BatchRow(from: 0, to: 1, token: 7, wants: .logits),
+                BatchRow(slot: 0, token: tokens[20], wants: .logits),
+                BatchRow(from: 0, to: 2, token: tokens[21], wants: .logits),
+                BatchRow(slot: 1, token: 9, wants: .logits),
+            ], states: states)
+        #expect(evaluator.withLogits(row: 1) { Array($0) } == expected[20].logits)
+        #expect(evaluator.withLogits(row: 2) { Array($0) } == expected[21].logits)
+        #expect(states.values(0) == expected[20].state)
+        #expect(states.values(2) == expected[21].state)
+        let forked = (states.values(1), evaluator.withLogits(row: 3) { Array($0) })
+        states.restore(2, snapshot)
+        evaluator.run(
+            [7, 9].map { BatchRow(slot: 2, token: $0, wants: .logits) }, states: states)
+        #expect(forked.0 == states.values(2))
+        #expect(forked.1 == evaluator.withLogits(row: 1) { Array($0) })
+    }
+
+    @Test("a snapshot names its model and the tokens read, and its checksum depends on all of it")
+    func snapshot() {
+        let values: [Float] = [1, 2, -0.0, 4, 5]
+        let snapshot = StateSnapshot(modelDigest: "d", tokens: 7, values: values)
+        #expect(snapshot.modelDigest == "d" && snapshot.tokens == 7 && snapshot.byteCount == 20)
+        #expect(snapshot.isIntact)
+        #expect(
+            snapshot.checksum
+                == StateSnapshot(modelDigest: "d", tokens: 7, values: values).checksum)
+        var sums: Set<UInt64> = [
+            snapshot.checksum,
+            StateSnapshot(modelDigest: "e", tokens: 7, values: values).checksum,
+            StateSnapshot(modelDigest: "d", tokens: 8, values: values).checksum,
+            StateSnapshot(modelDigest: "d", tokens: 7, values: values.dropLast()).checksum,
+            StateSnapshot(modelDigest: "d", tokens: 7, values: values.reversed()).checksum,
+        ]
+        for index in values.indices {
+            for bit in 0..<32 {
+                var other = values
+                other[index] = Float(bitPattern: other[index].bitPattern ^ 1 << bit)
+                sums.insert(StateSnapshot(modelDigest: "d", tokens: 7, values: other).checksum)
+            }
+        }
+        #expect(sums.count == 5 + 32 * values.count)
+    }
+}
