@@ -43,6 +43,8 @@ let log = product("Logging", "swift-log")
 let arguments = product("ArgumentParser", "swift-argument-parser")
 let system = product("SystemPackage", "swift-system")
 let crypto = product("Crypto", "swift-crypto")
+let deque = product("DequeModule", "swift-collections")
+let heap = product("HeapModule", "swift-collections")
 
 let package = Package(
     name: "mmfreed",
@@ -52,6 +54,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -83,10 +86,11 @@ let package = Package(
             name: "Engine", dependencies: ["ModelStore", "CKernels", "CLinux", system],
             swiftSettings: strict),
         .target(
-            name: "RPC", dependencies: ["CMessages", "CProtobufC", "CLinux", log] + nio,
+            name: "RPC", dependencies: ["CMessages", "CProtobufC", "CLinux", log, deque] + nio,
             swiftSettings: strict),
         .target(
-            name: "Serving", dependencies: ["RPC", "Engine", "ModelStore", "CLinux", log, system],
+            name: "Serving",
+            dependencies: ["RPC", "Engine", "ModelStore", "CLinux", log, system, deque, heap],
             swiftSettings: strict),
         .target(
             name: "SystemdSupport", dependencies: ["CSystemd", "CLinux", log], swiftSettings: strict

@@ -5,11 +5,11 @@ import Testing
 
 @Suite("A state is a value")
 struct StateTests {
-    private let golden: Golden
+    private let golden: GoldenModel
     private let tokens: [UInt32]
 
     init() throws {
-        golden = try Golden("b_bf16")
+        golden = try GoldenModel("b_bf16")
         tokens = (0..<40).map { UInt32($0 * 13 % 60) }
     }
 

@@ -13,7 +13,7 @@ final class TestServer: Sendable {
     let server: RPCServer
     /// Calls that were told their caller had gone.
     let cancelled = Mutex(0)
-    let held = Mutex<[ReplySink<GenerateResponse>]>([])
+    let held = Mutex<[Outbox<GenerateResponse>]>([])
     /// What was no RPCError, and its number.
     let bugs = Bugs()
     /// Messages the method Flood could send, and calls that Large and Block began.
@@ -38,7 +38,7 @@ final class TestServer: Sendable {
             bugs.withLock { $0.append("\(error) \(number)") }
         }
         nonisolated(unsafe) var cancel: (@Sendable () -> Void)?
-        nonisolated(unsafe) var hold: (@Sendable (ReplySink<GenerateResponse>) -> Void)?
+        nonisolated(unsafe) var hold: (@Sendable (Outbox<GenerateResponse>) -> Void)?
         services.unary(ServiceName.health, "Check") { (_: HealthCheckRequest, _) in
             HealthCheckResponse(status: .serving)
         }
@@ -57,7 +57,7 @@ final class TestServer: Sendable {
         }
         // Sends as many pieces as max_tokens says.
         services.stream("t", "Count") {
-            (request: GenerateRequest, _, sink: ReplySink<GenerateResponse>) in
+            (request: GenerateRequest, _, sink: Outbox<GenerateResponse>) in
             for number in 0..<request.maxTokens {
                 var part = GenerateResponse()
                 part.text = "\(number) "
@@ -70,7 +70,7 @@ final class TestServer: Sendable {
         }
         // Sends ten kilobytes at a time for as long as they are taken.
         services.stream("t", "Flood") {
-            [sent] (_: GenerateRequest, _, sink: ReplySink<GenerateResponse>) in
+            [sent] (_: GenerateRequest, _, sink: Outbox<GenerateResponse>) in
             var part = GenerateResponse()
             part.text = String(repeating: "x", count: 10_000)
             while sink.send(part) == .accepted { sent.withLock { $0.append("") } }
@@ -94,7 +94,7 @@ final class TestServer: Sendable {
         }
         // Never answers by itself.
         services.stream("t", "Hold") {
-            (_: GenerateRequest, call, sink: ReplySink<GenerateResponse>) in
+            (_: GenerateRequest, call, sink: Outbox<GenerateResponse>) in
             call.onCancel { cancel?() }
             hold?(sink)
         }

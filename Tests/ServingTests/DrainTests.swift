@@ -108,13 +108,10 @@ struct DrainTests {
         }
     }
 
-    @Test("an idle daemon takes no turns, and takes one when nudged")
+    @Test("an idle daemon takes a turn when nudged")
     func heartbeat() async throws {
         try await withDaemon { daemon in
-            try await Task.sleep(for: .milliseconds(50))
             let before = daemon.service.progress
-            try await Task.sleep(for: .milliseconds(50))
-            #expect(daemon.service.progress == before)
             daemon.service.nudge()
             try await eventually { daemon.service.progress > before }
         }

@@ -69,16 +69,16 @@ package struct Services: Sendable {
         }
     }
 
-    /// A method that answers in parts, from any thread, through its sink. What the handler throws ends the call.
+    /// A method that answers in parts, from any thread, through its outbox. What the handler throws ends the call.
     package mutating func stream<Question: WireMessage, Answer: MergeableMessage>(
         _ service: String, _ method: String,
-        _ handler: @escaping @Sendable (Question, Call, ReplySink<Answer>) throws -> Void
+        _ handler: @escaping @Sendable (Question, Call, Outbox<Answer>) throws -> Void
     ) {
         add(service, method, false) { [onBug] payload, call, mode, output in
             guard let question: Question = Self.decode(payload, output) else { return }
-            let sink = ReplySink<Answer>(call: call, mode: mode, output: output)
-            do { try handler(question, call, sink) } catch {
-                sink.fail(Self.answer(error, call, onBug))
+            let outbox = Outbox<Answer>(call: call, mode: mode, output: output)
+            do { try handler(question, call, outbox) } catch {
+                outbox.fail(Self.answer(error, call, onBug))
             }
         }
     }

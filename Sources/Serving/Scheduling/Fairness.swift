@@ -2,37 +2,13 @@
 
 /// Who gets how much of what there is not enough of: pure arithmetic.
 package enum Fairness {
-    /// Whose turn it is to get a slot: of the users who wait, the one with the fewest slots; of their requests, the first.
+    /// Which sequence is preempted when all slots are taken and a user waits who has none: the newest of those of the users who
+    /// have the most, unless that is one each.
     ///
-    /// - Parameters:
-    ///   - waiting: the users of the waiting requests, in the order they came.
-    ///   - active: the users of the requests in slots.
-    /// - Returns: how many of `waiting` come before it.
-    package static func next(waiting: some Swift.Sequence<UInt32>, active: [UInt32]) -> Int? {
-        var used: [UInt32: Int] = [:]
-        for user in active { used[user, default: 0] += 1 }
-        var best: (index: Int, used: Int)?
-        for (index, user) in waiting.enumerated() {
-            let count = used[user, default: 0]
-            if count < best?.used ?? .max { best = (index, count) }
-            if count == 0 { break }
-        }
-        return best?.index
-    }
-
-    /// Which request must make room when all slots are taken: the newest of the user who has the most, if somebody waits who
-    /// has none and nobody else would lose their only one.
-    ///
-    /// - Parameters:
-    ///   - waiting: the users of the waiting requests.
-    ///   - active: the users of the requests in slots, oldest first.
-    /// - Returns: its place in `active`.
-    package static func yields(waiting: some Swift.Sequence<UInt32>, active: [UInt32]) -> Int? {
-        var used: [UInt32: Int] = [:]
-        for user in active { used[user, default: 0] += 1 }
-        guard let most = used.values.max(), most > 1, waiting.contains(where: { used[$0] == nil })
-        else { return nil }
-        return active.lastIndex { used[$0] == most }
+    /// - Parameter used: for each sequence in a slot, oldest first, how many slots its user has.
+    package static func victim(_ used: [Int]) -> Int? {
+        guard let most = used.max(), most > 1 else { return nil }
+        return used.lastIndex(of: most)
     }
 
     /// Shares out a chunk of prompt tokens: equally, and what one does not need goes to the others.

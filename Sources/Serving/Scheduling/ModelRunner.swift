@@ -2,60 +2,105 @@
 
 import Engine
 
-/// One model's evaluator, states and free slots. Owned by the decode thread.
+/// One model's evaluator and states. Owned by the decode thread.
 final class ModelRunner {
-    let evaluator: Evaluator
-    private let states: StatePool
-    private var free: [Int]
+    let model: Model
+    let states: StatePool
+    private let evaluator: Evaluator
     private var rows: [BatchRow] = []
 
     init(
-        _ model: Model, slots: Int, maxRows: Int, workers: WorkerPool, kernels: Kernels.Table,
-        progress: Progress
+        _ model: Model, _ configuration: ServingConfiguration, workers: WorkerPool,
+        kernels: Kernels.Table, progress: Progress
     ) {
+        self.model = model
+        let chunk = max(configuration.prefillChunk, configuration.sharedPrefillChunk)
         evaluator = Evaluator(
-            model: model, workers: workers, maxRows: maxRows, kernels: kernels, progress: progress)
-        states = StatePool(slots: slots, model: model)
-        free = Array((0..<slots).reversed())
+            model: model, workers: workers, maxRows: chunk + 2 * configuration.slots,
+            kernels: kernels, progress: progress)
+        states = StatePool(slots: configuration.slots, model: model)
     }
 
-    /// A slot that remembers nothing.
-    func takeSlot() -> Int? {
-        guard let slot = free.popLast() else { return nil }
-        states.reset(slot)
-        return slot
-    }
-
-    func giveBack(_ slot: Int) { free.append(slot) }
-
-    /// Frees a slot; what it remembers is the caller's to keep.
-    func setAside(_ slot: Int, tokens: Int) -> StateSnapshot {
-        giveBack(slot)
-        return states.save(slot, tokens: tokens)
-    }
-
-    /// A slot that remembers `state`.
-    func takeSlot(for state: StateSnapshot) -> Int? {
-        guard let slot = free.popLast() else { return nil }
-        states.restore(slot, state)
-        return slot
-    }
-
-    /// Computes what `sequences` want now: a row for each that decodes, and a share of `chunk` for each that reads its prompt.
+    /// Computes a batch.
     ///
-    /// - Returns: the first row of each sequence, and one past the last.
-    func run(_ sequences: [Sequence], chunk: Int) -> [Range<Int>] {
+    /// - Returns: each part's rows.
+    func run(_ batch: SchedulerCore.Batch) -> [ComputedRows] {
         rows.removeAll(keepingCapacity: true)
-        let unread = sequences.compactMap(\.promptLeft)
-        var shares = Fairness.shares(of: chunk, among: unread)[...]
-        var ranges: [Range<Int>] = []
-        for sequence in sequences {
+        var computed: [ComputedRows] = []
+        computed.reserveCapacity(batch.parts.count)
+        for (sequence, count) in batch.parts {
             let first = rows.count
-            let limit = sequence.isPrefilling ? shares.popFirst() ?? 1 : 0
-            sequence.rows(promptLimit: limit, into: &rows)
-            ranges.append(first..<rows.count)
+            sequence.rows(count, into: &rows)
+            computed.append(ComputedRows(evaluator: evaluator, rows: first..<rows.count))
         }
         evaluator.run(rows, states: states)
-        return ranges
+        return computed
+    }
+}
+
+/// The models that requests run on, and their runners. A runner stays while it is idle, unless its file is gone or there are
+/// many.
+final class ModelRunners: SlotStates {
+    private struct Entry {
+        let model: Model
+        var runner: ModelRunner?
+        /// Requests that are open.
+        var users = 0
+    }
+
+    /// A model whose file is gone or replaced. It may still be on its way here with a request that was let in before.
+    private struct Stale {
+        weak var model: Model?
+    }
+
+    private var stale: [Stale] = []
+    private var entries: [ModelID: Entry] = [:]
+    private let make: (Model) -> ModelRunner
+    /// Runners kept while they are idle.
+    private static let idleLimit = 4
+
+    init(_ make: @escaping (Model) -> ModelRunner) { self.make = make }
+
+    /// A request for `model` has come, or one is over.
+    func retain(_ model: Model) {
+        entries[ObjectIdentifier(model), default: Entry(model: model)].users += 1
+    }
+
+    func release(_ id: ModelID) {
+        entries[id]?.users -= 1
+        tidy(id)
+    }
+
+    /// These models' files are gone or replaced: they go with their last requests.
+    func retire(_ models: [Model]) {
+        stale.removeAll { $0.model == nil }
+        stale += models.map { Stale(model: $0) }
+        for model in models { tidy(ObjectIdentifier(model)) }
+    }
+
+    private func tidy(_ id: ModelID) {
+        guard let entry = entries[id], entry.users == 0 else { return }
+        let isStale = stale.contains { $0.model === entry.model }
+        if isStale || entries.count > Self.idleLimit { entries[id] = nil }
+    }
+
+    subscript(id: ModelID) -> ModelRunner {
+        guard let entry = entries[id] else { preconditionFailure("a model without requests") }
+        if let runner = entry.runner { return runner }
+        let runner = make(entry.model)
+        entries[id]?.runner = runner
+        return runner
+    }
+
+    func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) {
+        if let snapshot {
+            self[model].states.restore(slot, snapshot)
+        } else {
+            self[model].states.reset(slot)
+        }
+    }
+
+    func save(_ slot: Int, of model: ModelID, tokens: Int) -> StateSnapshot {
+        self[model].states.save(slot, tokens: tokens)
     }
 }

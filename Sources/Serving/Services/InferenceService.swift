@@ -4,12 +4,12 @@ import Engine
 import Logging
 import RPC
 
-/// mmfree.v1.Inference: requests in, sequences to the scheduler.
+/// mmfree.v1.Inference: calls in, requests to the decode loop.
 struct InferenceService: Sendable {
     let configuration: ServingConfiguration
     let catalog: ModelCatalog
     let ledger: Ledger
-    let scheduler: Scheduler
+    let loop: DecodeLoop
     nonisolated(unsafe) let kernels: Kernels.Table
     let logger: Logger
     private let refusals = LogLimit()
@@ -18,19 +18,19 @@ struct InferenceService: Sendable {
 
     func register(in services: inout Services) {
         let name = ServiceName.inference
-        services.stream(name, "Generate") { (request: GenerateRequest, call, sink) in
+        services.stream(name, "Generate") { (request: GenerateRequest, call, outbox) in
             let bytes = request.prompt?.byteCount ?? 0
             catalog.withModel(request.model, for: call, bytes: bytes) { found in
-                attempt(call, sink.fail) { () throws(RPCError) in
-                    try generate(request, try Self.model(found), call, sink)
+                attempt(call, outbox.fail) { () throws(RPCError) in
+                    try generate(request, try Self.model(found), call, outbox)
                 }
             }
         }
-        services.stream(name, "Embed") { (request: EmbedRequest, call, sink) in
+        services.stream(name, "Embed") { (request: EmbedRequest, call, outbox) in
             let bytes = request.input.reduce(0) { $0 + ($1.input?.byteCount ?? 0) }
             catalog.withModel(request.model, for: call, bytes: bytes) { found in
-                attempt(call, sink.fail) { () throws(RPCError) in
-                    try embed(request, try Self.model(found), call, sink)
+                attempt(call, outbox.fail) { () throws(RPCError) in
+                    try embed(request, try Self.model(found), call, outbox)
                 }
             }
         }
@@ -88,7 +88,7 @@ struct InferenceService: Sendable {
 
     private func generate(
         _ request: GenerateRequest, _ loaded: LoadedModel, _ call: Call,
-        _ sink: ReplySink<GenerateResponse>
+        _ outbox: Outbox<GenerateResponse>
     ) throws(RPCError) {
         let (name, model) = (loaded.name, loaded.model)
         let options = try checks.sampling(request, vocabulary: model.shape.vocabulary)
@@ -107,18 +107,13 @@ struct InferenceService: Sendable {
         started.promptTokens = UInt32(clamping: tokens.count)
         started.queuePosition = UInt32(clamping: try ledger.admit(record))
         if let prompt = request.prompt { logText(prompt, record) }
-        let answer = Answer(
-            sink: sink, tokenizer: model.tokenizer,
-            sampler: Sampler(options, prompt: tokens, kernels: kernels), stops: stops,
-            maxTokens: maxTokens, started: started, echo: echo,
-            keepsText: configuration.logsText)
-        answer.onReady { [scheduler] in scheduler.post(.wake) }
-        submit(
-            [
-                Sequence(
-                    record: record, call: call, model: model, tokens: tokens,
-                    purpose: .generate(answer))
-            ], call)
+        let completion = Completion(
+            record: record, outbox: outbox, tokenizer: model.tokenizer,
+            step: DecodingStep(
+                Sampler(options, prompt: tokens, kernels: kernels), tokenizer: model.tokenizer,
+                stops: stops, maxTokens: maxTokens),
+            started: started, echo: echo, keepsText: configuration.logsText)
+        submit(record, call, model, [tokens], completion, outbox)
     }
 
     /// Writes what a request is about to the log, where the administrator wants that.
@@ -164,7 +159,7 @@ struct InferenceService: Sendable {
 
     private func embed(
         _ request: EmbedRequest, _ loaded: LoadedModel, _ call: Call,
-        _ sink: ReplySink<EmbedResponse>
+        _ outbox: Outbox<EmbedResponse>
     ) throws(RPCError) {
         let (name, model) = (loaded.name, loaded.model)
         guard !request.input.isEmpty, request.input.count <= configuration.maxEmbedInputs else {
@@ -187,7 +182,7 @@ struct InferenceService: Sendable {
             inputs.append(tokens)
             total += (request.pooling == .none ? tokens.count : 1) * model.shape.hidden * 4 + 64
         }
-        guard sink.isStreamed || total < FrameHeader.dataLimit - 4096 else {
+        guard outbox.isStreamed || total < FrameHeader.dataLimit - 4096 else {
             throw RPCError(
                 .resourceExhausted,
                 "the vectors take \(total) bytes, a frame holds \(FrameHeader.dataLimit): ask for them as a stream",
@@ -200,23 +195,25 @@ struct InferenceService: Sendable {
         for input in request.input {
             if let input = input.input { logText(input, record) }
         }
-        let group = EmbedGroup(
-            record: record, sink: sink, digest: model.digest, count: inputs.count)
-        sink.onReady { [scheduler] in scheduler.post(.wake) }
-        submit(
-            inputs.enumerated().map { index, tokens in
-                Sequence(
-                    record: record, call: call, model: model, tokens: tokens,
-                    purpose: .embed(
-                        Vector(
-                            index: index, pooling: request.pooling,
-                            normalizes: request.normalize, group: group)))
-            }, call)
+        let job = EmbeddingJob(
+            record: record, outbox: outbox, digest: model.digest, pooling: request.pooling,
+            normalizes: request.normalize)
+        submit(record, call, model, inputs, job, outbox)
     }
 
-    private func submit(_ sequences: [Sequence], _ call: Call) {
-        scheduler.post(.submit(sequences))
-        call.onCancel { [scheduler] in scheduler.post(.wake) }
+    /// Gives a request that was admitted to the decode thread, which from then on has it alone.
+    private func submit<Answer>(
+        _ record: RequestRecord, _ call: Call, _ model: Model, _ inputs: [[UInt32]],
+        _ consumer: any Consumer, _ outbox: Outbox<Answer>
+    ) {
+        let (loop, id) = (loop, record.id)
+        outbox.onDrain { loop.post(.drained(id)) }
+        loop.post(
+            .submit(
+                Request(
+                    record: record, deadline: call.deadline, model: ObjectIdentifier(model),
+                    inputs: inputs, consumer: consumer), model))
+        call.onCancel { loop.post(.gone(id)) }
     }
 
     private func tokenize(
@@ -263,7 +260,7 @@ struct InferenceService: Sendable {
                 "request '\(request.requestID)' is another user's; you are user \(call.peer.uid)",
                 reason: "NOT_YOURS")
         }
-        scheduler.post(.cancel(record.id))
+        loop.post(.cancel(record.id))
         var response = CancelResponse()
         response.cancelled = true
         return response

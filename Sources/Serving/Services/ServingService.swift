@@ -13,7 +13,7 @@ package final class ServingService: Sendable {
     package let server: RPCServer
     package let catalog: ModelCatalog
     private let ledger: Ledger
-    private let scheduler: Scheduler
+    private let loop: DecodeLoop
     private let logger: Logger
     private let draining: DrainFlag
     private let controllers: Controllers
@@ -34,7 +34,7 @@ package final class ServingService: Sendable {
         let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
         let ledger = Ledger(configuration)
         let draining = DrainFlag()
-        scheduler = Scheduler(
+        loop = DecodeLoop(
             configuration, ledger: ledger, workers: workers, kernels: kernels, logger: logger)
         kernelsName = Kernels.name(of: kernels)
         threads = workers.count
@@ -42,7 +42,7 @@ package final class ServingService: Sendable {
         self.catalog = catalog
         self.ledger = ledger
         self.logger = logger
-        catalog.onRetired { [scheduler] in scheduler.post(.stale($0)) }
+        catalog.onRetired { [loop] in loop.post(.stale($0)) }
         self.draining = draining
         controllers = Controllers(configuration.controllers)
         var services = Services { error, call, number in
@@ -54,7 +54,7 @@ package final class ServingService: Sendable {
                 ])
         }
         InferenceService(
-            configuration: configuration, catalog: catalog, ledger: ledger, scheduler: scheduler,
+            configuration: configuration, catalog: catalog, ledger: ledger, loop: loop,
             kernels: kernels, logger: logger
         ).register(in: &services)
         ControlService(
@@ -72,9 +72,9 @@ package final class ServingService: Sendable {
     }
 
     /// Signs of life of the decode thread so far. After `nudge` they must rise, or the thread hangs.
-    package var progress: UInt64 { scheduler.progress }
+    package var progress: UInt64 { loop.progress }
     /// Makes the decode thread go round once, work or no work.
-    package func nudge() { scheduler.post(.wake) }
+    package func nudge() { loop.post(.nudge) }
 
     /// Slots there are.
     package let slots: Int
@@ -121,11 +121,12 @@ package final class ServingService: Sendable {
         server.beginDrain()
         catalog.stop()
         wait(until: ContinuousClock.now + limit, pause, for: { server.openCalls == 0 })
-        if server.openCalls > 0 { scheduler.post(.cancelAll) }
+        if server.openCalls > 0 { loop.post(.endAll) }
         // The ends of answers, whole ones and those cut short, are still to be written.
         let written = { [server] in server.openCalls == 0 && server.unreadAnswers == 0 }
         wait(until: ContinuousClock.now + .seconds(2), { pause() || true }, for: written)
-        scheduler.post(.stop)
+        // The decode thread writes on the server's loops: it ends before they do.
+        loop.stop()
         server.close()
     }
 

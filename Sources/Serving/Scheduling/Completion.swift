@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import RPC
+
+/// An answer to Generate as it is written.
+final class Completion: Consumer {
+    private let record: RequestRecord
+    private let outbox: Outbox<GenerateResponse>
+    private let tokenizer: Tokenizer?
+    private var step: DecodingStep
+    private let started: Started
+    private let echo: String?
+    /// The text of the answer so far, up to some 64 KiB, if it is to be logged.
+    private(set) var transcript: String?
+
+    init(
+        record: RequestRecord, outbox: Outbox<GenerateResponse>, tokenizer: Tokenizer?,
+        step: DecodingStep, started: Started, echo: String?, keepsText: Bool
+    ) {
+        self.record = record
+        self.outbox = outbox
+        self.tokenizer = tokenizer
+        self.step = step
+        self.started = started
+        self.echo = echo
+        transcript = keepsText ? "" : nil
+    }
+
+    var stalledSince: UInt64 { outbox.stalledSince }
+    var keepsPartialAnswer: Bool { true }
+
+    func begin() {
+        var response = GenerateResponse()
+        response.started = started
+        response.text = echo ?? ""
+        outbox.send(response)
+    }
+
+    func wants(isLast: Bool) -> Wants { isLast ? .logits : .nothing }
+
+    func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
+        guard isPromptDone else { return .reading }
+        let added = rows.withLogits { step.take($0) }
+        record.completionTokens = step.count
+        if added.ending != .endOfText {
+            var response = GenerateResponse()
+            response.tokens = added.tokens.map(\.id)
+            if step.reportsLogprobs { response.logprobs = added.tokens.map { logprobs($0) } }
+            response.text = added.text
+            guard send(response) else { return .closed }
+        }
+        return switch added.ending {
+        case .endOfText, .stopString: .over(.stop)
+        case .length: .over(.length)
+        case nil: .next(added.tokens[added.tokens.count - 1].id)
+        }
+    }
+
+    func end(_ reason: FinishReason?, usage: Usage, timings: Timings) {
+        var response = GenerateResponse()
+        response.text = step.finish()
+        var finished = Finished()
+        if let reason { finished.reason = reason }
+        finished.usage = usage
+        finished.timings = timings
+        response.finished = finished
+        _ = send(response)
+        outbox.finish()
+    }
+
+    func fail(_ error: RPCError) { outbox.fail(error) }
+
+    /// - Returns: whether somebody reads it.
+    private func send(_ response: GenerateResponse) -> Bool {
+        if transcript.map({ $0.utf8.count < 64 << 10 }) ?? false { transcript? += response.text }
+        return outbox.send(response) != .closed
+    }
+
+    private func logprobs(_ token: SampledToken) -> TokenLogprobs {
+        func logprob(_ id: UInt32, _ value: Float) -> TokenLogprob {
+            var logprob = TokenLogprob()
+            logprob.token = id
+            logprob.logprob = value
+            logprob.text = tokenizer?.bytes(of: id) ?? []
+            return logprob
+        }
+        var result = TokenLogprobs()
+        result.chosen = logprob(token.id, token.logprob)
+        result.top = token.top.map { logprob($0.id, $0.logprob) }
+        return result
+    }
+}

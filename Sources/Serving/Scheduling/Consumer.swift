@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import RPC
+
+/// What a request's rows are computed for, and its way back to the caller. Used by the decode thread only.
+protocol Consumer: AnyObject {
+    /// Tells the caller that the request is in.
+    func begin()
+    /// What a prompt token is computed for.
+    func wants(isLast: Bool) -> Wants
+    /// Takes the rows just computed for a sequence.
+    ///
+    /// - Parameter isPromptDone: whether the prompt ends with the last row, or ended before.
+    func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step
+    /// Since when the caller has not read what waits for it. CLOCK_MONOTONIC, nanoseconds; 0 while nothing waits.
+    var stalledSince: UInt64 { get }
+    /// Whether a request that is cut short ends with what there is, and not with an error.
+    var keepsPartialAnswer: Bool { get }
+    /// Sends the last of the answer.
+    func end(_ reason: FinishReason?, usage: Usage, timings: Timings)
+    func fail(_ error: RPCError)
+    /// What is to be logged of the answer's text.
+    var transcript: String? { get }
+}
+
+/// What has become of a sequence after a batch.
+enum Step: Equatable {
+    /// Its prompt is being read.
+    case reading
+    /// A token was chosen and is to be fed next.
+    case next(UInt32)
+    /// All of the input has been used; the request goes on with its others.
+    case inputDone
+    /// The whole request is answered.
+    case over(FinishReason)
+    /// Nobody reads the answer any more.
+    case closed
+}
+
+/// Rows of the last batch that belong to one sequence.
+struct ComputedRows {
+    let evaluator: Evaluator
+    let rows: Range<Int>
+
+    /// The logits of the last row: [vocabulary].
+    func withLogits<R>(_ body: (UnsafeBufferPointer<Float>) -> R) -> R {
+        evaluator.withLogits(row: rows.upperBound - 1, body)
+    }
+
+    /// The hidden state of row `index` of these: [hidden].
+    func withHidden(_ index: Int, _ body: (UnsafeBufferPointer<Float>) -> Void) {
+        evaluator.withHidden(row: rows.lowerBound + index, body)
+    }
+}

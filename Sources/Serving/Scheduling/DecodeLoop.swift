@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The decode thread. It alone touches requests, slots and states, and it drives the one worker pool. Each turn it takes what has
+// been posted, asks `SchedulerCore` what to compute, computes it, and tells callers, ledger and log what came of it.
+
+import CLinux
+import Engine
+import Logging
+import ModelStore
+import RPC
+
+final class DecodeLoop: @unchecked Sendable {
+    enum Message: Sendable {
+        case submit(Request, Model)
+        /// Somebody who may has cancelled the request of this id.
+        case cancel(String)
+        /// The caller of this request has gone away.
+        case gone(String)
+        /// The reader of this request's answer has caught up.
+        case drained(String)
+        /// Somebody wants to see the thread move.
+        case nudge
+        /// Ends every request: the daemon stops.
+        case endAll
+        /// Models whose files are gone or replaced.
+        case stale([Model])
+        case stop
+    }
+
+    private let mailbox = Mailbox<Message>()
+    /// Told once the thread has ended.
+    private let end = Mailbox<Void>()
+    private let ledger: Ledger
+    private let logger: Logger
+    private let workers: WorkerPool
+    private let clock: @Sendable () -> UInt64
+    /// Turns taken and layers computed: what the watchdog watches.
+    private let signs = Progress()
+
+    // Owned by the decode thread.
+    private var core: SchedulerCore
+    private let runners: ModelRunners
+    private var isStopping = false
+
+    /// - Parameter clock: CLOCK_MONOTONIC in nanoseconds, by which the thread also sleeps.
+    init(
+        _ configuration: ServingConfiguration, ledger: Ledger, workers: WorkerPool,
+        kernels: Kernels.Table, logger: Logger,
+        clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() }
+    ) {
+        self.ledger = ledger
+        self.workers = workers
+        self.logger = logger
+        self.clock = clock
+        runners = ModelRunners { [signs] in
+            ModelRunner($0, configuration, workers: workers, kernels: kernels, progress: signs)
+        }
+        core = SchedulerCore(configuration, states: runners)
+        startThread(name: "mmf-decode") { [self] in
+            run()
+            end.post(())
+        }
+    }
+
+    func post(_ message: Message) { mailbox.post(message) }
+
+    /// Ends what is left, and returns when the thread has ended: it sends nothing afterwards.
+    func stop() {
+        post(.stop)
+        _ = end.drain(until: nil)
+        end.post(())
+    }
+
+    /// Rises while the thread computes, and at least once after each `nudge`.
+    var progress: UInt64 { signs.value }
+
+    private func run() {
+        if let problem = workers.pinCaller() {
+            logger.warning(
+                "pin_threads: the system refuses it: \(problem), ignoring (a service needs SystemCallFilter=sched_setaffinity)"
+            )
+        }
+        while true {
+            for message in mailbox.drain(until: core.wakeTime) { take(message) }
+            if isStopping { break }
+            signs.advance()
+            turn()
+        }
+        conclude(core.endAll(.cancelled))
+    }
+
+    private func take(_ message: Message) {
+        switch message {
+        case .submit(let request, let model):
+            runners.retain(model)
+            core.submit(request)
+            request.consumer.begin()
+        case .cancel(let id): conclude(core.cancel(id).map { [$0] } ?? [])
+        case .gone(let id): conclude(core.gone(id).map { [$0] } ?? [])
+        case .drained(let id): core.drained(id)
+        case .nudge: break
+        case .endAll: conclude(core.endAll(.drained))
+        case .stale(let models): runners.retire(models)
+        case .stop: isStopping = true
+        }
+    }
+
+    private func turn() {
+        let turn = core.plan(now: clock())
+        for request in turn.begun { ledger.leaveQueue(request.record) }
+        conclude(turn.ended)
+        ledger.occupy(core.occupied)
+        for batch in turn.batches {
+            let runner = runners[batch.model]
+            let computed = runner.run(batch)
+            // After computing and before anything is sent: what was computed may be of other bytes, or of zeros.
+            if let damage = runner.model.damage {
+                let problem = StoreError.changed(runner.model.file.path, damage)
+                conclude(core.endAll(of: batch.model, .damaged("\(problem)")))
+                continue
+            }
+            let steps = zip(batch.parts, computed).map { part, rows in
+                part.sequence.request.consumer.take(
+                    rows, of: part.sequence,
+                    isPromptDone: part.sequence.completesPrompt(part.count))
+            }
+            conclude(core.apply(batch, steps, now: clock()))
+        }
+    }
+
+    /// Tells caller, ledger and log the ends of requests.
+    private func conclude(_ ended: [SchedulerCore.Ended]) {
+        guard !ended.isEmpty else { return }
+        let now = clock()
+        for (request, ending) in ended.map({ ($0.request, $0.ending) }) {
+            let reason = request.conclude(ending, now: now)
+            core.watchReader(of: request)
+            // An answer that was complete has been counted.
+            guard ledger.finish(request.record) else { continue }
+            if !request.hasBegun { ledger.leaveQueue(request.record) }
+            log(request, reason, now)
+            runners.release(request.model)
+        }
+        ledger.occupy(core.occupied)
+    }
+
+    private func log(_ request: Request, _ reason: String, _ now: UInt64) {
+        let record = request.record
+        let timings = request.timings(now)
+        func milliseconds(_ nanoseconds: UInt64) -> Logger.MetadataValue {
+            "\(nanoseconds / 1_000_000)"
+        }
+        logger.info(
+            "\(record.method) \(record.id): \(reason), \(record.promptTokens) + \(record.completionTokens) tokens",
+            metadata: [
+                "message-id": "\(Event.requestFinished)", "request": "\(record.id)",
+                "uid": "\(record.peer.uid)", "pid": "\(record.peer.pid)",
+                "model": "\(record.model)",
+                "prompt_tokens": "\(record.promptTokens)",
+                "completion_tokens": "\(record.completionTokens)", "finish": "\(reason)",
+                "queue_ms": milliseconds(timings.queue),
+                "prefill_ms": milliseconds(timings.prefill),
+                "decode_ms": milliseconds(timings.decode),
+            ])
+        if let text = request.consumer.transcript {
+            logger.info("answer of \(record.id): \(text)", metadata: ["request": "\(record.id)"])
+        }
+    }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who runs when, as a value: no thread, no clock, no model. `plan` says what to compute next, `apply` takes what came of it, and
+// what happens outside comes by the id of the request it is about. No turn looks at requests that wait: an event costs
+// O(log n), a turn O(slots).
+//
+// Free slots go to the user with the fewest, first come, first served; of one user's requests the first. When all are taken and
+// a user waits who has none, the newest sequence of a user with the most slots is preempted, and goes on later exactly as if
+// nothing had been. Answers do not depend on who shares a batch, so a turn may be cut any way that is fair and fast.
+
+import DequeModule
+import RPC
+
+struct SchedulerCore: ~Copyable {
+    /// What to compute, and what has ended without it.
+    struct Turn {
+        /// Requests that have got their first slot.
+        var begun: [Request] = []
+        var ended: [Ended] = []
+        var batches: [Batch] = []
+    }
+
+    struct Ended {
+        let request: Request
+        let ending: Request.Ending
+    }
+
+    /// Rows of one model: of each sequence its next `count`.
+    struct Batch {
+        let model: ModelID
+        var parts: [(sequence: Sequence, count: Int)]
+    }
+
+    /// A user that has something here.
+    private struct User {
+        /// Slots that are its own.
+        var used = 0
+        /// Requests with sequences that wait, by their place.
+        var waiting = PriorityMap<String, Int>()
+    }
+
+    /// A user's place among those that wait: fewest slots first, then the earliest request.
+    private struct Claim: Comparable {
+        let used: Int
+        let place: Int
+
+        static func < (a: Claim, b: Claim) -> Bool { (a.used, a.place) < (b.used, b.place) }
+    }
+
+    private let configuration: ServingConfiguration
+    private let pool: SlotPool
+    /// Requests that are not answered yet.
+    private var open: [String: Request] = [:]
+    /// Requests that are answered, but not read.
+    private var unread: [String: Request] = [:]
+    private var users: [UInt32: User] = [:]
+    /// Users with requests that wait.
+    private var claims = PriorityMap<UInt32, Claim>()
+    /// Sequences in slots, oldest first.
+    private var resident: [Sequence] = []
+    private var deadlines = PriorityMap<String, UInt64>()
+    /// When to look at a reader that is behind.
+    private var stalls = PriorityMap<String, UInt64>()
+    private var arrivals = 0
+    private var preemptions = 0
+    /// Requests and sequences looked at so far: all the work there was, which tests hold against what happened.
+    private(set) var looks = 0
+
+    init(_ configuration: ServingConfiguration, states: any SlotStates) {
+        self.configuration = configuration
+        pool = SlotPool(configuration.slots, states: states)
+    }
+
+    /// Slots that are taken.
+    var occupied: Int { resident.count }
+
+    /// When there is something to do, if nothing happens before: 0 for now, `nil` for never. CLOCK_MONOTONIC, nanoseconds.
+    var wakeTime: UInt64? {
+        if resident.contains(where: { !$0.request.isStalled }) { return 0 }
+        if !claims.isEmpty, resident.count < pool.count { return 0 }
+        return [deadlines.first?.priority, stalls.first?.priority].compactMap { $0 }.min()
+    }
+
+    // MARK: What happens outside
+
+    mutating func submit(_ request: Request) {
+        arrivals += 1
+        request.arrival = arrivals
+        open[request.id] = request
+        deadlines.set(request.id, request.deadline)
+        enqueue(request)
+    }
+
+    /// Somebody who may has cancelled a request.
+    mutating func cancel(_ id: String) -> Ended? { open[id].map { close($0, .cancelled) } }
+
+    /// The caller of a request has gone away.
+    mutating func gone(_ id: String) -> Ended? {
+        if unread.removeValue(forKey: id) != nil { stalls.remove(id) }
+        return cancel(id)
+    }
+
+    /// The reader of a request's answer has caught up.
+    mutating func drained(_ id: String) {
+        guard let request = open[id] ?? unread[id], request.consumer.stalledSince == 0 else {
+            return
+        }
+        request.isStalled = false
+        unread[id] = nil
+        stalls.remove(id)
+    }
+
+    /// Ends all requests, or all of one model.
+    mutating func endAll(of model: ModelID? = nil, _ ending: Request.Ending) -> [Ended] {
+        open.values.filter { model == nil || $0.model == model }
+            .sorted { $0.arrival < $1.arrival }.map { close($0, ending) }
+    }
+
+    /// Watches the reader of an answer that is complete, if it is behind.
+    mutating func watchReader(of request: Request) {
+        let since = request.consumer.stalledSince
+        guard since != 0 else { return }
+        unread[request.id] = request
+        stalls.set(request.id, since &+ configuration.slowReaderTimeout)
+    }
+
+    // MARK: A turn
+
+    mutating func plan(now: UInt64) -> Turn {
+        var turn = Turn()
+        expire(now, &turn)
+        admit(now, &turn)
+        batch(&turn)
+        return turn
+    }
+
+    private mutating func expire(_ now: UInt64, _ turn: inout Turn) {
+        while let (id, time) = stalls.first, time <= now {
+            looks += 1
+            stalls.remove(id)
+            guard let request = open[id] ?? unread[id], request.consumer.stalledSince != 0 else {
+                continue
+            }
+            // It may have read something since.
+            let end = request.consumer.stalledSince &+ configuration.slowReaderTimeout
+            if end > now {
+                stalls.set(id, end)
+            } else if unread.removeValue(forKey: id) == nil {
+                turn.ended.append(close(request, .slowReader(configuration.slowReaderTimeout)))
+            } else {
+                turn.ended.append(
+                    Ended(
+                        request: request, ending: .slowReader(configuration.slowReaderTimeout)))
+            }
+        }
+        while let (id, time) = deadlines.first, time <= now, let request = open[id] {
+            looks += 1
+            turn.ended.append(close(request, .deadline))
+        }
+    }
+
+    private mutating func admit(_ now: UInt64, _ turn: inout Turn) {
+        while let (user, claim) = claims.first {
+            if resident.count == pool.count {
+                guard claim.used == 0, let victim = Fairness.victim(residentShares) else { return }
+                preempt(victim)
+            } else {
+                guard let id = users[user]?.waiting.first?.key, let request = open[id] else {
+                    return
+                }
+                admit(request, now, &turn)
+            }
+        }
+    }
+
+    /// For each sequence in a slot, how many its user has.
+    private var residentShares: [Int] { resident.map { users[$0.request.user]?.used ?? 0 } }
+
+    private mutating func admit(_ request: Request, _ now: UInt64, _ turn: inout Turn) {
+        guard let sequence = request.waiting.popFirst() else { return }
+        looks += 1
+        sequence.enter(pool)
+        resident.append(sequence)
+        users[request.user, default: User()].used += 1
+        enqueue(request)
+        guard !request.hasBegun else { return }
+        request.started = now
+        request.record.phase = .prefill
+        turn.begun.append(request)
+    }
+
+    /// Takes the slot of the sequence at `index`, which waits before all others of its user: so no user has more states kept
+    /// than there are slots.
+    private mutating func preempt(_ index: Int) {
+        let sequence = resident.remove(at: index)
+        let request = sequence.request
+        sequence.preempt()
+        request.waiting.prepend(sequence)
+        preemptions += 1
+        request.preemptedPlace = -preemptions
+        users[request.user]?.used -= 1
+        enqueue(request)
+    }
+
+    private mutating func batch(_ turn: inout Turn) {
+        looks += resident.count
+        let running = resident.filter { !$0.request.isStalled }
+        // Whoever's answer is being written waits for the prompts beside it, of whatever model they are.
+        let isShared = running.contains { $0.promptLeft == nil }
+        let chunk = isShared ? configuration.sharedPrefillChunk : configuration.prefillChunk
+        var models: [ModelID] = []
+        for sequence in running where !models.contains(sequence.request.model) {
+            models.append(sequence.request.model)
+        }
+        for model in models {
+            let own = running.filter { $0.request.model == model }
+            var shares = Fairness.shares(of: chunk, among: own.compactMap(\.promptLeft))[...]
+            turn.batches.append(
+                Batch(
+                    model: model,
+                    parts: own.map {
+                        ($0, $0.promptLeft == nil ? 1 : shares.popFirst() ?? 1)
+                    }))
+        }
+    }
+
+    /// Takes what has come of a batch: a step for each of its parts.
+    mutating func apply(_ batch: Batch, _ steps: [Step], now: UInt64) -> [Ended] {
+        var ended: [Ended] = []
+        for ((sequence, count), step) in zip(batch.parts, steps) {
+            let request = sequence.request
+            guard open[request.id] === request else { continue }
+            if let end = apply(step, sequence, count, now) { ended.append(end) }
+            let since = request.consumer.stalledSince
+            guard since != 0, open[request.id] === request else { continue }
+            request.isStalled = true
+            stalls.set(request.id, since &+ configuration.slowReaderTimeout)
+        }
+        return ended
+    }
+
+    private mutating func apply(
+        _ step: Step, _ sequence: Sequence, _ count: Int, _ now: UInt64
+    ) -> Ended? {
+        let request = sequence.request
+        switch step {
+        case .reading: sequence.advance(count, next: nil)
+        case .next(let token):
+            sequence.advance(count, next: token)
+            prefillEnded(request, now)
+        case .inputDone:
+            request.unfinished -= 1
+            if request.unfinished == 0 { return close(request, .complete(nil)) }
+            resident.removeAll { $0 === sequence }
+            leave(sequence)
+            claim(request.user)
+        case .over(let reason):
+            prefillEnded(request, now)
+            return close(request, .complete(reason))
+        case .closed: return close(request, .cancelled)
+        }
+        return nil
+    }
+
+    private func prefillEnded(_ request: Request, _ now: UInt64) {
+        guard request.prefilled == 0 else { return }
+        request.prefilled = now
+        request.record.phase = .decode
+    }
+
+    // MARK: Books
+
+    /// Enters a request into the queue, moves it there, or takes it out if it has nothing left that waits.
+    private mutating func enqueue(_ request: Request) {
+        if request.waiting.isEmpty {
+            users[request.user]?.waiting.remove(request.id)
+        } else {
+            users[request.user, default: User()].waiting.set(request.id, request.place)
+        }
+        claim(request.user)
+    }
+
+    /// Sets a user's place by what it has and what it waits for.
+    private mutating func claim(_ id: UInt32) {
+        guard let user = users[id] else { return }
+        if let first = user.waiting.first {
+            claims.set(id, Claim(used: user.used, place: first.priority))
+        } else {
+            claims.remove(id)
+            if user.used == 0 { users[id] = nil }
+        }
+    }
+
+    /// Takes a request out of everything; its slots are free.
+    private mutating func close(_ request: Request, _ ending: Request.Ending) -> Ended {
+        open[request.id] = nil
+        deadlines.remove(request.id)
+        stalls.remove(request.id)
+        looks += 1 + resident.count
+        for sequence in resident where sequence.request === request { leave(sequence) }
+        resident.removeAll { $0.request === request }
+        request.waiting = []
+        enqueue(request)
+        return Ended(request: request, ending: ending)
+    }
+
+    private mutating func leave(_ sequence: Sequence) {
+        sequence.finish()
+        users[sequence.request.user]?.used -= 1
+    }
+}

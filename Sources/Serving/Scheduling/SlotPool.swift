@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+
+/// Which model, without knowing it: that of the `Model`.
+typealias ModelID = ObjectIdentifier
+
+/// The recurrent states that slots stand for: the runners', or a test's.
+protocol SlotStates: AnyObject {
+    /// Makes a slot remember what `snapshot` does, or nothing.
+    func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID)
+    func save(_ slot: Int, of model: ModelID, tokens: Int) -> StateSnapshot
+}
+
+/// The slots: numbers below `count`, each at most once in a lease. A number is the same slot whichever model uses it.
+final class SlotPool {
+    let count: Int
+    fileprivate let states: any SlotStates
+    fileprivate var free: [Int]
+
+    init(_ count: Int, states: any SlotStates) {
+        self.count = count
+        self.states = states
+        free = (0..<count).reversed()
+    }
+
+    /// A slot that remembers what `snapshot` does, or nothing; `nil` when all are taken.
+    func take(for model: ModelID, from snapshot: StateSnapshot?) -> SlotLease? {
+        guard let slot = free.popLast() else { return nil }
+        states.load(snapshot, into: slot, of: model)
+        return SlotLease(slot: slot, model: model, pool: self)
+    }
+}
+
+/// The right to one slot. It returns when the lease ends; what it remembers is lost unless it was saved before.
+struct SlotLease: ~Copyable {
+    let slot: Int
+    fileprivate let model: ModelID
+    fileprivate let pool: SlotPool
+
+    /// What the slot remembers of the `tokens` tokens it has read.
+    func save(tokens: Int) -> StateSnapshot {
+        pool.states.save(slot, of: model, tokens: tokens)
+    }
+
+    deinit { pool.free.append(slot) }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Logging
+import Synchronization
+import Testing
+
+@testable import RPC
+
+/// A message that counts how often it is encoded.
+private struct Counted: MergeableMessage {
+    static let encodings = Mutex(0)
+    var inner = GenerateResponse()
+
+    init() {}
+    init(_ text: String) { inner.text = text }
+
+    init(decoding bytes: some Collection<UInt8>, budget: Int) throws(WireError) {
+        inner = try GenerateResponse(decoding: bytes, budget: budget)
+    }
+
+    func encoded() -> [UInt8] {
+        Self.encodings.withLock { $0 += 1 }
+        return inner.encoded()
+    }
+
+    mutating func merge(_ next: Counted) { inner.merge(next.inner) }
+}
+
+/// A server whose one method, Hold, leaves its outboxes to the test.
+private final class OutboxServer: Sendable {
+    let path = "/tmp/mmfreed-outbox-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let server: RPCServer
+
+    init(_ hold: @escaping @Sendable (Outbox<Counted>) -> Void) throws {
+        var services = Services()
+        services.stream("t", "Hold") { (_: GenerateRequest, _, outbox: Outbox<Counted>) in
+            hold(outbox)
+        }
+        server = RPCServer(
+            services: services, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        try server.listen(on: .path(path, mode: 0o600))
+    }
+
+    func hold() throws -> RawSocket {
+        let socket = try RawSocket(path)
+        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
+        return socket
+    }
+}
+
+@Suite("Answers wait in an outbox", .serialized, .timeLimit(.minutes(2)))
+struct OutboxTests {
+    private static let large = String(repeating: "x", count: 100_000)
+
+    /// More than a socket holds and the server gives it, so that some must wait for the reader.
+    private func fill(_ outbox: Outbox<Counted>) {
+        for _ in 0..<10 { outbox.send(Counted(Self.large)) }
+    }
+
+    @Test("each message is encoded once, all arrive in order, and the end after them")
+    func once() async throws {
+        let held = Mutex<Outbox<Counted>?>(nil)
+        let test = try OutboxServer { outbox in held.withLock { $0 = outbox } }
+        let socket = try test.hold()
+        #expect(await TestServer.eventually { held.withLock { $0 != nil } })
+        let outbox = try #require(held.withLock { $0 })
+        Counted.encodings.withLock { $0 = 0 }
+        for number in 0..<60 { outbox.send(Counted("\(number) " + Self.large)) }
+        #expect(outbox.stalledSince != 0)
+        outbox.finish()
+        for number in 0..<60 {
+            let text = try GenerateResponse(decoding: try socket.frame().data).text
+            #expect(text.hasPrefix("\(number) "))
+        }
+        #expect(try socket.frame().data == [])
+        #expect(Counted.encodings.withLock { $0 } == 60)
+        #expect(outbox.stalledSince == 0)
+        #expect(outbox.send(Counted("late")) == .closed)
+        test.server.close()
+    }
+
+    @Test("a reader that catches up wakes its own request, and no other")
+    func ownReader() async throws {
+        let held = Mutex<[Outbox<Counted>]>([])
+        let drained = Mutex<[Int]>([])
+        let test = try OutboxServer { outbox in
+            held.withLock { held in
+                let number = held.count
+                outbox.onDrain { drained.withLock { $0.append(number) } }
+                held.append(outbox)
+            }
+        }
+        let first = try test.hold()
+        #expect(await TestServer.eventually { held.withLock { $0.count } == 1 })
+        let second = try test.hold()
+        #expect(await TestServer.eventually { held.withLock { $0.count } == 2 })
+        let outboxes = held.withLock { $0 }
+        for outbox in outboxes { fill(outbox) }
+        #expect(outboxes.allSatisfy { $0.stalledSince != 0 })
+        drained.withLock { $0 = [] }
+        for _ in 0..<10 { _ = try first.frame() }
+        #expect(await TestServer.eventually { drained.withLock { $0 } == [0] })
+        #expect(outboxes.map { $0.stalledSince != 0 } == [false, true])
+        #expect(outboxes[0].send(Counted("more")) == .accepted)
+        withExtendedLifetime(second) {}
+        test.server.close()
+    }
+
+    @Test("an error takes the place of what waits")
+    func failed() async throws {
+        let held = Mutex<Outbox<Counted>?>(nil)
+        let test = try OutboxServer { outbox in held.withLock { $0 = outbox } }
+        let socket = try test.hold()
+        #expect(await TestServer.eventually { held.withLock { $0 != nil } })
+        let outbox = try #require(held.withLock { $0 })
+        fill(outbox)
+        outbox.fail(RPCError(.aborted, "enough"))
+        #expect(outbox.stalledSince == 0)
+        var (frames, last) = (0, try socket.frame())
+        while last.kind != 2 { (frames, last) = (frames + 1, try socket.frame()) }
+        #expect(frames < 10)
+        #expect(try Response(decoding: last.data).status?.code == RPCCode.aborted.rawValue)
+        test.server.close()
+    }
+}

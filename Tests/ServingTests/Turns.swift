@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import RPC
+
+@testable import Serving
+
+/// A scheduler with a model, readers and a clock that tests decide on: no thread, no socket, no time.
+struct Turns: ~Copyable {
+    var core: SchedulerCore
+    var now: UInt64 = 1000
+    private(set) var requests: [String: FakeConsumer] = [:]
+    private let states = FakeStates()
+    private var count = 0
+
+    /// Any two objects are two models.
+    final class FakeModel: Sendable {}
+    static let models = [FakeModel(), FakeModel()]
+
+    init(
+        slots: Int, chunk: Int = 256, sharedChunk: Int = 64, slowReaderTimeout: UInt64 = 1_000_000
+    ) {
+        var configuration = ServingConfiguration()
+        configuration.slots = slots
+        configuration.prefillChunk = chunk
+        configuration.sharedPrefillChunk = sharedChunk
+        configuration.slowReaderTimeout = slowReaderTimeout
+        core = SchedulerCore(configuration, states: states)
+    }
+
+    /// A request's id: its user and how many it has had before, "A0", "A1", "B0".
+    @discardableResult
+    mutating func generate(
+        _ user: Character, prompt: Int = 1, count: Int = .max, model: Int = 0,
+        deadline: UInt64 = .max
+    ) -> FakeConsumer {
+        submit(user, [prompt], FakeConsumer(tokens: count), model, deadline)
+    }
+
+    @discardableResult
+    mutating func embed(
+        _ user: Character, inputs: [Int], model: Int = 0, deadline: UInt64 = .max
+    ) -> FakeConsumer {
+        submit(user, inputs, FakeConsumer(tokens: nil), model, deadline)
+    }
+
+    private mutating func submit(
+        _ user: Character, _ inputs: [Int], _ consumer: FakeConsumer, _ model: Int,
+        _ deadline: UInt64
+    ) -> FakeConsumer {
+        let number = requests.keys.count { $0.first == user }
+        let call = Call(
+            peer: Peer(uid: UInt32(user.asciiValue ?? 0), gid: 0, pid: 0), service: "",
+            method: "", received: now, deadline: deadline)
+        consumer.record = RequestRecord(
+            id: "\(user)\(number)", call: call, model: "m", promptTokens: inputs.reduce(0, +))
+        requests[consumer.id] = consumer
+        core.submit(
+            Request(
+                record: consumer.record, deadline: deadline,
+                model: ObjectIdentifier(Self.models[model]),
+                inputs: inputs.map { [UInt32](repeating: 1, count: $0) }, consumer: consumer))
+        return consumer
+    }
+
+    /// Plans a turn, computes it and applies what came of it.
+    @discardableResult
+    mutating func turn() -> SchedulerCore.Turn {
+        let turn = core.plan(now: now)
+        conclude(turn.ended)
+        for batch in turn.batches {
+            let steps = batch.parts.map { sequence, count in
+                states.run(sequence, count)
+                return sequence.request.consumer.fake.step(
+                    isPromptDone: sequence.completesPrompt(count))
+            }
+            conclude(core.apply(batch, steps, now: now))
+        }
+        return turn
+    }
+
+    mutating func turns(_ count: Int) { for _ in 0..<count { turn() } }
+
+    mutating func conclude(_ ended: [SchedulerCore.Ended]) {
+        for end in ended {
+            end.request.consumer.fake.log.append(end.request.conclude(end.ending, now: now))
+            core.watchReader(of: end.request)
+        }
+    }
+
+    mutating func gone(_ id: String) { conclude(core.gone(id).map { [$0] } ?? []) }
+
+    /// What would run in the next turn, by request; and its prompt tokens.
+    mutating func running() -> [String] { turn().parts.map(\.id) }
+}
+
+extension SchedulerCore.Turn {
+    var parts: [(id: String, count: Int)] {
+        batches.flatMap { $0.parts.map { ($0.sequence.request.id, $0.count) } }
+    }
+}
+
+/// States that remember the history of their slot: for each token read, the request that read it.
+final class FakeStates: SlotStates {
+    private var slots: [Int: [Float]] = [:]
+
+    func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) {
+        slots[slot] = snapshot?.values ?? []
+    }
+
+    func save(_ slot: Int, of model: ModelID, tokens: Int) -> StateSnapshot {
+        StateSnapshot(modelDigest: "", tokens: tokens, values: slots[slot] ?? [])
+    }
+
+    /// Reads `count` tokens; the slot must remember exactly what the sequence has read.
+    func run(_ sequence: Serving.Sequence, _ count: Int) {
+        let name = Float(sequence.request.arrival * 1000 + sequence.input)
+        precondition(
+            slots[sequence.slot] == [Float](repeating: name, count: sequence.consumed),
+            "slot \(sequence.slot) remembers somebody else")
+        slots[sequence.slot, default: []] += [Float](repeating: name, count: count)
+    }
+}
+
+/// An answer of so many tokens, or vectors, for a reader that tests decide on.
+final class FakeConsumer: Consumer {
+    private let tokens: Int?
+    var record: RequestRecord!
+    var id: String { record.id }
+    private(set) var count = 0
+    /// How it ended, as the log has it. Empty while it is open.
+    var log: [String] = []
+    private(set) var error: RPCError?
+    private(set) var reason: FinishReason?
+    var stalledSince: UInt64 = 0
+
+    init(tokens: Int?) { self.tokens = tokens }
+
+    func step(isPromptDone: Bool) -> Step {
+        guard isPromptDone else { return .reading }
+        count += 1
+        guard let tokens else { return .inputDone }
+        return count < tokens ? .next(1) : .over(.length)
+    }
+
+    var keepsPartialAnswer: Bool { tokens != nil }
+    var transcript: String? { nil }
+    func begin() {}
+    func wants(isLast: Bool) -> Wants { .nothing }
+    func take(_ rows: ComputedRows, of sequence: Serving.Sequence, isPromptDone: Bool) -> Step {
+        preconditionFailure("there is no model here")
+    }
+    func end(_ reason: FinishReason?, usage: Usage, timings: Timings) { self.reason = reason }
+    func fail(_ error: RPCError) {
+        self.error = error
+        stalledSince = 0
+    }
+}
+
+extension Consumer {
+    var fake: FakeConsumer {
+        guard let fake = self as? FakeConsumer else { preconditionFailure("another consumer") }
+        return fake
+    }
+}
