@@ -21,7 +21,7 @@ package struct DecodingStep {
     /// Whether log-probabilities are reported.
     package var reportsLogprobs: Bool { sampler.options.logprobs != nil }
     private var sampler: Sampler
-    private let end: UInt32?
+    private let tokenizer: Tokenizer?
     private var detokenizer: Detokenizer?
     private var stops: StopMatcher
     private let maxTokens: Int
@@ -38,7 +38,7 @@ package struct DecodingStep {
         self.sampler = sampler
         self.stops = stops
         self.maxTokens = maxTokens
-        end = tokenizer?.eos
+        self.tokenizer = tokenizer
         detokenizer = tokenizer.map { Detokenizer($0, continuing: true) }
     }
 
@@ -64,7 +64,7 @@ package struct DecodingStep {
     }
 
     private mutating func append(_ token: SampledToken, to added: inout Added) {
-        if token.id == end {
+        if tokenizer?.isEnd(token.id) == true {
             added.ending = .endOfText
             return
         }

@@ -151,7 +151,7 @@ final class DecodeLoop: @unchecked Sendable {
             "\(nanoseconds / 1_000_000)"
         }
         logger.info(
-            "\(record.method) \(record.id): \(reason), \(record.promptTokens) + \(record.completionTokens) tokens",
+            "\(record.line(reason, decoding: timings.decode))",
             metadata: [
                 "message-id": "\(Event.requestFinished)", "request": "\(record.id)",
                 "uid": "\(record.peer.uid)", "pid": "\(record.peer.pid)",

@@ -78,12 +78,12 @@ struct PooledVector {
     /// Takes the hidden state of the next token: [hidden].
     mutating func add(_ hidden: UnsafeBufferPointer<Float>) {
         rows += 1
-        switch pooling {
-        case .none: values.append(contentsOf: hidden)
-        case .mean,
-            .unspecified where !values.isEmpty:
+        if pooling == .none {
+            values.append(contentsOf: hidden)
+        } else if pooling == .last || values.isEmpty {
+            values = Array(hidden)
+        } else {
             for k in hidden.indices { values[k] += hidden[k] }
-        default: values = Array(hidden)
         }
     }
 
