@@ -68,31 +68,33 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
         if call.isCancelled { return .closed }
         let data = message.encoded()
         if mode == .unary { return collect(message, data.count) }
-        let result = state.withLock { state -> SendResult in
+        return state.withLock { state -> SendResult in
             if state.isEnded { return .closed }
             if state.waiting.isEmpty, fits(data, state) {
                 state.outstanding += data.count
+                write(data)
                 return .accepted
             }
             if state.waiting.isEmpty { state.stalledSince = clock() }
             state.waiting.append(data)
             return .full
         }
-        if result == .accepted { write(data) }
-        return result
     }
 
     private func fits(_ data: [UInt8], _ state: State) -> Bool {
         state.outstanding == 0 || state.outstanding + data.count <= Self.bufferLimit
     }
 
+    /// Hands a message to the connection's loop. Called with the lock held, and never writes at once: so messages go out in the
+    /// order in which they were sent, whichever thread hands them over.
     private func write(_ data: [UInt8]) {
-        output.write(.data, data: data).whenComplete { [self] _ in written(data.count) }
+        output.channel.eventLoop.execute { [self] in
+            output.write(.data, data: data).whenComplete { [self] _ in written(data.count) }
+        }
     }
 
     /// Gives the connection what waits, as far as it fits, once half of the limit is free. On the connection's loop.
     private func written(_ count: Int) {
-        var frames: [[UInt8]] = []
         var drained: (@Sendable () -> Void)?
         let isOver = state.withLock { state in
             state.outstanding -= count
@@ -102,7 +104,7 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
             guard state.outstanding <= Self.bufferLimit / 2 else { return false }
             while let next = state.waiting.first, fits(next, state) {
                 state.outstanding += next.count
-                frames.append(next)
+                write(next)
                 state.waiting.removeFirst()
             }
             guard state.waiting.isEmpty else { return false }
@@ -111,7 +113,6 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
             if state.isEnded { state.onDrain = nil }
             return state.isEnded
         }
-        for frame in frames { write(frame) }
         if isOver { endStream() }
         drained?()
     }
