@@ -72,7 +72,7 @@ struct CompletionTests {
             #expect(try bash(["cancel", "r"], environment: environment) == [])
         }
         // Nobody to ask: nothing to offer, and nothing said.
-        let nobody = ["MMFREED_SOCKET": "/nonexistent/s"]
+        let nobody = ["MMFREED_SOCKET": "/proc/nonexistent/s"]
         #expect(try bash(["generate", "-m", "x"], environment: nobody) == [])
     }
 
@@ -95,7 +95,7 @@ struct CompletionTests {
         // Asked without a terminal, fish 3 cannot run what asks the daemon.
         func offered(_ line: String) throws -> [String] {
             let result = try Program.run(
-                [line], environment: ["HOME": "/nonexistent"],
+                [line], environment: ["HOME": "/proc/nonexistent"],
                 shell: #"""
                     cd /dev && exec fish --no-config -c '$argv[1] --generate-completion-script fish | source
                         complete -C $argv[2]' "$0" "$1"

@@ -144,7 +144,7 @@ struct DaemonVerbTests {
                 "---completion", "generate", "--", "--model", "2", "0", "mmfreectl", "generate",
                 "-m", "",
             ],
-            environment: ["MMFREED_SOCKET": "/nonexistent"])
+            environment: ["MMFREED_SOCKET": "/proc/nonexistent"])
         #expect(none.status == 0)
         #expect(none.output.allSatisfy { $0 == "\n" })
         #expect(none.errors.isEmpty)

@@ -92,7 +92,7 @@ struct SocketTests {
 
     @Test("when nobody is there, the message says how to start one")
     func absent() throws {
-        let missing = "/nonexistent-\(getpid())"
+        let missing = "/proc/nonexistent-\(getpid())"
         let root = try choose().failure([.noSocket(SocketChoice.system)])
         #expect(root.message.hasPrefix("no daemon is listening on /run/mmfreed/mmfreed.sock. "))
         #expect(root.message.contains("systemctl start mmfreed.socket"))

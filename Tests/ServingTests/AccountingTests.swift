@@ -50,7 +50,7 @@ struct AccountingTests {
     @Test("the size of a Tokenize answer is known before it is built")
     func tokenizeSize() async throws {
         try await withDaemon { daemon in
-            let tokenizer = try #require(daemon.service.roster.model("tiny").model.tokenizer)
+            let tokenizer = try #require(daemon.model("tiny").tokenizer)
             for text in ["", "a", "abc é € \n and so on", String(repeating: "word ", count: 5000)] {
                 let tokens = tokenizer.encode(text, addBOS: true)
                 var response = TokenizeResponse()
@@ -72,7 +72,7 @@ struct AccountingTests {
     @Test("a text is as long as it takes, and none when it is too long for a frame")
     func textSize() async throws {
         try await withDaemon { daemon in
-            let tokenizer = try #require(daemon.service.roster.model("tiny").model.tokenizer)
+            let tokenizer = try #require(daemon.model("tiny").tokenizer)
             let ids = tokenizer.encode("abc é €", addBOS: true)
             for skips in [true, false] {
                 #expect(

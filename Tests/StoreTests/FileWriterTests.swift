@@ -191,8 +191,8 @@ struct FileWriterTests {
     func noDirectory() throws {
         #expect(
             throws: StoreError.destination(
-                "/nonexistent/m.gguf", "the directory /nonexistent: No such file or directory")
-        ) { _ = try writer("/nonexistent/m.gguf") }
+                "/proc/nonexistent/m.gguf", "the directory /proc/nonexistent: No such file or directory")
+        ) { _ = try writer("/proc/nonexistent/m.gguf") }
     }
 
     @Test("a file system without room is named with the bytes needed, before and during")

@@ -68,8 +68,8 @@ struct PackedFileHostileTests {
             try openPacked(Array("{\"a\": 1}".utf8))
         }
         #expect(throws: StoreError.self) { try PackedFile(path: "/tmp") }
-        #expect(throws: StoreError.io(.noSuchFileOrDirectory, doing: "open", "/nonexistent")) {
-            try PackedFile(path: "/nonexistent")
+        #expect(throws: StoreError.io(.noSuchFileOrDirectory, doing: "open", "/proc/nonexistent")) {
+            try PackedFile(path: "/proc/nonexistent")
         }
         #expect(throws: StoreError.self) { try PackedFile(path: "/dev/zero") }
     }
