@@ -44,7 +44,15 @@ void cl_name_thread(const char *name) {
     pthread_setname_np(pthread_self(), kept);
 }
 
-void cl_map_large_blocks(void) { mallopt(M_MMAP_THRESHOLD, 1 << 20); }
+void cl_spare_memory(void) {
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, 2);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 2 << 20);
+    pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
+}
 
 void cl_release_memory(void) { malloc_trim(0); }
 

@@ -46,7 +46,7 @@ struct Mmfreed: ParsableCommand {
     }
 
     private func serve(_ settings: Settings) throws {
-        cl_map_large_blocks()
+        cl_spare_memory()
         // Before any other thread is started.
         let signals = Signals([SIGTERM, SIGINT, SIGHUP])
         let log = LogQueue(.chosen(), level: settings.logLevel)

@@ -26,8 +26,9 @@ int cl_pin_thread(int processor);
 /// Names the calling thread; 15 bytes are kept.
 void cl_name_thread(const char *name);
 
-/// From now on every block of 1 MiB and more is a mapping of its own: the system has it back as soon as it is freed.
-void cl_map_large_blocks(void);
+/// For a process that is to stay small. From now on every block of 1 MiB and more is a mapping of its own, which the system has
+/// back as soon as it is freed; there are at most two arenas; and threads get stacks of 2 MiB.
+void cl_spare_memory(void);
 /// Gives the system what is free in the heap. Takes some milliseconds for each 100 MiB.
 void cl_release_memory(void);
 

@@ -87,30 +87,35 @@ package final class LogQueue: @unchecked Sendable {
         let nanoseconds = Int64(end.tv_nsec) + limit.microseconds * 1000
         end.tv_sec += Int(nanoseconds / 1_000_000_000)
         end.tv_nsec = Int(nanoseconds % 1_000_000_000)
-        return withState { state in
-            while state.isWriting || !state.waiting.isEmpty {
-                if pthread_cond_timedwait(emptied, mutex, &end) == ETIMEDOUT { return false }
-            }
-            return true
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while state.isWriting || !state.waiting.isEmpty {
+            if pthread_cond_timedwait(emptied, mutex, &end) == ETIMEDOUT { return false }
         }
+        return true
     }
 
     private func run() {
         cl_name_thread("mmf-log")
         while true {
-            let (records, dropped) = withState { state in
-                state.isWriting = false
-                pthread_cond_broadcast(emptied)
-                while state.waiting.isEmpty { pthread_cond_wait(filled, mutex) }
-                defer { (state.waiting, state.bytes, state.dropped) = ([], 0, 0) }
-                state.isWriting = true
-                return (state.waiting, state.dropped)
-            }
+            let (records, dropped) = take()
             for record in records { write(record) }
             if dropped > 0 {
                 write(format.notice("\(dropped) log records were dropped: nobody read the log"))
             }
         }
+    }
+
+    /// Waits for records. No access to `state` lasts through a wait: the optimiser takes what one sees for unchanged.
+    private func take() -> (records: [LogRecord], dropped: Int) {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        state.isWriting = false
+        pthread_cond_broadcast(emptied)
+        while state.waiting.isEmpty { pthread_cond_wait(filled, mutex) }
+        defer { (state.waiting, state.bytes, state.dropped) = ([], 0, 0) }
+        state.isWriting = true
+        return (state.waiting, state.dropped)
     }
 
     private func startWriter() {
