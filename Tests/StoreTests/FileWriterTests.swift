@@ -191,7 +191,8 @@ struct FileWriterTests {
     func noDirectory() throws {
         #expect(
             throws: StoreError.destination(
-                "/proc/nonexistent/m.gguf", "the directory /proc/nonexistent: No such file or directory")
+                "/proc/nonexistent/m.gguf",
+                "the directory /proc/nonexistent: No such file or directory")
         ) { _ = try writer("/proc/nonexistent/m.gguf") }
     }
 
