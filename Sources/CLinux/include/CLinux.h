@@ -60,4 +60,30 @@ typedef struct cl_credentials {
     gid_t gid;
 } cl_credentials;
 
+/// Takes a connection from a listening SOCK_SEQPACKET socket: non-blocking, close-on-exec, with room for some six datagrams
+/// that its peer has not read. Returns its descriptor.
+int cl_accept_datagrams(int listener, cl_credentials *ret_peer);
+/// Receives one datagram on a socket of `cl_accept_datagrams`. Returns its bytes, 0 for an empty one; -EPIPE when the peer has
+/// closed; -EMSGSIZE for one that is longer than `capacity`; -EPROTO for one with descriptors, which are not taken.
+int cl_receive_datagram(int socket, void *bytes, size_t capacity);
+/// Sends one datagram on a SOCK_SEQPACKET socket, with `descriptor` beside it unless that is -1; no SIGPIPE. Returns its bytes.
+int cl_send_descriptor(int socket, const void *bytes, size_t count, int descriptor);
+/// Receives one datagram, and the descriptor beside it (close-on-exec; -1 if there is none). Returns its bytes, 0 when the peer
+/// has closed; -EMSGSIZE for one that is longer than `capacity`; -EPROTO for more than one descriptor or other control data, and
+/// -EMFILE if there was no room for a descriptor. Where it fails, no descriptor stays open.
+int cl_receive_descriptor(int socket, void *bytes, size_t capacity, int *ret_descriptor);
+
+/// A file in memory without a name, for writing (memfd); its bytes count as shared memory of this process's control group.
+/// Returns the descriptor, close-on-exec.
+int cl_open_memory(const char *name);
+/// Seals a file of `cl_open_memory` for good: neither its bytes nor its size nor its seals can be changed by anybody, and nobody but
+/// root can open it for writing. Returns a descriptor for reading, close-on-exec; `descriptor` stays open.
+int cl_seal_memory(int descriptor);
+/// Whether a file has the seals of `cl_seal_memory`.
+int cl_is_sealed(int descriptor);
+/// Whether a file has fs-verity.
+int cl_has_verity(int descriptor);
+/// Lowers the calling thread's priority: nice 19, and the idle class for its reads of disks. Returns the first that failed.
+int cl_lower_priority(void);
+
 #pragma clang assume_nonnull end

@@ -8,3 +8,4 @@
 #include "mmf_arena.h"
 #include "mmfree/v1/control.pb-c.h"
 #include "mmfree/v1/inference.pb-c.h"
+#include "mmfree/v1/share.pb-c.h"

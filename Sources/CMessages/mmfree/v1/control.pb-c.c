@@ -1182,7 +1182,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__list_models_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[14] =
+static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[16] =
 {
   {
     "name",
@@ -1352,9 +1352,34 @@ static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "protection",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, protection),
+    &mmfree__v1__protection__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "digest_check",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, digest_check),
+    &mmfree__v1__digest_check__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   1,   /* field[1] = digest */
+  15,   /* field[15] = digest_check */
   8,   /* field[8] = embedding_encoding */
   11,   /* field[11] = error */
   2,   /* field[2] = file_bytes */
@@ -1365,6 +1390,7 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   5,   /* field[5] = layers */
   0,   /* field[0] = name */
   13,   /* field[13] = path */
+  14,   /* field[14] = protection */
   10,   /* field[10] = state */
   7,   /* field[7] = ternary_weights */
   3,   /* field[3] = vocabulary */
@@ -1372,7 +1398,7 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__model_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
 {
@@ -1382,7 +1408,7 @@ const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
   "Mmfree__V1__ModelInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__ModelInfo),
-  14,
+  16,
   mmfree__v1__model_info__field_descriptors,
   mmfree__v1__model_info__field_indices_by_name,
   1,  mmfree__v1__model_info__number_ranges,
@@ -1572,6 +1598,38 @@ const ProtobufCMessageDescriptor mmfree__v1__reload_response__descriptor =
   1,  mmfree__v1__reload_response__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__reload_response__init,
   NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue mmfree__v1__digest_check__enum_values_by_number[4] =
+{
+  { "DIGEST_CHECK_UNSPECIFIED", "MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED", 0 },
+  { "DIGEST_CHECK_SKIPPED", "MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_SKIPPED", 1 },
+  { "DIGEST_CHECK_RUNNING", "MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_RUNNING", 2 },
+  { "DIGEST_CHECK_PASSED", "MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_PASSED", 3 },
+};
+static const ProtobufCIntRange mmfree__v1__digest_check__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex mmfree__v1__digest_check__enum_values_by_name[4] =
+{
+  { "DIGEST_CHECK_PASSED", 3 },
+  { "DIGEST_CHECK_RUNNING", 2 },
+  { "DIGEST_CHECK_SKIPPED", 1 },
+  { "DIGEST_CHECK_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor mmfree__v1__digest_check__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "mmfree.v1.DigestCheck",
+  "DigestCheck",
+  "Mmfree__V1__DigestCheck",
+  "mmfree.v1",
+  4,
+  mmfree__v1__digest_check__enum_values_by_number,
+  4,
+  mmfree__v1__digest_check__enum_values_by_name,
+  1,
+  mmfree__v1__digest_check__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCMethodDescriptor mmfree__v1__control__method_descriptors[4] =
 {

@@ -4,6 +4,38 @@
 
 import CMessages
 
+/// The comparison of a mapped model's bytes with its digests. One that fails makes the model "refused", with the tensor in `error`.
+package enum DigestCheck: Sendable, Equatable {
+    case unspecified
+    /// The setting `verify` wants none.
+    case skipped
+    /// Waiting or under way, while the model is served.
+    case running
+    case passed
+    /// A value of a later version.
+    case unrecognized(Int32)
+
+    package init(rawValue: Int32) {
+        switch rawValue {
+        case 0: self = .unspecified
+        case 1: self = .skipped
+        case 2: self = .running
+        case 3: self = .passed
+        default: self = .unrecognized(rawValue)
+        }
+    }
+
+    package var rawValue: Int32 {
+        switch self {
+        case .unspecified: 0
+        case .skipped: 1
+        case .running: 2
+        case .passed: 3
+        case .unrecognized(let value): value
+        }
+    }
+}
+
 package struct GetInfoRequest: CMessage {
     package init() {}
 
@@ -335,6 +367,10 @@ package struct ModelInfo: CMessage {
     package var error: String = ""
     package var isDefault: Bool = false
     package var path: String = ""
+    /// Of a mapped model.
+    package var protection: Protection = .unspecified
+    /// Of a mapped model.
+    package var digestCheck: DigestCheck = .unspecified
 
     package init() {}
 
@@ -352,7 +388,9 @@ package struct ModelInfo: CMessage {
         state: String = "",
         error: String = "",
         isDefault: Bool = false,
-        path: String = ""
+        path: String = "",
+        protection: Protection = .unspecified,
+        digestCheck: DigestCheck = .unspecified
     ) {
         self.name = name
         self.digest = digest
@@ -368,6 +406,8 @@ package struct ModelInfo: CMessage {
         self.error = error
         self.isDefault = isDefault
         self.path = path
+        self.protection = protection
+        self.digestCheck = digestCheck
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ModelInfo>?) -> Void {
@@ -389,6 +429,8 @@ package struct ModelInfo: CMessage {
         self.error = try Wire.text(c.error, "error")
         self.isDefault = c.is_default != 0
         self.path = try Wire.text(c.path, "path")
+        self.protection = Protection(rawValue: Int32(truncatingIfNeeded: c.protection.rawValue))
+        self.digestCheck = DigestCheck(rawValue: Int32(truncatingIfNeeded: c.digest_check.rawValue))
     }
 
     func fill(_ c: inout Mmfree__V1__ModelInfo, _ arena: Arena) {
@@ -406,6 +448,8 @@ package struct ModelInfo: CMessage {
         c.error = arena.string(self.error)
         c.is_default = self.isDefault ? 1 : 0
         c.path = arena.string(self.path)
+        c.protection = .init(rawValue: .init(truncatingIfNeeded: self.protection.rawValue))
+        c.digest_check = .init(rawValue: .init(truncatingIfNeeded: self.digestCheck.rawValue))
     }
 }
 
