@@ -214,6 +214,23 @@ struct SwapTests {
         }
     }
 
+    @Test("a file put into the directory is found by the next request that names it, however soon")
+    func added() async throws {
+        try await withDaemon(["tiny": 1]) { daemon in
+            try await daemon.withClient { inference, _ in
+                let file = try bytes(of: model("tiny", in: daemon.directory))
+                for number in 0..<20 {
+                    let name = "new\(number)"
+                    let request = GenerateRequest("a", count: 1).with(model: name)
+                    let error = try await refusal { _ = try await inference.collect(request) }
+                    #expect(error?.code == .notFound)
+                    try write(file, to: model(name, in: daemon.directory))
+                    #expect(try await inference.collect(request).started?.model == name)
+                }
+            }
+        }
+    }
+
     @Test("the default may be set anew while the daemon runs")
     func newDefault() async throws {
         try await withDaemon(["one": 1, "two": 2]) { daemon in
@@ -231,6 +248,14 @@ struct SwapTests {
                         == .invalidArgument)
             }
         }
+    }
+}
+
+extension GenerateRequest {
+    fileprivate func with(model: String) -> Self {
+        var request = self
+        request.model = model
+        return request
     }
 }
 

@@ -232,15 +232,16 @@ package struct FileIdentity: Sendable, Hashable {
     }
 
     private init(_ status: stat) {
-        func nanoseconds(_ time: timespec) -> Int {
-            Int(time.tv_sec) &* 1_000_000_000 &+ Int(time.tv_nsec)
-        }
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
         size = Int(status.st_size)
-        modified = nanoseconds(status.st_mtim)
-        changed = nanoseconds(status.st_ctim)
+        modified = status.st_mtim.nanoseconds
+        changed = status.st_ctim.nanoseconds
         mode = UInt32(status.st_mode & 0o7777)
         owner = status.st_uid
     }
+}
+
+extension timespec {
+    var nanoseconds: Int { tv_sec &* 1_000_000_000 &+ tv_nsec }
 }

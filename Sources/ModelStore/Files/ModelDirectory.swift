@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Glibc
 package import SystemPackage
 
@@ -45,10 +46,22 @@ package struct ModelDirectory: Sendable, Equatable {
         package fileprivate(set) var skipped: [Skipped] = []
         /// The places that could not be read: what was found in them before may still be there.
         package fileprivate(set) var unreadable: [Int: Errno] = [:]
+        /// The places as they were when the scan began.
+        package fileprivate(set) var stamp = Stamp()
 
         fileprivate mutating func skip(_ path: FilePath, _ reason: String) {
             if skipped.count < skippedLimit { skipped.append(Skipped(path, reason)) }
         }
+    }
+
+    /// When the places last changed. Cheap to take: one stat(2) a place.
+    package struct Stamp: Sendable, Equatable {
+        /// Inode and change time (nanoseconds since the epoch) of each place; zeros for one that is not there.
+        fileprivate var places: [[Int]] = []
+        /// A place changed less than 20 ms before: the clock of change times may not tell the next change from that one.
+        fileprivate var isFresh = true
+
+        package init() {}
     }
 
     static let suffix = ".gguf"
@@ -60,6 +73,7 @@ package struct ModelDirectory: Sendable, Equatable {
     /// ".gguf" are no models and not mentioned.
     package func scan() -> Scan {
         var scan = Scan()
+        scan.stamp = stamp()
         var found: [String: Entry] = [:]
         for (place, path) in paths.enumerated() {
             do throws(Errno) {
@@ -84,6 +98,23 @@ package struct ModelDirectory: Sendable, Equatable {
         }
         scan.entries = found.values.sorted { $0.name < $1.name }
         return scan
+    }
+
+    /// Whether a file may have been put into a place, or taken out, since.
+    package func hasChanged(since stamp: Stamp) -> Bool {
+        stamp.isFresh || self.stamp().places != stamp.places
+    }
+
+    private func stamp() -> Stamp {
+        var (stamp, now) = (Stamp(), timespec())
+        clock_gettime(CLOCK_REALTIME, &now)
+        stamp.places = paths.map { path in
+            var status = stat()
+            guard stat(path.string, &status) == 0 else { return [0, 0] }
+            return [Int(truncatingIfNeeded: status.st_ino), status.st_ctim.nanoseconds]
+        }
+        stamp.isFresh = stamp.places.contains { now.nanoseconds - $0[1] < 20_000_000 }
+        return stamp
     }
 
     /// The files of a directory, or the one file that `path` is.

@@ -18,7 +18,7 @@ extension ModelCatalog {
     func scan() -> ReloadResponse {
         let found = directory.scan()
         let changes = update { shared in
-            shared.scanned = cl_monotonic_nanoseconds()
+            shared.scanned = (cl_monotonic_nanoseconds(), found.stamp)
             return shared.state.merge(found)
         }
         for warning in changes.warnings { logger.warning("\(warning), ignoring") }

@@ -17,8 +17,8 @@ package final class ModelCatalog: Sendable {
     struct Shared {
         var state: CatalogState
         var waiting: WaitingRequests
-        /// CLOCK_MONOTONIC, nanoseconds.
-        var scanned: UInt64 = 0
+        /// When the directories were last looked at (CLOCK_MONOTONIC, nanoseconds), and how they were.
+        var scanned: (at: UInt64, ModelDirectory.Stamp) = (0, ModelDirectory.Stamp())
         var isStopping = false
         var onRetired: @Sendable ([Model]) -> Void = { _ in }
         var after: Timer = { _, _ in }
@@ -255,9 +255,11 @@ package final class ModelCatalog: Sendable {
         }
     }
 
-    /// A file may have been copied in since.
+    /// A file may have been copied in since. The target of a link appears without a change of the directory, hence the second.
     private var isScanOld: Bool {
-        shared.withLock { cl_monotonic_nanoseconds() &- $0.scanned > 1_000_000_000 }
+        let (time, stamp) = shared.withLock { $0.scanned }
+        return cl_monotonic_nanoseconds() &- time > 1_000_000_000
+            || directory.hasChanged(since: stamp)
     }
 
     /// Has models opened that nobody has asked for yet.
