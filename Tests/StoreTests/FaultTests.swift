@@ -149,7 +149,7 @@ struct FaultTests {
             ftruncate(file, 4096)
             let page = mmap(nil, 4096, PROT_READ, MAP_SHARED, file, 0)!
             ftruncate(file, 0)
-            _ = page.load(as: UInt8.self)
+            exit(Int32(page.load(as: UInt8.self)))
         }
         let sent = await #expect(
             processExitsWith: .signal(SIGBUS), observing: [\.standardErrorContent]
