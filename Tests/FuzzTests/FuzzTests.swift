@@ -37,7 +37,8 @@ struct FuzzTests {
         @Test("libFuzzer", .enabled(if: getenv("MMFREED_FUZZ") != nil))
         func fuzz() throws {
             let name = String(cString: getenv("MMFREED_FUZZ"))
-            Self.fuzzed = try #require(FuzzTarget(rawValue: name))
+            let target = try #require(FuzzTarget(rawValue: name))
+            Self.fuzzed = target
             let arguments = getenv("MMFREED_FUZZ_ARGUMENTS").map { String(cString: $0) } ?? ""
             let all = ["fuzz"] + arguments.split(separator: " ").map(String.init)
             var argv: [UnsafeMutablePointer<CChar>?] = all.map { strdup($0) } + [nil]
