@@ -24,6 +24,11 @@ enum Program {
             .deletingLastPathComponent().appendingPathComponent(name).path
     }
 
+    /// What a sanitizer's build of the programs is told, as these tests are.
+    private static let sanitizer = ProcessInfo.processInfo.environment.filter {
+        $0.key.hasSuffix("SAN_OPTIONS")
+    }
+
     /// Runs mmfreectl to its end.
     ///
     /// - Parameters:
@@ -37,7 +42,8 @@ enum Program {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/bash")
         process.arguments = ["-c", shell, path("mmfreectl")] + arguments
-        process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
+        process.environment = sanitizer.merging(["PATH": "/usr/bin:/bin"]) { $1 }
+            .merging(environment) { $1 }
         let place = try makeTemporaryDirectory()
         defer { try? removeFile(place) }
         // Files, for a pipe that nobody empties would stop the program.
@@ -74,7 +80,7 @@ enum Program {
                 "--socket", socket, "--models", root.appendingPathComponent("models").path,
                 "--threads", "1",
             ]
-            daemon.environment = [:]
+            daemon.environment = sanitizer
             daemon.standardError = FileHandle.nullDevice
             try daemon.run()
             defer {
