@@ -33,7 +33,8 @@ final class EmbeddingJob: Consumer {
     func wants(isLast: Bool) -> Wants { pooling == .last && !isLast ? .nothing : .hidden }
 
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
-        var vector = vectors.removeValue(forKey: sequence.input) ?? PooledVector(pooling)
+        var vector =
+            vectors.removeValue(forKey: sequence.input) ?? PooledVector(PooledVector.Kind(pooling))
         if pooling != .last {
             for index in rows.rows.indices {
                 rows.withHidden(index - rows.rows.lowerBound) { vector.add($0) }
@@ -63,48 +64,12 @@ final class EmbeddingJob: Consumer {
     func fail(_ error: RPCError) { outbox.fail(error) }
 }
 
-/// The vector of one input, as its hidden states come in. Sums run in the order of the tokens, so that the result does not
-/// depend on how the prompt was cut up.
-struct PooledVector {
-    private let pooling: Pooling
-    private(set) var values: [Float] = []
-    private var rows = 0
-
-    init(_ pooling: Pooling) { self.pooling = pooling }
-
-    /// Numbers in one vector; with no pooling there is one for each token.
-    var width: Int { pooling == .none ? values.count / max(1, rows) : values.count }
-
-    /// Takes the hidden state of the next token: [hidden].
-    mutating func add(_ hidden: UnsafeBufferPointer<Float>) {
-        rows += 1
-        if pooling == .none {
-            values.append(contentsOf: hidden)
-        } else if pooling == .last || values.isEmpty {
-            values = Array(hidden)
-        } else {
-            for k in hidden.indices { values[k] += hidden[k] }
+extension PooledVector.Kind {
+    init(_ wire: Pooling) {
+        switch wire {
+        case .unspecified, .mean: self = .mean
+        case .last: self = .last
+        case .none: self = .all
         }
-    }
-
-    /// All rows have come.
-    mutating func finish(normalizes: Bool) {
-        if pooling == .mean || pooling == .unspecified {
-            let count = Float(rows)
-            for k in values.indices { values[k] /= count }
-        }
-        guard normalizes, width > 0 else { return }
-        for start in stride(from: 0, to: values.count, by: width) {
-            normalize(start..<start + width)
-        }
-    }
-
-    /// Scales to length one; a vector of zeros stays.
-    private mutating func normalize(_ range: Range<Int>) {
-        var sum: Double = 0
-        for k in range { sum += Double(values[k]) * Double(values[k]) }
-        guard sum > 0 else { return }
-        let inverse = 1 / sum.squareRoot()
-        for k in range { values[k] = Float(Double(values[k]) * inverse) }
     }
 }

@@ -2,13 +2,13 @@
 
 import Glibc
 
-/// The one way into the decode thread. Anybody posts; the thread sleeps while there is nothing.
-final class Mailbox<Message: Sendable>: @unchecked Sendable {
+/// The one way into a thread that computes. Anybody posts; the thread sleeps while there is nothing.
+package final class Mailbox<Message: Sendable>: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var messages: [Message] = []
 
-    init() {
+    package init() {
         pthread_mutex_init(mutex, nil)
         var attributes = pthread_condattr_t()
         pthread_condattr_init(&attributes)
@@ -24,7 +24,7 @@ final class Mailbox<Message: Sendable>: @unchecked Sendable {
         mutex.deallocate()
     }
 
-    func post(_ message: Message) {
+    package func post(_ message: Message) {
         pthread_mutex_lock(mutex)
         messages.append(message)
         pthread_cond_signal(condition)
@@ -34,7 +34,7 @@ final class Mailbox<Message: Sendable>: @unchecked Sendable {
     /// Everything posted since the last call.
     ///
     /// - Parameter until: how long to wait for something, on CLOCK_MONOTONIC in nanoseconds; 0 not at all, `nil` for ever.
-    func drain(until: UInt64?) -> [Message] {
+    package func drain(until: UInt64?) -> [Message] {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         if let until {

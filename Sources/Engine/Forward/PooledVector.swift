@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The vector of one input, as its hidden states come in. Sums run in the order of the tokens, so that the result does not
+/// depend on how the prompt was cut up.
+package struct PooledVector {
+    package enum Kind: Sendable {
+        case mean, last, all
+    }
+
+    package let kind: Kind
+    package private(set) var values: [Float] = []
+    private var rows = 0
+
+    package init(_ kind: Kind) { self.kind = kind }
+
+    /// Numbers in one vector; of kind `all` there is one for each token.
+    package var width: Int { kind == .all ? values.count / max(1, rows) : values.count }
+
+    /// Takes the hidden state of the next token: [hidden].
+    package mutating func add(_ hidden: UnsafeBufferPointer<Float>) {
+        rows += 1
+        if kind == .all {
+            values.append(contentsOf: hidden)
+        } else if kind == .last || values.isEmpty {
+            values = Array(hidden)
+        } else {
+            for k in hidden.indices { values[k] += hidden[k] }
+        }
+    }
+
+    /// All rows have come.
+    package mutating func finish(normalizes: Bool) {
+        if kind == .mean {
+            let count = Float(rows)
+            for k in values.indices { values[k] /= count }
+        }
+        guard normalizes, width > 0 else { return }
+        for start in stride(from: 0, to: values.count, by: width) {
+            normalize(start..<start + width)
+        }
+    }
+
+    /// Scales to length one; a vector of zeros stays.
+    private mutating func normalize(_ range: Range<Int>) {
+        var sum: Double = 0
+        for k in range { sum += Double(values[k]) * Double(values[k]) }
+        guard sum > 0 else { return }
+        let inverse = 1 / sum.squareRoot()
+        for k in range { values[k] = Float(Double(values[k]) * inverse) }
+    }
+}
