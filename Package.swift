@@ -49,6 +49,7 @@ let heap = product("HeapModule", "swift-collections")
 let package = Package(
     name: "mmfreed",
     products: [
+        .library(name: "MMFree", targets: ["MMFree"]),
         .executable(name: "mmfreed", targets: ["mmfreed"]),
         .executable(name: "mmfreectl", targets: ["mmfreectl"]),
     ],
@@ -93,6 +94,9 @@ let package = Package(
             dependencies: ["RPC", "Engine", "ModelStore", "CLinux", log, system, deque, heap],
             swiftSettings: strict),
         .target(
+            name: "MMFree", dependencies: ["RPC", "Engine", "ModelStore", "CLinux", system],
+            swiftSettings: strict),
+        .target(
             name: "SystemdSupport", dependencies: ["CSystemd", "CLinux", log], swiftSettings: strict
         ),
         .executableTarget(
@@ -104,11 +108,9 @@ let package = Package(
         .executableTarget(
             name: "mmfreectl",
             dependencies: [
-                "RPC", "Packer", "Reference", "ModelStore", "Engine", "CKernels", "CLinux",
-                arguments,
-                system, log,
-            ] + nio,
-            swiftSettings: strict),
+                "MMFree", "Packer", "Reference", "ModelStore", "Engine", "CKernels", "CLinux",
+                arguments, system,
+            ], swiftSettings: strict),
 
         // Stands before the allocator in the test program, to count.
         .target(name: "CAllocations", path: "Tests/CAllocations"),
@@ -141,9 +143,15 @@ let package = Package(
             ] + nio,
             swiftSettings: strict),
         .testTarget(
+            name: "MMFreeTests",
+            dependencies: [
+                "TestSupport", "MMFree", "Serving", "RPC", "Engine", "ModelStore", log, system,
+            ], swiftSettings: strict),
+        .testTarget(
             name: "ControlTests",
             dependencies: [
-                "TestSupport", "mmfreectl", "RPC", "ModelStore", "Packer", arguments, system,
+                "TestSupport", "mmfreectl", "MMFree", "RPC", "ModelStore", "Packer", arguments,
+                system,
             ],
             swiftSettings: strict),
         .testTarget(

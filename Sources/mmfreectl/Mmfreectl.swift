@@ -30,7 +30,9 @@ struct Mmfreectl: AsyncParsableCommand {
                 subcommands: [Pack.self, Unpack.self, Inspect.self, Verify.self]),
             CommandGroup(
                 name: "Measure",
-                subcommands: [Perplexity.self, Logits.self, Compare.self, Bench.self]),
+                subcommands: [
+                    Perplexity.self, Logits.self, Compare.self, Bench.self, BenchClient.self,
+                ]),
         ])
 
     static let _errorPrefix = "mmfreectl: "

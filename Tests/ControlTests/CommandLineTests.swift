@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import MMFree
 import Testing
 
 @testable import mmfreectl
@@ -139,7 +140,7 @@ struct CommandLineTests {
         let result = try Program.run([verb], shell: #"exec "$0" "$@" </dev/zero"#)
         #expect(result.status == 65)
         #expect(
-            result.errors.contains("standard input has more than \(requestTextLimit) bytes"))
+            result.errors.contains("standard input has more than \(Client.textLimit) bytes"))
     }
 
     @Test("the program speaks without ICU")

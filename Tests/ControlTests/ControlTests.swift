@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import MMFree
 import ModelStore
 import Packer
 import RPC
@@ -77,12 +78,12 @@ struct ControlTests {
     @Test(
         "exit statuses are sysexits.h's",
         arguments: [
-            (ClientError.noSocket("/x") as any Error, 69), (ClientError.notAllowed("/x"), 77),
-            (ClientError.rpc(RPCError(.invalidArgument, "")), 64),
-            (ClientError.rpc(RPCError(.notFound, "")), 66),
-            (ClientError.rpc(RPCError(.resourceExhausted, "")), 75),
-            (ClientError.rpc(RPCError(.dataLoss, "")), 65),
-            (ClientError.rpc(RPCError(.internal, "")), 70), (StoreError.notGGUF(""), 65),
+            (MMFreeError(.noSocket("/x")) as any Error, 69), (MMFreeError(.notAllowed("/x")), 77),
+            (MMFreeError(RPCError(.invalidArgument, "")), 64),
+            (MMFreeError(RPCError(.notFound, "")), 66),
+            (MMFreeError(RPCError(.resourceExhausted, "")), 75),
+            (MMFreeError(RPCError(.dataLoss, "")), 65),
+            (MMFreeError(RPCError(.internal, "")), 70), (StoreError.notGGUF(""), 65),
             (StoreError.exists("/x"), 73), (StoreError.destination("/x", ""), 73),
             (StoreError.io(.noSuchFileOrDirectory, doing: "open", "/x"), 66),
             (PackError.io(.noSuchFileOrDirectory, doing: "open /x"), 66),
@@ -93,9 +94,9 @@ struct ControlTests {
             (PackError.malformed(file: "/x", what: "y"), 65), (PackError.cancelled, 130),
             (StoreError.io(.noSuchFileOrDirectory, doing: "create", "/x"), 73),
             (PackError.io(.noSuchFileOrDirectory, doing: "create /x"), 73),
-            (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "QUEUE_FULL")), 75),
-            (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "FRAME_TOO_LARGE")), 64),
-            (ClientError.rpc(RPCError(.resourceExhausted, "", reason: "ANSWER_TOO_LARGE")), 64),
+            (MMFreeError(RPCError(.resourceExhausted, "", reason: "QUEUE_FULL")), 75),
+            (MMFreeError(RPCError(.resourceExhausted, "", reason: "FRAME_TOO_LARGE")), 64),
+            (MMFreeError(RPCError(.resourceExhausted, "", reason: "ANSWER_TOO_LARGE")), 64),
         ] as [(any Error & Sendable, Int32)])
     func statuses(_ error: any Error & Sendable, _ status: Int32) {
         #expect(Failure(error)?.status.rawValue == status)

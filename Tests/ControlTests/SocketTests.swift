@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MMFree
 import RPC
 import Testing
 
@@ -11,7 +12,7 @@ struct SocketTests {
     private func choose(
         _ option: String? = nil, _ environment: [String: String] = [:]
     ) throws -> SocketChoice {
-        try SocketChoice(option: option) { environment[$0] }
+        try SocketChoice(given: option, name: "--socket") { environment[$0] }
     }
 
     @Test("the option, else the variable, else the system's, else one's own")
@@ -57,7 +58,7 @@ struct SocketTests {
             _ = try choose(text)
             Issue.record("accepted")
         } catch {
-            let failure = error as? Failure
+            let failure = Failure(error)
             #expect(failure?.status == .usage)
             #expect(failure?.message.contains(words) == true, "\(error)")
         }
@@ -97,7 +98,7 @@ struct SocketTests {
         #expect(root.message.hasPrefix("no daemon is listening on /run/mmfreed/mmfreed.sock. "))
         #expect(root.message.contains("systemctl start mmfreed.socket"))
         #expect(root.message.contains("mmfreed --socket /tmp/mmfreed.sock --models DIRECTORY"))
-        #expect(root.status == .unavailable)
+        #expect(Failure(root)?.status == .unavailable)
         let own = try choose(nil, ["XDG_RUNTIME_DIR": missing]).failure([
             .noSocket(SocketChoice.system), .noSocket(missing + "/mmfreed.sock"),
         ])
@@ -110,7 +111,7 @@ struct SocketTests {
         let named = try choose("/tmp/x.sock").failure([.refused("/tmp/x.sock")])
         #expect(named.message.contains("`mmfreed --socket /tmp/x.sock --models DIRECTORY`"))
         let denied = try choose().failure([.notAllowed(SocketChoice.system)])
-        #expect(denied.status == .noPermission)
+        #expect(Failure(denied)?.status == .noPermission)
         #expect(denied.message.contains("adduser $USER mmfree"))
     }
 

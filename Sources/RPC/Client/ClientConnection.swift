@@ -33,6 +33,10 @@ final class ClientConnection: ChannelInboundHandler {
             .scheduleTask(in: .nanoseconds(Int64(clamping: nanoseconds)), body)
     }
 
+    var kept: (calls: Int, bytes: Int) {
+        (streams.kept.calls + consumers.count + deadlines.count, streams.kept.bytes)
+    }
+
     // MARK: Calls
 
     /// Starts a call. What becomes of it, a refusal included, is told to its consumer.

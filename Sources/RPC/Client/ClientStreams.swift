@@ -37,6 +37,9 @@ struct ClientStreams {
     private var next: UInt32 = 1
     private var bytes = 0
 
+    /// Calls whose end has not been taken, and bytes that wait.
+    var kept: (calls: Int, bytes: Int) { (calls.count, bytes) }
+
     /// Whether the daemon owes an answer.
     var isOwed: Bool { !ids.isEmpty }
 

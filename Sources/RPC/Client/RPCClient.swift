@@ -72,6 +72,18 @@ package final class RPCClient: Sendable {
         try? await channel.closeFuture.get()
     }
 
+    /// Whether calls can be made on it.
+    package var isOpen: Bool { channel.isActive }
+
+    /// What is kept for calls that have begun: entries, and bytes that wait for their consumers.
+    package var kept: (calls: Int, bytes: Int) {
+        get async {
+            await withCheckedContinuation { answer in
+                onLoop { answer.resume(returning: $0.kept) }
+            }
+        }
+    }
+
     // MARK: Calls
 
     /// Calls a method with one answer. Cancelling the task cancels the call, and no other.

@@ -118,7 +118,7 @@ extension RPCError {
     }
 
     /// What a status says; details that are not understood are passed over.
-    init(_ status: Status) {
+    package init(_ status: Status) {
         self.init(RPCCode(rawValue: status.code) ?? .unknown, status.message)
         for detail in status.details where detail.typeURL.hasPrefix(Self.types) {
             switch detail.typeURL.dropFirst(Self.types.count) {

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Engine
 import Glibc
+import MMFree
 import ModelStore
 import SystemPackage
 
@@ -84,7 +85,7 @@ struct Bench: ParsableCommand {
     /// Writes a random model and takes its name away at once: a killed bench leaves nothing behind.
     private func make(_ shape: PublishedShape) throws -> FileDescriptor {
         let path = FilePath(
-            "\(directory ?? environment("TMPDIR") ?? "/tmp")/mmfreectl-bench-\(shape.rawValue)-\(getpid()).gguf"
+            "\(directory ?? environmentVariable("TMPDIR") ?? "/tmp")/mmfreectl-bench-\(shape.rawValue)-\(getpid()).gguf"
         )
         try shape.write(to: path)
         defer { unlink(path.string) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Cancel: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -15,7 +15,7 @@ struct Cancel: AsyncParsableCommand {
     @Flag(help: "One JSON object.") var json = false
 
     func run() async throws {
-        let isEnded = try await connection.inference().cancel(request)
+        let isEnded = try await connection.client().cancel(request)
         if json { return Terminal.print(try Terminal.json(["cancelled": isEnded])) }
         if !isEnded { Terminal.note("the request had ended already") }
     }

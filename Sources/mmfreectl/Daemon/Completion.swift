@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import RPC
+import MMFree
 
 /// What a shell offers for a half-written word, as far as the daemon knows it: quickly, and quietly when there is none.
 enum Completion {
@@ -14,13 +14,13 @@ enum Completion {
 
     /// - Parameter words: the command line so far; it may name the socket.
     private static func ask(
-        _ words: [String], _ question: @escaping @Sendable (ControlClient) async throws -> [String]
+        _ words: [String], _ question: @escaping @Sendable (Client) async throws -> [String]
     ) async -> [String] {
         let socket = words.firstIndex(of: "--socket").flatMap {
             $0 + 1 < words.count ? words[$0 + 1] : nil
         }
         return await within(.seconds(1)) {
-            try await question(ControlClient(Connection.connect(socket, patience: .zero)))
+            try await question(Connection.client(socket, patience: .zero))
         } ?? []
     }
 }

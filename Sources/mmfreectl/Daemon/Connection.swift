@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 /// How to reach the daemon.
 struct Connection: ParsableArguments {
@@ -22,38 +22,17 @@ struct Connection: ParsableArguments {
         }
     }
 
-    private var nanoseconds: UInt64? { timeout.map { max(1, UInt64($0 * 1e9)) } }
-
-    func inference() async throws -> InferenceClient {
-        InferenceClient(try await Self.connect(socket), timeout: nanoseconds)
-    }
-
-    /// These calls wait for nobody else's: a daemon that takes longer than ten seconds is not well.
-    func control() async throws -> ControlClient {
-        ControlClient(try await Self.connect(socket), timeout: nanoseconds ?? 10_000_000_000)
-    }
+    /// A client whose calls have the time that was given.
+    func client() -> Client { Self.client(socket, timeout: timeout.map { .seconds($0) }) }
 
     /// - Parameter patience: how long to wait for a daemon that is just being started.
-    static func connect(
-        _ socket: String?, patience: Duration = .seconds(2)
-    ) async throws -> RPCClient {
-        let choice = try SocketChoice(option: socket, environment: environment)
-        let limit = ContinuousClock.now + patience
-        while true {
-            var problems: [ClientError] = []
-            for path in choice.paths {
-                do throws(ClientError) { return try await RPCClient.connect(path: path) } catch {
-                    problems.append(error)
-                }
-            }
-            let mayCome = problems.contains {
-                switch $0 {
-                case .noSocket(let path), .refused(let path): SocketChoice.fault(of: path) == nil
-                default: false
-                }
-            }
-            guard mayCome, ContinuousClock.now < limit else { throw choice.failure(problems) }
-            try await Task.sleep(for: .milliseconds(20))
+    static func client(
+        _ socket: String?, timeout: Duration? = nil, patience: Duration = .seconds(2)
+    ) -> Client {
+        var options = Client.Options(timeout: timeout)
+        options.patience = patience
+        return Client(options) { () throws(MMFreeError) in
+            try SocketChoice(given: socket, name: "--socket")
         }
     }
 }
@@ -66,7 +45,7 @@ struct ModelOption: ParsableArguments {
         completion: .custom { words, _, _ in await Completion.models(words) })
     var name: String?
 
-    var model: String { name ?? environment("MMFREED_MODEL") ?? "" }
+    var model: String { name ?? environmentVariable("MMFREED_MODEL") ?? "" }
 }
 
 /// Token ids as `tokenize` and `generate` write them: 1,415,310 or "1 415 310" or [1,415,310].

@@ -2,8 +2,8 @@
 
 import ArgumentParser
 import Glibc
+import MMFree
 import ModelStore
-import RPC
 import SystemPackage
 
 struct Default: AsyncParsableCommand {
@@ -28,8 +28,8 @@ struct Default: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let control = try await connection.control()
-        let models = try await control.models()
+        let client = connection.client()
+        let models = try await client.models()
         let present = models.first(where: \.isDefault)?.name
         if !clear, name == nil {
             guard let present else {
@@ -46,8 +46,8 @@ struct Default: AsyncParsableCommand {
                 .noInput)
         }
         try write()
-        _ = try await control.reload()
-        let now = try await control.models().first(where: \.isDefault)?.name
+        _ = try await client.reload()
+        let now = try await client.models().first(where: \.isDefault)?.name
         if let name, now != name {
             throw Failure(
                 "\(Self.settings) says so now, but the daemon goes on with \(now ?? "none"): a flag, a variable or a later file sets "

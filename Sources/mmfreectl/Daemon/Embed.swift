@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Embed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,7 +14,7 @@ struct Embed: AsyncParsableCommand {
     enum PoolingArgument: String, ExpressibleByArgument, CaseIterable {
         case mean, last, none
 
-        var message: Pooling {
+        var value: Pooling {
             switch self {
             case .mean: .mean
             case .last: .last
@@ -52,82 +52,51 @@ struct Embed: AsyncParsableCommand {
     }
 
     func run() async throws {
-        var request = EmbedRequest()
-        request.model = model.model
-        request.pooling = pooling.message
-        request.normalize = normalize
         guard texts.isEmpty || texts == ["-"] else {
-            let client = try await connection.inference()
             var rest = texts[...]
-            return try await send(request, client, "text") { rest.popFirst() }
+            return try await send("text") { rest.popFirst() }
         }
         let input = try Input(file ?? "-")
-        var lines = Lines(input.name, limit: requestTextLimit) { try input.read(into: $0) }
+        var lines = Lines(input.name, limit: Client.textLimit) { try input.read(into: $0) }
         guard let first = try lines.next() else {
             throw Failure("\(input.name) is empty: there is no text to embed", .usage)
         }
         var waiting: String? = first
-        let client = try await connection.inference()
-        try await send(request, client, "line") {
+        try await send("line") {
             defer { waiting = nil }
             return try waiting ?? lines.next()
         }
     }
 
-    /// Sends texts in requests the daemon takes, and writes a vector for each in their order.
+    /// Sends texts, as many at a time as the daemon takes, and writes a vector for each in their order.
     ///
     /// - Parameter what: what a text is called: "line".
-    private func send(
-        _ request: EmbedRequest, _ client: InferenceClient, _ what: String,
-        _ next: () throws -> String?
-    ) async throws {
+    private func send(_ what: String, _ next: () throws -> String?) async throws {
+        let client = connection.client()
         var done = 0
-        var held: String?
         while true {
-            var request = request
+            var inputs: [Prompt] = []
             var bytes = 0
-            // The daemon bounds a request's inputs, a frame its bytes.
-            while request.input.count < 64, let text = try held ?? next() {
-                held = nil
-                guard request.input.isEmpty || bytes + text.utf8.count < requestTextLimit / 2
-                else {
-                    held = text
-                    break
-                }
+            while inputs.count < Client.embedBatch, bytes < Client.textLimit / 2,
+                let text = try next()
+            {
                 bytes += text.utf8.count
-                var input = EmbedInput()
-                input.input = .text(text)
-                request.input.append(input)
+                inputs.append(.text(text))
             }
-            guard !request.input.isEmpty else { return }
-            let vectors = try await vectors(request, client, done, what)
-            for index in request.input.indices {
-                guard let vector = vectors[UInt32(index)] else {
-                    throw Failure(
-                        "the daemon gave no vector for \(what) \(done + index + 1)", .software)
-                }
-                try write(vector, done + index)
+            guard !inputs.isEmpty else { return }
+            do {
+                for vector in try await client.embed(
+                    inputs, model: model.model, pooling: pooling.value, normalized: normalize)
+                { try write(vector, done + vector.index) }
+            } catch var error as MMFreeError {
+                error.message = Self.placed(error.message, after: done, what)
+                throw error
             }
-            done += request.input.count
+            done += inputs.count
         }
     }
 
-    private func vectors(
-        _ request: EmbedRequest, _ client: InferenceClient, _ done: Int, _ what: String
-    ) async throws -> [UInt32: Embedding] {
-        var vectors: [UInt32: Embedding] = [:]
-        do {
-            for try await part in client.embed(request) {
-                for embedding in part.embeddings { vectors[embedding.index] = embedding }
-            }
-        } catch ClientError.rpc(var error) {
-            error.message = Self.placed(error.message, after: done, what)
-            throw ClientError.rpc(error)
-        }
-        return vectors
-    }
-
-    /// "input[3]: …" of a request whose first input is text `done`, as "line 68: …".
+    /// "input[3]: …" of a call whose first input is text `done`, as "line 68: …".
     static func placed(_ message: String, after done: Int, _ what: String) -> String {
         let parts = message.split(separator: "]", maxSplits: 1)
         guard message.hasPrefix("input["), parts.count == 2, let index = Int(parts[0].dropFirst(6))
@@ -136,8 +105,7 @@ struct Embed: AsyncParsableCommand {
     }
 
     private struct Row: Encodable {
-        let index: Int
-        let dimensions, promptTokens: UInt32
+        let index, dimensions, promptTokens: Int
         let values: [Float]
     }
 
@@ -148,7 +116,7 @@ struct Embed: AsyncParsableCommand {
                 values: vector.values)
             return Terminal.print(try Terminal.json(row))
         }
-        let width = max(1, Int(vector.dimensions))
+        let width = max(1, vector.dimensions)
         for start in Swift.stride(from: 0, to: vector.values.count, by: width) {
             Terminal.print(
                 vector.values[start..<min(start + width, vector.values.count)]

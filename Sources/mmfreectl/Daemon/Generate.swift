@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Generate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -76,20 +76,20 @@ struct Generate: AsyncParsableCommand {
     }
 
     func run() async throws {
-        var request = GenerateRequest()
-        request.model = model.model
-        request.prompt = try tokens.map { .tokens($0.ids) } ?? .text(question())
-        request.maxTokens = maxTokens ?? 0
-        request.sampling = sampling.message
-        request.stop = stop
-        request.echo = echo
-        request.parseSpecial = parseSpecial
-        request.logprobs = logprobs
+        var options = sampling.options
+        options.maxTokens = maxTokens.map { Int($0) }
+        options.stop = stop
+        options.echo = echo
+        options.parsesSpecialTokens = parseSpecial
+        options.logprobs = logprobs.map { Int($0) }
+        let prompt: Prompt = try tokens.map { .tokens($0.ids) } ?? .text(question())
         var endsInNewline = true
         var drawn: UInt64?
         // A model without tokenizer answers in ids, and a piece without text does not tell which kind the model is.
-        var ids: [UInt32]? = tokens == nil ? nil : []
-        for try await part in try await connection.inference().generate(request) {
+        var ids: [TokenID]? = tokens == nil ? nil : []
+        for try await part in connection.client().generate(
+            prompt, model: model.model, options: options)
+        {
             drawn = part.started?.seed ?? drawn
             if json {
                 try write(part)
@@ -111,34 +111,36 @@ struct Generate: AsyncParsableCommand {
     private func question() throws -> String {
         if let prompt { return prompt }
         if let text, text != "-" { return text }
-        return try Input(file ?? "-").text(limit: requestTextLimit)
+        return try Input(file ?? "-").text(limit: Client.textLimit)
     }
 
-    private func end(_ finished: Finished, _ seed: UInt64?, _ endsInNewline: Bool) throws {
+    private func end(
+        _ finished: GenerateEvent.Finished, _ seed: UInt64?, _ endsInNewline: Bool
+    ) throws {
         if !json, !endsInNewline { Terminal.print("") }
+        let (usage, timings) = (finished.usage, finished.timings)
         if finished.reason == .length, verbose || !json && Terminal.errorIsTerminal {
-            let count = finished.usage.map { " at \($0.completionTokens) tokens" } ?? ""
-            Terminal.note("(the answer was cut\(count); -n sets the limit)")
+            Terminal.note(
+                "(the answer was cut at \(usage.completionTokens) tokens; -n sets the limit)")
         }
-        if verbose, let usage = finished.usage, let timings = finished.timings {
-            func rate(_ count: UInt32, _ nanoseconds: UInt64) -> String {
-                nanoseconds == 0
-                    ? "-" : "\(Int((Double(count) * 1e9 / Double(nanoseconds)).rounded()))"
+        if verbose {
+            func rate(_ count: Int, _ time: Duration) -> String {
+                time == .zero ? "-" : "\(Int((Double(count) / (time / .seconds(1))).rounded()))"
             }
             Terminal.note(
                 "\(finished.reason): \(usage.promptTokens) prompt tokens, \(rate(usage.promptTokens, timings.prefill)) a second; "
                     + "\(usage.completionTokens) tokens, \(rate(usage.completionTokens, timings.decode)) a second; "
-                    + "waited \(timings.queue / 1_000_000) ms; seed \(seed.map { "\($0)" } ?? "unknown")"
+                    + "waited \(Int(timings.queue / .milliseconds(1))) ms; seed \(seed.map { "\($0)" } ?? "unknown")"
             )
         }
         switch finished.reason {
         case .deadline: throw Failure("the time was up before the answer was complete", .temporary)
         case .cancelled: throw Failure("the request was cancelled", .interrupted)
-        case .stop, .length, .unspecified, .unrecognized: break
+        default: break
         }
     }
 
-    private func write(_ part: GenerateResponse) throws {
+    private func write(_ part: GenerateEvent) throws {
         if let started = part.started {
             Terminal.print(try Terminal.json(["started": StartedRow(started)]))
         }
@@ -202,22 +204,16 @@ struct SamplingArguments: ParsableArguments {
         }
     }
 
-    var message: Sampling {
-        var sampling = Sampling()
-        sampling.temperature = temperature
-        sampling.topK = topK
-        sampling.topP = topP
-        sampling.minP = minP
-        sampling.repetitionPenalty = repetitionPenalty
-        sampling.presencePenalty = presencePenalty
-        sampling.frequencyPenalty = frequencyPenalty
-        sampling.seed = seed
-        sampling.logitBias = logitBias.map {
-            var bias = LogitBias()
-            (bias.token, bias.bias) = ($0.token, $0.bias)
-            return bias
-        }
-        return sampling
+    var options: GenerateOptions {
+        var options = GenerateOptions(temperature: temperature, seed: seed)
+        options.topK = topK.map { Int($0) }
+        options.topP = topP
+        options.minP = minP
+        options.repetitionPenalty = repetitionPenalty
+        options.presencePenalty = presencePenalty
+        options.frequencyPenalty = frequencyPenalty
+        for bias in logitBias { options.logitBias[bias.token] = bias.bias }
+        return options
     }
 }
 
@@ -226,55 +222,57 @@ struct SamplingArguments: ParsableArguments {
 private struct StartedRow: Encodable {
     let requestId, model, modelDigest: String
     let seed: UInt64
-    let promptTokens, queuePosition: UInt32
+    let promptTokens, queuePosition: Int
 
-    init(_ started: Started) {
-        (requestId, model, modelDigest) = (started.requestID, started.model, started.modelDigest)
-        (seed, promptTokens, queuePosition) = (
-            started.seed, started.promptTokens, started.queuePosition
-        )
+    init(_ started: GenerateEvent.Started) {
+        (requestId, model) = (started.requestID ?? "", started.model)
+        (modelDigest, seed) = (started.modelDigest, started.seed)
+        (promptTokens, queuePosition) = (started.promptTokens, started.queuePosition)
     }
 }
 
 private struct PieceRow: Encodable {
     struct Logprob: Encodable {
-        let token: UInt32
+        let token: TokenID
         let logprob: Float
         let text: String
+
+        init(_ value: TokenLogprobs.Alternative) {
+            (token, logprob) = (value.token, value.logprob)
+            text = String(decoding: value.bytes, as: UTF8.self)
+        }
     }
     struct Logprobs: Encodable {
-        let chosen: Logprob?
+        let chosen: Logprob
         let top: [Logprob]
     }
     let text: String
-    let tokens: [UInt32]
+    let tokens: [TokenID]
     let logprobs: [Logprobs]?
 
-    init(_ part: GenerateResponse) {
-        func row(_ value: TokenLogprob) -> Logprob {
-            Logprob(
-                token: value.token, logprob: value.logprob,
-                text: String(decoding: value.text, as: UTF8.self))
-        }
+    init(_ part: GenerateEvent) {
         text = part.text
         tokens = part.tokens
         logprobs =
             part.logprobs.isEmpty
-            ? nil : part.logprobs.map { Logprobs(chosen: $0.chosen.map(row), top: $0.top.map(row)) }
+            ? nil
+            : part.logprobs.map {
+                Logprobs(chosen: Logprob($0.chosen), top: $0.top.map { Logprob($0) })
+            }
     }
 }
 
 private struct FinishedRow: Encodable {
     let reason: String
-    let promptTokens, completionTokens: UInt32
+    let promptTokens, completionTokens: Int
     let queueMs, prefillMs, decodeMs: Double
 
-    init(_ finished: Finished) {
-        reason = "\(finished.reason)"
-        promptTokens = finished.usage?.promptTokens ?? 0
-        completionTokens = finished.usage?.completionTokens ?? 0
-        queueMs = Double(finished.timings?.queue ?? 0) / 1e6
-        prefillMs = Double(finished.timings?.prefill ?? 0) / 1e6
-        decodeMs = Double(finished.timings?.decode ?? 0) / 1e6
+    init(_ finished: GenerateEvent.Finished) {
+        reason = finished.reason.rawValue
+        promptTokens = finished.usage.promptTokens
+        completionTokens = finished.usage.completionTokens
+        queueMs = finished.timings.queue / .milliseconds(1)
+        prefillMs = finished.timings.prefill / .milliseconds(1)
+        decodeMs = finished.timings.decode / .milliseconds(1)
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Models: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List the daemon's models.")
@@ -12,11 +12,13 @@ struct Models: AsyncParsableCommand {
     private struct Row: Encodable {
         let name, digest, state, error, embedding, path: String
         let bytes, ternaryWeights: UInt64
-        let vocabulary, hidden, layers, intermediate: UInt32
+        let vocabulary, hidden, layers, intermediate: Int
         let hasTokenizer, isDefault: Bool
 
         init(_ model: ModelInfo) {
-            (name, digest, state, error) = (model.name, model.digest, model.state, model.error)
+            (name, digest, state, error) = (
+                model.name, model.digest, model.state.rawValue, model.error
+            )
             (embedding, bytes, path) = (model.embeddingEncoding, model.fileBytes, model.path)
             ternaryWeights = model.ternaryWeights
             (vocabulary, hidden) = (model.vocabulary, model.hidden)
@@ -30,7 +32,7 @@ struct Models: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let list = try await connection.control().listModels()
+        let list = try await connection.client().modelList()
         let models = list.models
         if json {
             for model in models { Terminal.print(try Terminal.json(Row(model))) }
@@ -49,7 +51,7 @@ struct Models: AsyncParsableCommand {
             ["NAME", "STATE", "SIZE", "WEIGHTS", "TEXT", "DIGEST", "PATH"], numeric: [2, 3])
         for model in models {
             table.add([
-                model.name + (model.isDefault ? " *" : ""), model.state,
+                model.name + (model.isDefault ? " *" : ""), model.state.rawValue,
                 model.fileBytes == 0 ? "" : Terminal.bytes(model.fileBytes),
                 model.ternaryWeights == 0
                     ? "" : String(printf: "%.0f M", Double(model.ternaryWeights) / 1e6),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Reload: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -15,7 +15,7 @@ struct Reload: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let changes = try await connection.control().reload()
+        let changes = try await connection.client().reload()
         if json {
             let row = Row(
                 added: changes.added, replaced: changes.replaced, removed: changes.removed)

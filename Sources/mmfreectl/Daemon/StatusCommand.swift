@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -15,23 +15,23 @@ struct StatusCommand: AsyncParsableCommand {
             let requestId, method, model, phase: String
             let uid: UInt32
             let pid: Int32
-            let promptTokens, completionTokens: UInt32
+            let promptTokens, completionTokens: Int
             let ageMs: Double
         }
         let version, state, kernels: String
         let uptimeS: Double
-        let threads, slots, active, queued, models: UInt32
+        let threads, slots, active, queued, models: Int
         let finishedRequests, refusedRequests, promptTokens, completionTokens,
             residentBytes: UInt64
         let requests: [Request]
     }
 
     func run() async throws {
-        let client = try await connection.control()
+        let client = connection.client()
         let (status, info) = (try await client.status(), try await client.info())
         let row = Row(
             version: status.version, state: status.state, kernels: info.kernels,
-            uptimeS: Double(status.uptime) / 1e9, threads: info.threads, slots: status.slots,
+            uptimeS: status.uptime / .seconds(1), threads: info.threads, slots: status.slots,
             active: status.active, queued: status.queued, models: status.models,
             finishedRequests: status.finishedRequests, refusedRequests: status.refusedRequests,
             promptTokens: status.promptTokens, completionTokens: status.completionTokens,
@@ -40,7 +40,7 @@ struct StatusCommand: AsyncParsableCommand {
                 .init(
                     requestId: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,
                     uid: $0.uid, pid: $0.pid, promptTokens: $0.promptTokens,
-                    completionTokens: $0.completionTokens, ageMs: Double($0.age) / 1e6)
+                    completionTokens: $0.completionTokens, ageMs: $0.age / .milliseconds(1))
             })
         if json { return Terminal.print(try Terminal.json(row)) }
         Terminal.print(

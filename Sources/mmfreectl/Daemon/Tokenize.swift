@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Tokenize: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show the tokens of a text.")
@@ -37,21 +37,18 @@ struct Tokenize: AsyncParsableCommand {
     }
 
     func run() async throws {
-        var request = TokenizeRequest()
-        request.model = model.model
-        let given = text == "-" ? nil : text
-        request.text = try given ?? Input(file ?? "-").text(limit: requestTextLimit)
-        request.addBOS = bos
-        request.parseSpecial = parseSpecial
-        let answer = try await connection.inference().tokenize(request)
+        let given = self.text == "-" ? nil : self.text
+        let text = try given ?? Input(file ?? "-").text(limit: Client.textLimit)
+        let answer = try await connection.client().tokenize(
+            text, model: model.model, addsBOS: bos, parsesSpecialTokens: parseSpecial)
         if json {
-            Terminal.print(try Terminal.json(Row(tokens: answer.tokens, pieces: answer.pieces)))
+            Terminal.print(try Terminal.json(Row(tokens: answer.ids, pieces: answer.pieces)))
         } else if pieces {
-            for (id, piece) in zip(answer.tokens, answer.pieces) {
+            for (id, piece) in zip(answer.ids, answer.pieces) {
                 Terminal.print("\(id)\t\(Terminal.harmless(piece))")
             }
         } else {
-            Terminal.print(answer.tokens.map(String.init).joined(separator: ","))
+            Terminal.print(answer.ids.map(String.init).joined(separator: ","))
         }
     }
 }
@@ -75,17 +72,14 @@ struct Detokenize: AsyncParsableCommand {
 
     func run() async throws {
         let given = tokens.isEmpty || tokens == ["-"] ? nil : tokens.joined(separator: " ")
-        let text = try given ?? Input("-").text(limit: requestTextLimit)
+        let text = try given ?? Input("-").text(limit: Client.textLimit)
         guard let list = TokenList(argument: text) else {
             let what = given.map { "'\($0)' is" } ?? "standard input is"
             throw Failure(
                 "\(what) not a list of token ids such as 1,415,310", given == nil ? .data : .usage)
         }
-        var request = DetokenizeRequest()
-        request.model = model.model
-        request.tokens = list.ids
-        request.keepSpecial = keepSpecial
-        let answer = try await connection.inference().detokenize(request).text
+        let answer = try await connection.client().detokenize(
+            list.ids, model: model.model, keepsSpecialTokens: keepSpecial)
         if json { return Terminal.print(try Terminal.json(["text": answer])) }
         Terminal.printModelText(answer)
         Terminal.print("")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import RPC
+import MMFree
 
 struct Wait: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,11 +16,12 @@ struct Wait: AsyncParsableCommand {
         var last: Failure
         repeat {
             do {
-                let client = try await Connection.connect(connection.socket, patience: .zero)
+                let client = Connection.client(connection.socket, patience: .zero)
+                try await client.connect()
                 let left = max(.milliseconds(1), limit - .now)
-                let status = await within(left) { try await ControlClient(client).health() }
+                let isServing = await within(left) { try await client.isServing() }
                 await client.close()
-                if status == .serving { return }
+                if isServing == true { return }
                 last = Failure("it accepts connections and does not serve", .temporary)
             } catch {
                 // Waiting mends neither a wrong spelling nor a lack of permission.

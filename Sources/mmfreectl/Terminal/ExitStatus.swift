@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import MMFree
 import ModelStore
 import Packer
-import RPC
 import SystemPackage
 
 /// What the program tells its caller by its exit status; the numbers are sysexits.h's.
@@ -43,7 +43,8 @@ struct Failure: Error {
     init?(_ error: any Error) {
         switch error {
         case let error as Failure: self = error
-        case let error as ClientError: self.init(client: error)
+        case let error as MMFreeError: self.init(client: error)
+        case is CancellationError: self.init("interrupted", .interrupted)
         case let error as StoreError: self.init(error.description, Self.status(of: error))
         case let error as PackError:
             if case .cancelled = error {
@@ -57,27 +58,15 @@ struct Failure: Error {
         }
     }
 
-    private init(client error: ClientError) {
-        switch error {
-        case .notAllowed:
-            self.init(
-                "\(error). Users of the daemon belong to the group mmfree: `sudo adduser $USER mmfree`, then log in again.",
-                .noPermission)
-        case .noSocket, .refused, .cannotConnect, .disconnected, .unresponsive:
-            self.init("\(error)", .unavailable)
-        case .queueFull, .timeout: self.init("\(error)", .temporary)
-        case .cancelled: self.init("\(error)", .interrupted)
-        case .garbled: self.init("\(error)", .software)
-        case .rpc(let error):
-            var message = error.message
-            if let after = error.retryAfter {
-                message += " (try again in \(String(printf: "%.1f", Double(after) / 1e9)) s)"
-            }
-            self.init(message, Self.status(of: error))
+    private init(client error: MMFreeError) {
+        var message = error.message
+        if error.isFromDaemon, let after = error.retryAfter {
+            message += " (try again in \(String(printf: "%.1f", after / .seconds(1))) s)"
         }
+        self.init(message, Self.status(of: error))
     }
 
-    private static func status(of error: RPCError) -> ExitStatus {
+    private static func status(of error: MMFreeError) -> ExitStatus {
         // Trying again helps with other limits, not with these.
         if let reason = error.reason, ["FRAME_TOO_LARGE", "ANSWER_TOO_LARGE"].contains(reason) {
             return .usage
@@ -91,7 +80,7 @@ struct Failure: Error {
         case .resourceExhausted, .deadlineExceeded, .aborted: .temporary
         case .unavailable: .unavailable
         case .cancelled: .interrupted
-        case .ok, .unknown, .alreadyExists, .internal: .software
+        default: .software
         }
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import RPC
 import SystemPackage
 
 /// Texts and bytes from files, or from standard input where the path is "-". Texts are UTF-8; a byte order mark is no part of
@@ -156,6 +155,3 @@ struct Lines {
 
     private var tooLong: Failure { bad("has more than \(limit) bytes, the most for one text") }
 }
-
-/// The most text for one request: what a frame holds, less what else is in it.
-let requestTextLimit = FrameHeader.dataLimit - (64 << 10)

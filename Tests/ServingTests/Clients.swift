@@ -1,49 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import RPC
+
 /// mmfree.v1.Inference, called.
-package struct InferenceClient: Sendable {
+struct InferenceClient: Sendable {
     private let client: RPCClient
     /// Each call's time, nanoseconds; `nil` leaves it to the daemon.
-    package var timeout: UInt64?
+    var timeout: UInt64?
 
-    package init(_ client: RPCClient, timeout: UInt64? = nil) {
+    init(_ client: RPCClient, timeout: UInt64? = nil) {
         self.client = client
         self.timeout = timeout
     }
 
-    package func generate(
+    func generate(
         _ request: GenerateRequest
     ) -> AnswerStream<GenerateResponse> {
         client.stream(ServiceName.inference, "Generate", request, timeout: timeout)
     }
 
     /// The whole answer at once.
-    package func generateWhole(
+    func generateWhole(
         _ request: GenerateRequest
     ) async throws(ClientError) -> GenerateResponse {
         try await client.unary(ServiceName.inference, "Generate", request, timeout: timeout)
     }
 
-    package func embed(_ request: EmbedRequest) -> AnswerStream<EmbedResponse> {
+    func embed(_ request: EmbedRequest) -> AnswerStream<EmbedResponse> {
         client.stream(ServiceName.inference, "Embed", request, timeout: timeout)
     }
 
-    package func embedWhole(_ request: EmbedRequest) async throws(ClientError) -> EmbedResponse {
+    func embedWhole(_ request: EmbedRequest) async throws(ClientError) -> EmbedResponse {
         try await client.unary(ServiceName.inference, "Embed", request, timeout: timeout)
     }
 
-    package func tokenize(_ request: TokenizeRequest) async throws(ClientError) -> TokenizeResponse
-    {
+    func tokenize(_ request: TokenizeRequest) async throws(ClientError) -> TokenizeResponse {
         try await client.unary(ServiceName.inference, "Tokenize", request, timeout: timeout)
     }
 
-    package func detokenize(
+    func detokenize(
         _ request: DetokenizeRequest
     ) async throws(ClientError) -> DetokenizeResponse {
         try await client.unary(ServiceName.inference, "Detokenize", request, timeout: timeout)
     }
 
-    package func cancel(_ requestID: String) async throws(ClientError) -> Bool {
+    func cancel(_ requestID: String) async throws(ClientError) -> Bool {
         let answer: CancelResponse = try await client.unary(
             ServiceName.inference, "Cancel", CancelRequest(requestID: requestID), timeout: timeout)
         return answer.cancelled
@@ -51,37 +52,37 @@ package struct InferenceClient: Sendable {
 }
 
 /// mmfree.v1.Control and grpc.health.v1.Health, called.
-package struct ControlClient: Sendable {
+struct ControlClient: Sendable {
     private let client: RPCClient
     /// Each call's time, nanoseconds; `nil` leaves it to the daemon.
-    package var timeout: UInt64?
+    var timeout: UInt64?
 
-    package init(_ client: RPCClient, timeout: UInt64? = nil) {
+    init(_ client: RPCClient, timeout: UInt64? = nil) {
         self.client = client
         self.timeout = timeout
     }
 
-    package func info() async throws(ClientError) -> GetInfoResponse {
+    func info() async throws(ClientError) -> GetInfoResponse {
         try await client.unary(ServiceName.control, "GetInfo", GetInfoRequest(), timeout: timeout)
     }
 
-    package func status() async throws(ClientError) -> StatusResponse {
+    func status() async throws(ClientError) -> StatusResponse {
         try await client.unary(ServiceName.control, "Status", StatusRequest(), timeout: timeout)
     }
 
-    package func models() async throws(ClientError) -> [ModelInfo] { try await listModels().models }
+    func models() async throws(ClientError) -> [ModelInfo] { try await listModels().models }
 
     /// The models, and the files that are passed over.
-    package func listModels() async throws(ClientError) -> ListModelsResponse {
+    func listModels() async throws(ClientError) -> ListModelsResponse {
         try await client.unary(
             ServiceName.control, "ListModels", ListModelsRequest(), timeout: timeout)
     }
 
-    package func reload() async throws(ClientError) -> ReloadResponse {
+    func reload() async throws(ClientError) -> ReloadResponse {
         try await client.unary(ServiceName.control, "Reload", ReloadRequest(), timeout: timeout)
     }
 
-    package func health(of model: String = "") async throws(ClientError)
+    func health(of model: String = "") async throws(ClientError)
         -> HealthCheckResponse.ServingStatus
     {
         let answer: HealthCheckResponse = try await client.unary(

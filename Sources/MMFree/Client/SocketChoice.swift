@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import RPC
+package import RPC
 import SystemPackage
 
 /// Which sockets to try for a daemon, and what to say when there is none.
-struct SocketChoice: Equatable {
+package struct SocketChoice: Equatable, Sendable {
     /// The system's daemon; systemd makes it.
-    static let system = "/run/mmfreed/mmfreed.sock"
+    package static let system = "/run/mmfreed/mmfreed.sock"
     /// What `sockaddr_un` holds besides the NUL.
-    static let limit = 107
+    package static let limit = 107
 
     /// In the order to try.
-    let paths: [String]
+    package let paths: [String]
     /// `nil` for the standard places; else what named the path.
-    let source: String?
+    package let source: String?
 
     /// - Parameters:
-    ///   - option: the value of --socket.
+    ///   - given: the path that the caller was given, if any, in one of the ways a socket is written.
+    ///   - name: what the caller calls it: "--socket".
     ///   - environment: looks up a variable.
-    init(option: String?, environment: (String) -> String?) throws(Failure) {
-        if let option {
-            source = "--socket"
-            paths = [try Self.path(option, "--socket")]
+    package init(
+        given: String?, name: String, environment: (String) -> String? = environmentVariable
+    ) throws(MMFreeError) {
+        if let given {
+            source = name
+            paths = [try Self.path(given, name)]
         } else if let named = environment("MMFREED_SOCKET"), !named.isEmpty {
             source = "$MMFREED_SOCKET"
             paths = [try Self.path(named, "$MMFREED_SOCKET")]
@@ -34,64 +37,89 @@ struct SocketChoice: Equatable {
     }
 
     /// The path in one of the ways a socket is written: PATH, unix:PATH, unix:///PATH.
-    private static func path(_ text: String, _ source: String) throws(Failure) -> String {
+    static func path(_ text: String, _ source: String) throws(MMFreeError) -> String {
+        func refuse(_ what: String) -> MMFreeError {
+            MMFreeError(.invalidArgument, what, reason: "BAD_SOCKET_PATH")
+        }
         var path = text[...]
         let scheme = text.prefix { $0 != ":" }
         if text.hasPrefix("unix:///") {
             path = text.dropFirst("unix://".count)
         } else if text.hasPrefix("unix://") {
-            throw Failure(
-                "\(source): '\(text)': unix:// takes an absolute path, as in unix:///run/mmfreed/mmfreed.sock; write the path alone",
-                .usage)
+            throw refuse(
+                "\(source): '\(text)': unix:// takes an absolute path, as in unix:///run/mmfreed/mmfreed.sock; write the path alone"
+            )
         } else if text.hasPrefix("unix:") {
             path = text.dropFirst("unix:".count)
         } else if text.dropFirst(scheme.count).hasPrefix("://") || text.hasPrefix("unix-") {
-            throw Failure(
-                "\(source): '\(text)': the daemon listens on a Unix socket only; write the path alone",
-                .usage)
+            throw refuse(
+                "\(source): '\(text)': the daemon listens on a Unix socket only; write the path alone"
+            )
         }
         guard !path.isEmpty else {
-            throw Failure("\(source) is empty: write the path of the daemon's socket", .usage)
+            throw refuse("\(source) is empty: write the path of the daemon's socket")
         }
         guard path.utf8.count <= limit else {
-            throw Failure(
+            throw refuse(
                 "\(source) is too long: a socket's path has at most \(limit) bytes, this has \(path.utf8.count); "
-                    + "use a relative path or a symbolic link to its directory", .usage)
+                    + "use a relative path or a symbolic link to its directory")
         }
         return String(path)
     }
 
+    /// Connects to the first that can be reached.
+    ///
+    /// - Parameter patience: how long to wait for a daemon that is just being started.
+    func connect(patience: Duration) async throws -> RPCClient {
+        let limit = ContinuousClock.now + patience
+        while true {
+            var problems: [ClientError] = []
+            for path in paths {
+                do throws(ClientError) { return try await RPCClient.connect(path: path) } catch {
+                    problems.append(error)
+                }
+            }
+            let mayCome = problems.contains {
+                switch $0 {
+                case .noSocket(let path), .refused(let path): Self.fault(of: path) == nil
+                default: false
+                }
+            }
+            guard mayCome, ContinuousClock.now < limit else { throw failure(problems) }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
     /// Why nobody can be reached: one problem for each path.
-    func failure(_ problems: [ClientError]) -> Failure {
-        for case .notAllowed(let path) in problems { return Failure(ClientError.notAllowed(path))! }
+    package func failure(_ problems: [ClientError]) -> MMFreeError {
+        for case .notAllowed(let path) in problems { return MMFreeError(.notAllowed(path)) }
         let isAbsent = problems.allSatisfy { if case .noSocket = $0 { true } else { false } }
         let own = paths.dropFirst().first
-        switch problems.first {
-        case .noSocket(let path), .refused(let path):
-            if let what = Self.fault(of: path) {
-                let place = source.map { "\($0): " } ?? ""
-                return Failure("\(place)\(what)", .unavailable)
-            }
-            guard source == nil else {
-                return Failure(
-                    "\(problems[0]). Start one there with `mmfreed --socket \(path) --models DIRECTORY`, or the system's with "
-                        + "`systemctl start mmfreed.socket` and use \(Self.system).", .unavailable)
-            }
+        guard let problem = problems.first else {
+            return MMFreeError(.internal, "there is no socket to try")
+        }
+        var error = MMFreeError(problem)
+        guard case .noSocket(let path) = problem.asAbsence else { return error }
+        if let what = Self.fault(of: path) {
+            error.message = (source.map { "\($0): " } ?? "") + what
+        } else if source != nil {
+            error.message =
+                "\(problem). Start one there with `mmfreed --socket \(path) --models DIRECTORY`, or the system's with "
+                + "`systemctl start mmfreed.socket` and use \(Self.system)."
+        } else {
             let other = own.map { isAbsent ? ", nor on \($0)" : "; neither can \($0) be reached" }
             let start =
                 own == nil
                 ? "mmfreed --socket /tmp/mmfreed.sock --models DIRECTORY` and `export MMFREED_SOCKET=/tmp/mmfreed.sock"
                 : "mmfreed --socket \(own ?? "") --models DIRECTORY"
-            return Failure(
-                "\(problems[0])\(other ?? ""). Start the system's with `systemctl start mmfreed.socket`, or one of your own with `\(start)`.",
-                .unavailable)
-        case let problem?: return Failure(problem) ?? Failure("\(problem)", .unavailable)
-        case nil: return Failure("there is no socket to try", .software)
+            error.message =
+                "\(problem)\(other ?? ""). Start the system's with `systemctl start mmfreed.socket`, or one of your own with `\(start)`."
         }
+        return error
     }
 
     /// What is wrong with a path at which nobody listens; `nil` if it is only that.
-    static func fault(of path: String) -> String? {
+    package static func fault(of path: String) -> String? {
         var status = stat()
         if stat(path, &status) == 0 {
             let what: String
@@ -127,8 +155,15 @@ struct SocketChoice: Equatable {
     }
 }
 
+extension ClientError {
+    /// `noSocket` for every way in which nobody listens at a path.
+    fileprivate var asAbsence: ClientError {
+        if case .refused(let path) = self { .noSocket(path) } else { self }
+    }
+}
+
 /// An environment variable's text; `nil` also for an empty one.
-func environment(_ name: String) -> String? {
+package func environmentVariable(_ name: String) -> String? {
     guard let value = getenv(name), value[0] != 0 else { return nil }
     return String(cString: value)
 }

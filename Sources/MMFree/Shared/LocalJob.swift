@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+
+/// One input on its way through a model in this process. Once it is submitted, the engine's thread has it alone.
+final class LocalJob: @unchecked Sendable {
+    /// At least one, all in the vocabulary.
+    let tokens: [TokenID]
+    let consumer: any LocalConsumer
+    /// Tokens its state has read.
+    private(set) var consumed = 0
+    /// Chosen, and to be fed next.
+    private(set) var last: TokenID?
+    var slot: Int?
+    /// What it remembered when it had to leave its slot.
+    var snapshot: StateSnapshot?
+
+    init(_ tokens: [TokenID], _ consumer: any LocalConsumer) {
+        self.tokens = tokens
+        self.consumer = consumer
+    }
+
+    /// Prompt tokens that are not read yet.
+    var promptLeft: Int { max(0, tokens.count - consumed) }
+
+    /// Its next rows, at most `count`.
+    func rows(_ count: Int, slot: Int) -> [BatchRow] {
+        if let last { return [BatchRow(slot: slot, token: last, wants: .logits)] }
+        return tokens[consumed...].prefix(count).indices.map {
+            BatchRow(
+                slot: slot, token: tokens[$0],
+                wants: consumer.wants(isLast: $0 == tokens.count - 1))
+        }
+    }
+
+    /// Takes what came of `rows`, numbers in the evaluator's last batch.
+    ///
+    /// - Returns: whether it is over.
+    func take(_ rows: Range<Int>, of evaluator: Evaluator) -> Bool {
+        consumed += rows.count
+        switch consumer.take(rows, of: evaluator, isPromptDone: promptLeft == 0) {
+        case .reading: return false
+        case .next(let token):
+            last = token
+            return false
+        case .over: return true
+        }
+    }
+}
+
+/// What has become of a job after a batch.
+enum LocalStep {
+    case reading
+    /// A token was chosen.
+    case next(TokenID)
+    case over
+}
+
+/// What a job's rows are computed for, and its way back to the caller. Used by the engine's thread.
+protocol LocalConsumer: AnyObject {
+    /// Whether it takes what may be computed next.
+    var hasRoom: Bool { get }
+    /// Whether nobody wants the rest.
+    var isCancelled: Bool { get }
+    /// - Parameter ahead: jobs that wait before this one.
+    func begin(ahead: Int)
+    /// The job has a slot.
+    func enter()
+    /// What a prompt token is computed for.
+    func wants(isLast: Bool) -> Wants
+    func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep
+    func fail(_ error: MMFreeError)
+}
+
+/// An answer as it is written.
+final class LocalCompletion: LocalConsumer {
+    let call: LocalCall<GenerateEvent>
+    private var started: GenerateEvent.Started
+    private let tokenizer: Tokenizer?
+    private let echo: String
+    private var step: DecodingStep
+    private var timings = Timings()
+    private var mark = ContinuousClock.now
+
+    init(
+        _ call: LocalCall<GenerateEvent>, started: GenerateEvent.Started, tokenizer: Tokenizer?,
+        echo: String, step: DecodingStep
+    ) {
+        self.call = call
+        self.started = started
+        self.tokenizer = tokenizer
+        self.echo = echo
+        self.step = step
+    }
+
+    var hasRoom: Bool { call.hasRoom }
+    var isCancelled: Bool { call.isCancelled }
+
+    func begin(ahead: Int) {
+        started.queuePosition = ahead
+        call.send(GenerateEvent(started: started, text: echo))
+    }
+
+    func enter() { lap(\.queue) }
+    func wants(isLast: Bool) -> Wants { isLast ? .logits : .nothing }
+    func fail(_ error: MMFreeError) { call.finish(.failure(error)) }
+
+    private func lap(_ part: WritableKeyPath<Timings, Duration>) {
+        let now = ContinuousClock.now
+        timings[keyPath: part] += now - mark
+        mark = now
+    }
+
+    func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep {
+        guard isPromptDone else { return .reading }
+        lap(step.count == 0 ? \.prefill : \.decode)
+        let added = evaluator.withLogits(row: rows.upperBound - 1) { step.take($0) }
+        var event = GenerateEvent(text: added.text)
+        if added.ending != .endOfText {
+            event.tokens = added.tokens.map(\.id)
+            if step.reportsLogprobs { event.logprobs = added.tokens.map { logprobs($0) } }
+        }
+        guard let ending = added.ending else {
+            call.send(event)
+            return .next(added.tokens[added.tokens.count - 1].id)
+        }
+        event.text += step.finish()
+        event.finished = GenerateEvent.Finished(
+            reason: ending == .length ? .length : .stop,
+            usage: Usage(promptTokens: started.promptTokens, completionTokens: step.count),
+            timings: timings)
+        call.send(event)
+        call.finish()
+        return .over
+    }
+
+    private func logprobs(_ token: SampledToken) -> TokenLogprobs {
+        func alternative(_ id: TokenID, _ logprob: Float) -> TokenLogprobs.Alternative {
+            .init(token: id, logprob: logprob, bytes: tokenizer?.bytes(of: id) ?? [])
+        }
+        return TokenLogprobs(
+            chosen: alternative(token.id, token.logprob),
+            top: token.top.map { alternative($0.id, $0.logprob) })
+    }
+}
+
+/// The vector of one input.
+final class LocalVector: LocalConsumer {
+    let call: LocalCall<Embedding>
+    private let index: Int
+    private let normalizes: Bool
+    private var vector: PooledVector
+    private var tokens = 0
+
+    init(_ call: LocalCall<Embedding>, index: Int, pooling: Pooling, normalizes: Bool) {
+        self.call = call
+        self.index = index
+        self.normalizes = normalizes
+        vector = PooledVector(pooling.kind)
+    }
+
+    var hasRoom: Bool { true }
+    var isCancelled: Bool { call.isCancelled }
+    func begin(ahead: Int) {}
+    func enter() {}
+    func fail(_ error: MMFreeError) { call.finish(.failure(error)) }
+    func wants(isLast: Bool) -> Wants { vector.kind == .last && !isLast ? .nothing : .hidden }
+
+    func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep {
+        tokens += rows.count
+        // Of the kind `last` only the last row has been computed to its end.
+        let wanted = vector.kind == .last ? rows.suffix(isPromptDone ? 1 : 0) : rows[...]
+        for row in wanted { evaluator.withHidden(row: row) { vector.add($0) } }
+        guard isPromptDone else { return .reading }
+        vector.finish(normalizes: normalizes)
+        call.send(
+            Embedding(
+                index: index, dimensions: vector.width, values: vector.values,
+                promptTokens: tokens))
+        call.finish()
+        return .over
+    }
+}
+
+extension Pooling {
+    fileprivate var kind: PooledVector.Kind {
+        switch self {
+        case .mean: .mean
+        case .last: .last
+        case .none: .all
+        }
+    }
+}

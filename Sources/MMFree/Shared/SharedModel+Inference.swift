@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+
+extension SharedModel {
+    /// Continues a prompt; what ``Client/generate(_:model:options:timeout:)`` does, in this process.
+    ///
+    /// ``GenerateOptions/maxTokens`` is 256 where it is `nil` or 0.
+    public func generate(
+        _ prompt: Prompt, options: GenerateOptions = GenerateOptions()
+    ) -> Generation {
+        Generation { [self] in LocalGeneration(self, prompt, options) }
+    }
+
+    /// The vectors of any number of inputs, in their order.
+    ///
+    /// - Parameter normalized: whether every vector is scaled to length one.
+    public func embed(
+        _ inputs: [Prompt], pooling: Pooling = .mean, normalized: Bool = false
+    ) async throws -> [Embedding] {
+        let jobs = try await computing(inputs.reduce(0) { $0 + $1.byteCount }) { [self] in
+            try inputs.enumerated().map { index, input in
+                let call = LocalCall<Embedding>(wake: engine.wake)
+                let vector = LocalVector(
+                    call, index: index, pooling: pooling, normalizes: normalized)
+                return (
+                    call, LocalJob(try tokens(of: input, "input[\(index)]", false), vector)
+                )
+            }
+        }
+        defer { for (call, _) in jobs { call.cancel() } }
+        for (_, job) in jobs { engine.submit(job) }
+        var vectors: [Embedding] = []
+        vectors.reserveCapacity(jobs.count)
+        for (call, _) in jobs {
+            if let vector = try await call.next() { vectors.append(vector) }
+        }
+        return vectors
+    }
+
+    /// The vector of a text.
+    public func embed(
+        _ text: String, pooling: Pooling = .mean, normalized: Bool = false
+    ) async throws -> Embedding {
+        try await embed([.text(text)], pooling: pooling, normalized: normalized)[0]
+    }
+
+    /// The tokens of a text.
+    ///
+    /// - Parameters:
+    ///   - addsBOS: put the beginning-of-text token first.
+    ///   - parsesSpecialTokens: take "<s>" and the like for the tokens they name.
+    public func tokenize(
+        _ text: String, addsBOS: Bool = true, parsesSpecialTokens: Bool = false
+    ) async throws -> Tokens {
+        try await computing(text.utf8.count) { [self] in
+            let tokenizer = try tokenizer()
+            let ids = tokenizer.encode(text, addBOS: addsBOS, parseSpecial: parsesSpecialTokens)
+            return Tokens(ids: ids, pieces: ids.map { tokenizer.piece($0) })
+        }
+    }
+
+    /// The text of tokens.
+    ///
+    /// - Parameter keepsSpecialTokens: write control tokens by their names instead of leaving them out.
+    public func detokenize(
+        _ tokens: [TokenID], keepsSpecialTokens: Bool = false
+    ) async throws -> String {
+        try await computing(tokens.count * 4) { [self] in
+            try check(tokens, "tokens")
+            return try tokenizer().decode(tokens, skipSpecial: !keepsSpecialTokens)
+        }
+    }
+
+    /// What takes long is done on a thread of its own.
+    ///
+    /// - Parameter bytes: of text; a kilobyte takes some 30 µs.
+    func computing<R: Sendable>(
+        _ bytes: Int, _ body: @escaping @Sendable () throws -> R
+    ) async throws -> R {
+        if bytes > 4096 { return try await onThread("mmf-tokens", body) }
+        return try body()
+    }
+
+    // MARK: Checks
+
+    private func tokenizer() throws(MMFreeError) -> Tokenizer {
+        guard let tokenizer = model.tokenizer else {
+            throw MMFreeError(
+                .failedPrecondition,
+                "model '\(info.name)' was packed without a tokenizer and takes token ids only: give tokens, not text",
+                reason: "NO_TOKENIZER")
+        }
+        return tokenizer
+    }
+
+    private func check(_ tokens: [TokenID], _ field: String) throws(MMFreeError) {
+        let vocabulary = UInt32(model.shape.vocabulary)
+        if let wrong = tokens.first(where: { $0 >= vocabulary }) {
+            throw .invalid(field, "token \(wrong); the vocabulary has \(vocabulary)")
+        }
+    }
+
+    /// The tokens of a prompt: at least one, all in the vocabulary.
+    private func tokens(
+        of prompt: Prompt, _ field: String, _ parsesSpecial: Bool
+    ) throws(MMFreeError) -> [TokenID] {
+        switch prompt.content {
+        case .tokens(let ids):
+            guard !ids.isEmpty else { throw .invalid(field, "no tokens") }
+            try check(ids, field)
+            return ids
+        case .text(let text):
+            let tokenizer = try tokenizer()
+            let ids = tokenizer.encode(
+                text, addBOS: tokenizer.addsBOS, parseSpecial: parsesSpecial)
+            if !ids.isEmpty { return ids }
+            guard let bos = tokenizer.bos else { throw .invalid(field, "the text is empty") }
+            return [bos]
+        }
+    }
+
+    // MARK: One answer
+
+    /// A request as the engine takes it.
+    fileprivate func job(
+        _ prompt: Prompt, _ options: GenerateOptions
+    ) throws(MMFreeError) -> (LocalCall<GenerateEvent>, LocalJob) {
+        let sampling = try options.sampling(vocabulary: model.shape.vocabulary)
+        do throws(SamplingError) { try StopMatcher.check(options.stop) } catch {
+            throw .invalid(error.field, "\(error.value); allowed: \(error.allowed)")
+        }
+        let maxTokens = options.maxTokens ?? 0
+        guard maxTokens >= 0 else {
+            throw .invalid("max_tokens", "\(maxTokens); allowed: 0 and more")
+        }
+        if !options.stop.isEmpty { _ = try tokenizer() }
+        let ids = try tokens(of: prompt, "prompt", options.parsesSpecialTokens)
+        var echo = ""
+        if options.echo {
+            switch prompt.content {
+            case .text(let text): echo = text
+            case .tokens: echo = model.tokenizer?.decode(ids) ?? ""
+            }
+        }
+        let call = LocalCall<GenerateEvent>(wake: engine.wake)
+        let completion = LocalCompletion(
+            call,
+            started: GenerateEvent.Started(
+                requestID: nil, model: info.name, modelDigest: info.digest, queuePosition: 0,
+                seed: sampling.seed, promptTokens: ids.count),
+            tokenizer: model.tokenizer, echo: echo,
+            step: DecodingStep(
+                Sampler(sampling, prompt: ids, kernels: kernels), tokenizer: model.tokenizer,
+                stops: StopMatcher(options.stop), maxTokens: maxTokens == 0 ? 256 : maxTokens))
+        return (call, LocalJob(ids, completion))
+    }
+}
+
+/// A request in this process.
+private final class LocalGeneration: GenerationSource {
+    private let model: SharedModel
+    private let prompt: Prompt
+    private let options: GenerateOptions
+    private var call: LocalCall<GenerateEvent>?
+
+    init(_ model: SharedModel, _ prompt: Prompt, _ options: GenerateOptions) {
+        self.model = model
+        self.prompt = prompt
+        self.options = options
+    }
+
+    deinit { call?.cancel() }
+
+    func next(isolation: isolated (any Actor)?) async throws -> GenerateEvent? {
+        if let call { return try await call.next() }
+        let (call, job) = try await model.computing(prompt.byteCount) {
+            [model, prompt, options] in try model.job(prompt, options)
+        }
+        self.call = call
+        model.engine.submit(job)
+        return try await call.next()
+    }
+}
+
+extension GenerateOptions {
+    /// As the engine takes them, checked.
+    fileprivate func sampling(vocabulary: Int) throws(MMFreeError) -> SamplingOptions {
+        var sampling = SamplingOptions()
+        sampling.temperature = temperature ?? sampling.temperature
+        sampling.topK = topK ?? sampling.topK
+        sampling.topP = topP ?? sampling.topP
+        sampling.minP = minP ?? sampling.minP
+        sampling.repetitionPenalty = repetitionPenalty ?? sampling.repetitionPenalty
+        sampling.presencePenalty = presencePenalty ?? sampling.presencePenalty
+        sampling.frequencyPenalty = frequencyPenalty ?? sampling.frequencyPenalty
+        sampling.logitBias = logitBias
+        // Below 2⁵³: whoever reads it from JSON may take it for a double.
+        sampling.seed = seed ?? UInt64.random(in: 0..<1 << 53)
+        sampling.logprobs = logprobs
+        do { try sampling.validate(vocabulary: vocabulary) } catch {
+            throw .invalid(error.field, "\(error.value); allowed: \(error.allowed)")
+        }
+        return sampling
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import RPC
+
+/// What a daemon is doing.
+public struct DaemonStatus: Sendable, Equatable {
+    /// A request that is open.
+    public struct Request: Sendable, Equatable {
+        public var requestID: String
+        /// "Generate", "Embed".
+        public var method: String
+        public var model: String
+        public var uid: UInt32
+        public var pid: Int32
+        /// "queued", "prefill", "decode".
+        public var phase: String
+        public var promptTokens: Int
+        public var completionTokens: Int
+        public var age: Duration
+    }
+
+    public var version: String
+    /// "serving", "draining".
+    public var state: String
+    public var uptime: Duration
+    public var slots: Int
+    public var active: Int
+    public var queued: Int
+    public var requests: [Request]
+    public var finishedRequests: UInt64
+    public var refusedRequests: UInt64
+    public var promptTokens: UInt64
+    public var completionTokens: UInt64
+    /// Of the daemon's process. Model pages are shared with everybody who maps them.
+    public var residentBytes: UInt64
+    public var models: Int
+}
+
+/// What a daemon is, and the limits it sets.
+public struct DaemonInfo: Sendable, Equatable {
+    public struct Limits: Sendable, Equatable {
+        public var frameBytes: Int
+        public var promptTokens: Int
+        public var completionTokens: Int
+        public var stopStrings: Int
+        public var embedInputs: Int
+        public var queue: Int
+        public var queuePerUser: Int
+        public var defaultTimeout: Duration
+        public var timeout: Duration
+    }
+
+    public var version: String
+    /// "ttrpc 1.2, mmfree.v1".
+    public var protocolVersion: String
+    /// The kernel table in use.
+    public var kernels: String
+    public var threads: Int
+    public var limits: Limits
+}
+
+// MARK: The wire
+
+extension DaemonStatus {
+    init(_ wire: StatusResponse) {
+        self.init(
+            version: wire.version, state: wire.state,
+            uptime: .nanoseconds(Int64(clamping: wire.uptime)), slots: Int(wire.slots),
+            active: Int(wire.active), queued: Int(wire.queued),
+            requests: wire.requests.map {
+                Request(
+                    requestID: $0.requestID, method: $0.method, model: $0.model, uid: $0.uid,
+                    pid: $0.pid, phase: $0.phase, promptTokens: Int($0.promptTokens),
+                    completionTokens: Int($0.completionTokens),
+                    age: .nanoseconds(Int64(clamping: $0.age)))
+            },
+            finishedRequests: wire.finishedRequests, refusedRequests: wire.refusedRequests,
+            promptTokens: wire.promptTokens, completionTokens: wire.completionTokens,
+            residentBytes: wire.residentBytes, models: Int(wire.models))
+    }
+}
+
+extension DaemonInfo {
+    init(_ wire: GetInfoResponse) {
+        let limits = wire.limits ?? RPC.Limits()
+        self.init(
+            version: wire.version, protocolVersion: wire.protocol, kernels: wire.kernels,
+            threads: Int(wire.threads),
+            limits: Limits(
+                frameBytes: Int(limits.maxFrameBytes), promptTokens: Int(limits.maxPromptTokens),
+                completionTokens: Int(limits.maxTokens), stopStrings: Int(limits.maxStop),
+                embedInputs: Int(limits.maxEmbedInputs), queue: Int(limits.maxQueue),
+                queuePerUser: Int(limits.maxQueuePerUser),
+                defaultTimeout: .nanoseconds(Int64(clamping: limits.defaultTimeout)),
+                timeout: .nanoseconds(Int64(clamping: limits.maxTimeout))))
+    }
+}
