@@ -145,7 +145,8 @@ let package = Package(
         .testTarget(
             name: "MMFreeTests",
             dependencies: [
-                "TestSupport", "MMFree", "Serving", "RPC", "Engine", "ModelStore", log, system,
+                "TestSupport", "MMFree", "Serving", "RPC", "Engine", "ModelStore", "CLinux", log,
+                system,
             ], swiftSettings: strict),
         .testTarget(
             name: "ControlTests",
