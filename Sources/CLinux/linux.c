@@ -11,6 +11,10 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/fs.h>
+#include <linux/fsverity.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 uint64_t cl_monotonic_nanoseconds(void) {
     struct timespec now;
@@ -65,4 +69,21 @@ int cl_give_name(int descriptor, const char *path) {
     char link[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+}
+
+int cl_clone(int to, int from) { return ioctl(to, FICLONE, from) == 0 ? 0 : -errno; }
+
+ssize_t cl_copy_range(int to, int from, off_t offset, size_t count) {
+    off_t source = offset, destination = offset;
+    ssize_t copied = copy_file_range(from, &source, to, &destination, count, 0);
+    return copied >= 0 ? copied : -errno;
+}
+
+int cl_enable_verity(int descriptor) {
+    struct fsverity_enable_arg argument;
+    memset(&argument, 0, sizeof argument);
+    argument.version = 1;
+    argument.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
+    argument.block_size = 4096;
+    return ioctl(descriptor, FS_IOC_ENABLE_VERITY, &argument) == 0 ? 0 : -errno;
 }

@@ -38,6 +38,18 @@ int cl_open_nameless(const char *directory, mode_t mode);
 /// Gives a file of `cl_open_nameless` a name that nothing has yet. Needs /proc.
 int cl_give_name(int descriptor, const char *path);
 
+/// Makes a file share the blocks of another, where the file system can (FICLONE).
+int cl_clone(int to, int from);
+/// Copies bytes from one file to the same place in another, inside the kernel (copy_file_range). Returns how many.
+ssize_t cl_copy_range(int to, int from, off_t offset, size_t count);
+/// Seals a file's contents by fs-verity: writes are refused from now on, and damaged pages fail to be read. Nobody may have it open
+/// for writing. -EEXIST: it is sealed already; -EOPNOTSUPP, -ENOTTY: not on this file system.
+int cl_enable_verity(int descriptor);
+
+/// Bytes of an open file in the page cache (cachestat, else mincore of `mapping`, which maps all its `length` bytes). -EPERM: the
+/// kernel does not tell.
+int64_t cl_cached_bytes(int descriptor, void *mapping, size_t length);
+
 /// Mappings that can be guarded at a time.
 #define CL_GUARDS 8192
 /// Guards a read-only mapping of a file that begins on a page: once `cl_contain_faults` was called, a page of it that cannot be

@@ -2,6 +2,7 @@
 
 import CLinux
 import Glibc
+import Synchronization
 package import SystemPackage
 
 /// A read-only shared mapping of a whole regular file, and the descriptor it was made from: every process that maps it uses the
@@ -21,6 +22,7 @@ package final class MappedFile: Sendable {
     private let reserved: Int
     /// The number under which CLinux contains its faults.
     private let faultGuard: Int32
+    private let isToDrop = Atomic<Bool>(false)
 
     /// MADV_HUGEPAGE; Glibc's module has no name for either.
     private static let hugePages: CInt = 14
@@ -62,8 +64,14 @@ package final class MappedFile: Sendable {
     deinit {
         cl_guard_remove(faultGuard)
         munmap(reservation, reserved)
+        if isToDrop.load(ordering: .relaxed) {
+            posix_fadvise(descriptor.rawValue, 0, 0, POSIX_FADV_DONTNEED)
+        }
         try? descriptor.close()
     }
+
+    /// Has the page cache give up the file's pages when the mapping goes, but for those that other processes have mapped.
+    package func dropWhenUnmapped() { isToDrop.store(true, ordering: .relaxed) }
 
     /// Address and file offset agree modulo 2 MiB, so that large page-cache folios can be mapped by huge entries.
     private static func map(
@@ -144,41 +152,12 @@ package final class MappedFile: Sendable {
         }
     }
 
-    /// Bytes of this mapping that huge page-table entries map now (FilePmdMapped of /proc/self/smaps).
-    package var hugePageBytes: Int {
-        guard let file = fopen("/proc/self/smaps", "re") else { return 0 }
-        defer { fclose(file) }
-        let address = UInt(bitPattern: base)
-        var isOurs = false
-        var line = [CChar](repeating: 0, count: 512)
-        while fgets(&line, Int32(line.count), file) != nil {
-            let text = String(
-                decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            let fields = text.split(separator: " ", omittingEmptySubsequences: true)
-            if let range = fields.first?.split(separator: "-"), range.count == 2,
-                let start = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16)
-            {
-                isOurs = (start..<end).contains(address)
-            } else if isOurs, fields.first == "FilePmdMapped:", fields.count > 1 {
-                return (Int(fields[1]) ?? 0) * 1024
-            }
-        }
-        return 0
-    }
-
     /// Takes the pages of `range` out of this process; reading them again brings them back.
     package func release(_ range: Range<Int>) {
         let page = Int(getpagesize())
         let start = range.lowerBound / page * page
         let end = min(range.upperBound, count)
         if start < end { madvise(base + start, end - start, MADV_DONTNEED) }
-    }
-
-    /// Keeps the file's pages in memory; bounded by RLIMIT_MEMLOCK.
-    package func lock() throws(StoreError) {
-        guard mlock(base, count) == 0 else {
-            throw .io(Errno(rawValue: errno), doing: "lock in memory", path)
-        }
     }
 }
 

@@ -81,12 +81,12 @@ package struct OutputFile: ~Copyable {
         try file.commit()
     }
 
-    /// Gives the file its mode (0644 less the umask), makes it durable and puts it in its place.
-    package mutating func commit() throws(StoreError) {
+    /// Gives the file its mode (0644 less the umask, unless one is given), makes it durable and puts it in its place.
+    package mutating func commit(mode: FilePermissions? = nil) throws(StoreError) {
         var mask = mode_t(0o022)
         mask = umask(mask)
         umask(mask)
-        try check(fchmod(descriptor.rawValue, 0o644 & ~mask), "set the mode of")
+        try check(fchmod(descriptor.rawValue, mode?.rawValue ?? 0o644 & ~mask), "set the mode of")
         try check(fsync(descriptor.rawValue), "make durable")
         try install()
         OutputPlace.sync(OutputPlace.directory(of: path))
