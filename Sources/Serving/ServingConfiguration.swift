@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import ModelStore
+
 /// What an administrator may set of how requests are served.
 package struct ServingConfiguration: Sendable {
     /// Sequences computed at once; each takes a recurrent state of 96 to 320 KiB.
@@ -32,6 +34,9 @@ package struct ServingConfiguration: Sendable {
     package var verifies = true
     /// Keep models in memory that may not be paged out.
     package var lockMemory = false
+    /// What becomes of a model's pages when no request has used it for so long.
+    package var idleMemory = MappedFile.Advice.keep
+    package var idleMemoryAfter: UInt64 = 300_000_000_000
     /// Write prompts and answers to the log.
     package var logsText = false
     /// Users besides root who may use control methods that change the daemon.

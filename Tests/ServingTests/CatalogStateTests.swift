@@ -522,3 +522,48 @@ struct WaitingRequestsTests {
         #expect(waiting.settle("a").isEmpty)
     }
 }
+
+@Suite("What is wanted in memory")
+struct MemoryStateTests {
+    private func isWanted(_ catalog: CatalogOnDisk) -> CatalogState.Memory? {
+        catalog.state.entries["m"]?.memory
+    }
+
+    @Test(
+        "a replaced model that was loaded is opened before anybody asks for it; one that was not waits"
+    )
+    func replaced() throws {
+        for memory in [CatalogState.Memory.asNeeded, .loaded, .pinned] {
+            try withCatalog { catalog in
+                try TinyModel.write(to: catalog.path("a/m.gguf"))
+                _ = catalog.scan()
+                let version = try #require(catalog.served("m"))
+                catalog.state.setMemory(memory, of: version)
+                try TinyModel.write(to: catalog.path("a/m.gguf"), seed: 2, replacing: true)
+                #expect(catalog.scan().replaced == ["m"])
+                #expect(catalog.state.toOpen == (memory.isWanted ? ["m"] : []))
+                catalog.open()
+                #expect(isWanted(catalog) == memory)
+                #expect(catalog.served("m") !== version)
+            }
+        }
+    }
+
+    @Test("an unloaded model is not opened by listings, but by requests; what it was is still told")
+    func unloaded() throws {
+        try withCatalog { catalog in
+            try TinyModel.write(to: catalog.path("a/m.gguf"))
+            _ = catalog.scan()
+            let version = try #require(catalog.served("m"))
+            catalog.state.setMemory(.pinned, of: version)
+            catalog.state.unload("m")
+            #expect(version.isRetired && catalog.takeLeaving().count == 1)
+            catalog.state.want("m")
+            #expect(catalog.state.toOpen.isEmpty)
+            let info = try #require(catalog.state.entries["m"]?.info)
+            #expect(info.state == "unloaded" && info.digest == version.info.digest)
+            #expect(catalog.served("m") != nil)
+            #expect(isWanted(catalog) == .asNeeded)
+        }
+    }
+}

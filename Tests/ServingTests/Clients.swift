@@ -82,6 +82,21 @@ struct ControlClient: Sendable {
         try await client.unary(ServiceName.control, "Reload", ReloadRequest(), timeout: timeout)
     }
 
+    func load(
+        _ model: String, pin: Bool
+    ) async throws(ClientError) -> LoadModelResponse {
+        var request = LoadModelRequest()
+        (request.model, request.pin) = (model, pin)
+        return try await client.unary(
+            ServiceName.control, "LoadModel", request, timeout: timeout)
+    }
+
+    func unload(_ model: String) async throws(ClientError) {
+        let _: UnloadModelResponse = try await client.unary(
+            ServiceName.control, "UnloadModel", UnloadModelRequest(model: model),
+            timeout: timeout)
+    }
+
     func health(of model: String = "") async throws(ClientError)
         -> HealthCheckResponse.ServingStatus
     {

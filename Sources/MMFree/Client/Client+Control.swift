@@ -25,7 +25,8 @@ extension Client {
             "ListModels", ListModelsRequest(), timeout)
         return ModelList(
             models: list.models.map { ModelInfo($0) },
-            skipped: list.skipped.map { .init(path: $0.path, reason: $0.reason) })
+            skipped: list.skipped.map { .init(path: $0.path, reason: $0.reason) },
+            places: list.places)
     }
 
     /// What the daemon is doing. Requests are one's own; root and the daemon's user see all.
@@ -44,6 +45,31 @@ extension Client {
             "Reload", ReloadRequest(), timeout, isIdempotent: false)
         return ModelChanges(
             added: changes.added, replaced: changes.replaced, removed: changes.removed)
+    }
+
+    /// A model that was read into memory.
+    public struct LoadedModel: Sendable, Equatable {
+        public var name: String
+        public var bytes: UInt64
+    }
+
+    /// Has the daemon read a model into memory, and lock it there if asked to; returns when it is there. Its later versions will be,
+    /// too. For root, the daemon's own user, and the setting `controllers`.
+    ///
+    /// - Parameter model: its name; "" for the default model.
+    public func load(
+        _ model: String = "", pin: Bool = false, timeout: Duration? = nil
+    ) async throws -> LoadedModel {
+        var request = LoadModelRequest()
+        (request.model, request.pin) = (model, pin)
+        let loaded: LoadModelResponse = try await control("LoadModel", request, timeout)
+        return LoadedModel(name: loaded.model, bytes: loaded.bytes)
+    }
+
+    /// Takes back what ``load(_:pin:timeout:)`` did, and lets go of the model's memory when its requests have ended. For the same.
+    public func unload(_ model: String = "", timeout: Duration? = nil) async throws {
+        let _: UnloadModelResponse = try await control(
+            "UnloadModel", UnloadModelRequest(model: model), timeout)
     }
 
     /// Whether the daemon serves, or, with a name, whether it serves that model.

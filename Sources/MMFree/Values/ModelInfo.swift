@@ -15,6 +15,8 @@ public struct ModelInfo: Sendable, Equatable {
         public static let mapped = State(rawValue: "mapped")
         /// Its file is being read into memory.
         public static let loading = State(rawValue: "loading")
+        /// The administrator has had its memory let go of; the next request maps it again.
+        public static let unloaded = State(rawValue: "unloaded")
         /// It cannot be used: ``ModelInfo/error`` says why.
         public static let refused = State(rawValue: "refused")
 
@@ -86,6 +88,18 @@ public struct ModelInfo: Sendable, Equatable {
     public var protection: Protection?
     /// `nil` unless it is mapped.
     public var digestCheck: DigestCheck?
+    /// Bytes of its file in the page cache, whoever brought them there; `nil` where the kernel does not tell the daemon.
+    public var cachedBytes: UInt64?
+    /// Bytes of it in the daemon's page tables (RSS), and the same with each page divided by the number of processes that have it
+    /// mapped (PSS). `nil` unless it is mapped.
+    public var residentBytes, shareBytes: UInt64?
+    /// What ``Client/load(_:pin:timeout:)`` asked for: "", "loaded", "pinned".
+    public var memory = ""
+    /// Read into memory so far, while ``Client/load(_:pin:timeout:)`` is at it.
+    public var loadedBytes: UInt64 = 0
+    /// The file that is mapped: stat's st_dev and st_ino; 0 unless it is mapped.
+    public var device: UInt64 = 0
+    public var inode: UInt64 = 0
 }
 
 /// The models a daemon knows.
@@ -97,6 +111,8 @@ public struct ModelList: Sendable, Equatable {
 
     public var models: [ModelInfo]
     public var skipped: [Skipped]
+    /// Where models are looked for, in the order that counts: directories, or files.
+    public var places: [String]
 }
 
 /// What ``Client/reload(timeout:)`` has found, by name.
@@ -115,6 +131,8 @@ extension ModelInfo {
             embeddingEncoding: wire.embeddingEncoding, hasTokenizer: wire.hasTokenizer,
             state: State(rawValue: wire.state), error: wire.error, isDefault: wire.isDefault,
             path: wire.path, protection: Protection(wire.protection),
-            digestCheck: DigestCheck(wire.digestCheck))
+            digestCheck: DigestCheck(wire.digestCheck), cachedBytes: wire.cachedBytes,
+            residentBytes: wire.residentBytes, shareBytes: wire.shareBytes, memory: wire.memory,
+            loadedBytes: wire.loadedBytes, device: wire.device, inode: wire.inode)
     }
 }

@@ -27,20 +27,35 @@ struct CatalogState {
         }
     }
 
+    /// What the administrator has asked for.
+    enum Memory: String {
+        case asNeeded = ""
+        case loaded, pinned
+        /// Until somebody asks for the model.
+        case unloaded
+
+        var isWanted: Bool { self == .loaded || self == .pinned }
+    }
+
     struct Entry {
         /// As it was when it was last looked at; for a refused file, when it was tried.
         var file: ModelDirectory.Entry
         var state = State.unopened
         /// The file was written in place since it was first seen: its digests are compared before it is served again.
         var isSuspect = false
+        var memory = Memory.asNeeded
+        /// Of the version that was unloaded.
+        var lastInfo: ModelInfo?
 
         /// What is said of it, apart from whether it is the default.
         var info: ModelInfo {
-            var info = state.loaded?.info ?? ModelInfo()
+            var info = state.loaded?.info ?? lastInfo ?? ModelInfo()
+            info.memory = memory.isWanted ? memory.rawValue : ""
+            info.loadedBytes = UInt64(state.loaded?.broughtIn ?? 0)
             info.name = file.name
             info.path = file.path.string
             switch state {
-            case .unopened: info.state = "unopened"
+            case .unopened: info.state = memory == .unloaded ? "unloaded" : "unopened"
             case .opening: info.state = "opening"
             case .mapped: info.state = "mapped"
             case .preparing: info.state = "loading"
@@ -136,6 +151,10 @@ struct CatalogState {
             case _ where !isSame:
                 replace(&entry, file)
                 changes.replaced.append(file.name)
+                if entry.memory.isWanted, case .unopened = entry.state {
+                    entry.state = .opening
+                    toOpen.append(file.name)
+                }
             // Worth another try, since somebody asks.
             case .refused: entry.state = .unopened
             case .unopened, .opening, .mapped, .preparing: break
@@ -168,6 +187,7 @@ struct CatalogState {
         entry.isSuspect = entry.file.identity.isSameFile(as: file.identity)
         retire(entry)
         entry.file = file
+        entry.lastInfo = nil
         if case .opening = entry.state { return }
         entry.state = .unopened
     }
@@ -236,6 +256,7 @@ struct CatalogState {
             replace(&entry, file)
         }
         entry.state = .opening
+        if entry.memory == .unloaded { entry.memory = .asNeeded }
         toOpen.append(name)
         return .wait
     }
@@ -298,7 +319,9 @@ struct CatalogState {
 
     /// Asks for a file to be opened, if nobody has tried yet.
     mutating func want(_ name: String) {
-        guard case .unopened? = entries[name]?.state else { return }
+        guard case .unopened? = entries[name]?.state, entries[name]?.memory != .unloaded else {
+            return
+        }
         entries[name]?.state = .opening
         toOpen.append(name)
     }
@@ -321,6 +344,7 @@ struct CatalogState {
         case .success(let version):
             entry.file.identity = version.identity
             entry.isSuspect = false
+            entry.lastInfo = nil
             entry.state = size.map { .preparing(version, done: 0, of: $0) } ?? .mapped(version)
         case .failure(let refusal):
             entry.state = .refused(refusal, at: time)
@@ -343,5 +367,26 @@ struct CatalogState {
         retire(entry)
         entries[version.name]?.state = .refused(refusal, at: time)
         entries[version.name]?.isSuspect = true
+    }
+
+    // MARK: Memory
+
+    /// What is wanted of a version from now on, and of those that come after it.
+    mutating func setMemory(_ memory: Memory, of version: LoadedModel) {
+        guard entries[version.name]?.state.loaded === version else { return }
+        entries[version.name]?.memory = memory
+    }
+
+    /// Lets go of a model until the next request for it.
+    mutating func unload(_ name: String) {
+        guard var entry = entries[name] else { return }
+        entry.memory = .unloaded
+        if let version = entry.state.loaded {
+            version.model.file.map.dropWhenUnmapped()
+            entry.lastInfo = version.info
+            retire(entry)
+            entry.state = .unopened
+        }
+        entries[name] = entry
     }
 }

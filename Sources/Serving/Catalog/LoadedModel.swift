@@ -16,6 +16,8 @@ final class LoadedModel: Sendable {
     /// What is said of it, apart from its state.
     let info: ModelInfo
     private let retired = Atomic<Bool>(false)
+    private let broughtInValue = Atomic<Int>(0)
+    private let lastUse = Atomic<UInt64>(0)
 
     init(_ name: String, _ model: Model) {
         self.name = name
@@ -33,6 +35,8 @@ final class LoadedModel: Sendable {
         info.embeddingEncoding =
             (try? model.file.metadata.string(forKey: FormatKeys.embeddingEncoding)) ?? ""
         info.hasTokenizer = model.tokenizer != nil
+        info.device = model.file.map.identity.device
+        info.inode = model.file.map.identity.inode
         self.info = info
     }
 
@@ -44,4 +48,16 @@ final class LoadedModel: Sendable {
     /// No new request gets this version: its file is gone, replaced or damaged.
     var isRetired: Bool { retired.load(ordering: .relaxed) }
     func retire() { retired.store(true, ordering: .relaxed) }
+
+    /// Bytes that `LoadModel` has read into memory; 0 when it is not at it.
+    var broughtIn: Int {
+        get { broughtInValue.load(ordering: .relaxed) }
+        set { broughtInValue.store(newValue, ordering: .relaxed) }
+    }
+
+    /// When it was last given to a request (CLOCK_MONOTONIC, nanoseconds); 0 if not since its pages were given back.
+    var used: UInt64 {
+        get { lastUse.load(ordering: .relaxed) }
+        set { lastUse.store(newValue, ordering: .relaxed) }
+    }
 }

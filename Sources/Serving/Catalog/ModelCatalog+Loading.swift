@@ -66,6 +66,10 @@ extension ModelCatalog {
                     "ms": "\((cl_monotonic_nanoseconds() &- began) / 1_000_000)",
                 ])
             if isPrepared { prepare(version) }
+            let wanted = update { $0.state.entries[name]?.memory ?? .asNeeded }
+            if wanted.isWanted {
+                memory.post { [weak self] in self?.bringAgain(version, wanted) }
+            }
             if configuration.verifies, !entry.isSuspect {
                 verifier.post { [weak self, weak version] in
                     if let version { self?.verify(version) }

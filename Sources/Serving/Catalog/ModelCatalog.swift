@@ -22,19 +22,29 @@ package final class ModelCatalog: Sendable {
         var isStopping = false
         var onRetired: @Sendable ([Model]) -> Void = { _ in }
         var after: Timer = { _, _ in }
+        /// A look at idle models is due.
+        var watchesIdle = false
+        /// Whether requests for the model of that name are open.
+        var isBusy: @Sendable (String) -> Bool = { _ in false }
+        /// The last look at what is in memory, by name and digest, and when.
+        var measured: (at: UInt64, [String: MemoryUse]) = (0, [:])
     }
 
     /// Runs a closure after so many nanoseconds.
     package typealias Timer = @Sendable (UInt64, @escaping @Sendable () -> Void) -> Void
 
     let directory: ModelDirectory
+    /// Its paths, from the root.
+    let places: [String]
     let configuration: ServingConfiguration
     let logger: Logger
-    private let shared: Mutex<Shared>
+    let shared: Mutex<Shared>
     /// Reads directories; a file that is slow to open does not hold it up.
     let scanner = JobThread(name: "mmf-scanner")
     /// Opens files and reads them into memory.
     let loader = JobThread(name: "mmf-loader")
+    /// Brings files into memory and gives their pages back.
+    let memory = JobThread(name: "mmf-memory")
     /// Compares digests.
     let verifier = JobThread(name: "mmf-verifier")
     /// Opens a file; runs `step` now and then, which returns false to stop.
@@ -55,6 +65,10 @@ package final class ModelCatalog: Sendable {
     ) {
         self.opener = opener
         self.directory = directory
+        let working = getcwd(nil, 0)
+        let root = working.map { FilePath(platformString: $0) } ?? "/"
+        free(working)
+        places = directory.paths.map { root.pushing($0).lexicallyNormalized().string }
         self.configuration = configuration
         self.logger = logger
         shared = Mutex(
@@ -80,6 +94,8 @@ package final class ModelCatalog: Sendable {
                 !shared.state.toOpen.isEmpty
             )
         }
+        // What is locked for requests under way would be locked twice with what takes its place.
+        for model in leaving { model.file.map.unlock() }
         if !leaving.isEmpty { onRetired(leaving) }
         if hasWork { loader.post { [weak self] in self?.openPending() } }
         return result
@@ -115,6 +131,7 @@ package final class ModelCatalog: Sendable {
                 skipped.reason = file.reason
                 return skipped
             }
+            response.places = places
             return response
         }
     }
@@ -179,7 +196,9 @@ package final class ModelCatalog: Sendable {
         next.isFirst = false
         let awaited: String
         switch lookup(name, attempt) {
-        case .found(let model): return body(.success(model))
+        case .found(let model):
+            noteUse(of: model)
+            return body(.success(model))
         case .failed(let error): return body(.failure(error))
         case .opening(let name): awaited = name
         case .scan:

@@ -27,29 +27,64 @@ struct ControlService: Sendable {
         }
         services.deferred(name, "ListModels", isQuick: true, listModels)
         services.deferred(name, "Reload", reload)
+        services.deferred(name, "LoadModel", load)
+        services.deferred(name, "UnloadModel", unload)
         services.deferred(ServiceName.health, "Check", isQuick: true, check)
     }
 
     private func listModels(
         _: ListModelsRequest, _ call: Call, _ reply: @escaping Services.Reply<ListModelsResponse>
     ) {
-        open(catalog.names, call) { reply(.success(catalog.listing)) }
+        open(catalog.names, call) { reply(.success(catalog.measuredListing())) }
     }
 
     private func reload(
         _: ReloadRequest, _ call: Call, _ reply: @escaping Services.Reply<ReloadResponse>
     ) {
-        guard
-            Permissions.mayControl(call.peer, controllers: controllers.users, own: getuid())
-        else {
-            return reply(
-                .failure(
-                    RPCError(
-                        .permissionDenied,
-                        "only root, the daemon's own user and the setting controllers may reload; you are user \(call.peer.uid)",
-                        reason: "NOT_A_CONTROLLER")))
-        }
+        guard allow(call, "reload", reply) else { return }
         rescan { reply(.success($0)) }
+    }
+
+    /// Whether the caller may change the daemon; if not, it is told so.
+    private func allow<Answer>(
+        _ call: Call, _ what: String, _ reply: @escaping Services.Reply<Answer>
+    ) -> Bool {
+        if Permissions.mayControl(call.peer, controllers: controllers.users, own: getuid()) {
+            return true
+        }
+        reply(
+            .failure(
+                RPCError(
+                    .permissionDenied,
+                    "only root, the daemon's own user and the setting controllers may \(what); you are user \(call.peer.uid)",
+                    reason: "NOT_A_CONTROLLER")))
+        return false
+    }
+
+    private func load(
+        _ request: LoadModelRequest, _ call: Call,
+        _ reply: @escaping Services.Reply<LoadModelResponse>
+    ) {
+        guard allow(call, request.pin ? "pin models" : "load models", reply) else { return }
+        catalog.load(request.model, pin: request.pin, for: call) { result in
+            reply(
+                result.map { version in
+                    var response = LoadModelResponse()
+                    response.model = version.name
+                    response.bytes = UInt64(version.model.file.byteCount)
+                    return response
+                }.mapError { $0 })
+        }
+    }
+
+    private func unload(
+        _ request: UnloadModelRequest, _ call: Call,
+        _ reply: @escaping Services.Reply<UnloadModelResponse>
+    ) {
+        guard allow(call, "unload models", reply) else { return }
+        catalog.unload(request.model, for: call) { error in
+            reply(error.map { .failure($0) } ?? .success(UnloadModelResponse()))
+        }
     }
 
     private func check(

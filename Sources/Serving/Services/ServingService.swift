@@ -43,6 +43,7 @@ package final class ServingService: Sendable {
         self.ledger = ledger
         self.logger = logger
         catalog.onRetired { [loop] in loop.post(.stale($0)) }
+        catalog.askWhoIsBusy { [ledger] name in ledger.open.contains { $0.model == name } }
         self.draining = draining
         controllers = Controllers(configuration.controllers)
         var services = Services { error, call, number in

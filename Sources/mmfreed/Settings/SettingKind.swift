@@ -3,6 +3,7 @@
 import Engine
 import Glibc
 import Logging
+import ModelStore
 
 /// What a setting takes: from what is written to a value, and back to what a settings file has.
 struct SettingKind<Value: Sendable>: Sendable {
@@ -143,6 +144,12 @@ extension SettingKind where Value == Duration {
                 Double($0).flatMap { range.contains($0) ? .nanoseconds(Int64($0 * 1e9)) : nil }
             })
     }
+}
+
+extension SettingKind where Value == MappedFile.Advice {
+    static let advice = SettingKind(
+        word: Value.allCases.map(\.rawValue).joined(separator: ", "),
+        text: { SettingsFile.quoted($0.rawValue) }, parse: { Value(rawValue: $0) })
 }
 
 extension SettingKind where Value == Logger.Level {

@@ -128,6 +128,8 @@ struct Settings: Sendable {
         configuration.kernels = self.kernels
         configuration.prefault = self.prefault
         configuration.lockMemory = self.lockMemory
+        configuration.idleMemory = self.idleMemory
+        configuration.idleMemoryAfter = self.idleMemoryAfter.nanoseconds
         configuration.verifies = self.verify
         configuration.logsText = self.logText
         configuration.controllers = self.controllers

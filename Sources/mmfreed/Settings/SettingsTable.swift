@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Logging
+import ModelStore
 import RPC
 import Serving
 
@@ -60,6 +61,13 @@ struct SettingsTable: Sendable {
     )
     let lockMemory = Setting(
         "lock_memory", .flag, serving.lockMemory, "Keep models in memory; needs LimitMEMLOCK=.")
+    let idleMemory = Setting(
+        "idle_memory", .advice, serving.idleMemory,
+        "What becomes of a model's pages when no request has used it for idle_memory_after: keep leaves them; cold lets them go first when memory is short; drop gives them up at once, but for those that other processes have mapped."
+    )
+    let idleMemoryAfter = Setting(
+        "idle_memory_after", .seconds(0.001...1e9),
+        .nanoseconds(Int64(serving.idleMemoryAfter)), "See idle_memory.")
     let verify = Setting(
         "verify", .flag, serving.verifies,
         "Compare each model with its digests, in the background, once it is mapped.")
@@ -77,7 +85,7 @@ struct SettingsTable: Sendable {
         "Connections of one user that are served at once.")
     let controllers = Setting(
         "controllers", .users, serving.controllers, live: true,
-        "Users, by name or number, who may reload the daemon and see everybody's requests, besides root and the daemon's own user."
+        "Users, by name or number, who may reload the daemon, load and unload models, and see everybody's requests, besides root and the daemon's own user."
     )
     let idleExit = Setting(
         "idle_exit", .seconds(0...1e9), .zero, live: true,

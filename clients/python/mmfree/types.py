@@ -182,7 +182,7 @@ class ModelInfo:
     ternary_weights: int
     embedding_encoding: str
     has_tokenizer: bool
-    # "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "refused".
+    # "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "unloaded"; "refused".
     state: str
     # Why it is refused.
     error: str
@@ -192,6 +192,22 @@ class ModelInfo:
     protection: Protection
     # Of a mapped model.
     digest_check: DigestCheck
+    # Of a mapped model: bytes of its file in the page cache, whoever brought them there. Absent where the kernel does
+    # not tell the
+    # daemon, which some versions do not unless the file is its own.
+    cached_bytes: int | None
+    # Of a mapped model, as the kernel counts for the daemon's process: bytes in its page tables (RSS), and the same
+    # with each page
+    # divided by the number of processes that have it mapped (PSS).
+    resident_bytes: int | None
+    share_bytes: int | None
+    # What LoadModel asked for: "", "loaded", "pinned".
+    memory: str
+    # Read into memory so far, while LoadModel is at it.
+    loaded_bytes: int
+    # The file that is mapped (stat's st_dev and st_ino), which may have lost its name since.
+    device: int
+    inode: int
 
     @classmethod
     def _read(cls, m: Any) -> ModelInfo:
@@ -212,6 +228,13 @@ class ModelInfo:
             path=m.path,
             protection=Protection(m.protection),
             digest_check=DigestCheck(m.digest_check),
+            cached_bytes=m.cached_bytes if m.HasField("cached_bytes") else None,
+            resident_bytes=m.resident_bytes if m.HasField("resident_bytes") else None,
+            share_bytes=m.share_bytes if m.HasField("share_bytes") else None,
+            memory=m.memory,
+            loaded_bytes=m.loaded_bytes,
+            device=m.device,
+            inode=m.inode,
         )
 
 
@@ -233,12 +256,15 @@ class SkippedFile:
 class ListModelsResponse:
     models: tuple[ModelInfo, ...]
     skipped: tuple[SkippedFile, ...]
+    # Where models are looked for, absolute, in the order that counts: directories, or files.
+    places: tuple[str, ...]
 
     @classmethod
     def _read(cls, m: Any) -> ListModelsResponse:
         return cls(
             models=tuple(ModelInfo._read(each) for each in m.models),
             skipped=tuple(SkippedFile._read(each) for each in m.skipped),
+            places=tuple(m.places),
         )
 
 
@@ -254,6 +280,28 @@ class ReloadResponse:
             added=tuple(m.added),
             replaced=tuple(m.replaced),
             removed=tuple(m.removed),
+        )
+
+
+@dataclass(frozen=True)
+class LoadModelResponse:
+    model: str
+    bytes: int
+
+    @classmethod
+    def _read(cls, m: Any) -> LoadModelResponse:
+        return cls(
+            model=m.model,
+            bytes=m.bytes,
+        )
+
+
+@dataclass(frozen=True)
+class UnloadModelResponse:
+
+    @classmethod
+    def _read(cls, m: Any) -> UnloadModelResponse:
+        return cls(
         )
 
 

@@ -547,6 +547,186 @@ void   mmfree__v1__reload_response__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__reload_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__load_model_request__init
+                     (Mmfree__V1__LoadModelRequest         *message)
+{
+  static const Mmfree__V1__LoadModelRequest init_value = MMFREE__V1__LOAD_MODEL_REQUEST__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__load_model_request__get_packed_size
+                     (const Mmfree__V1__LoadModelRequest *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__load_model_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__load_model_request__pack
+                     (const Mmfree__V1__LoadModelRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__load_model_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__load_model_request__pack_to_buffer
+                     (const Mmfree__V1__LoadModelRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__load_model_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__LoadModelRequest *
+       mmfree__v1__load_model_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__LoadModelRequest *)
+     protobuf_c_message_unpack (&mmfree__v1__load_model_request__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__load_model_request__free_unpacked
+                     (Mmfree__V1__LoadModelRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__load_model_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__load_model_response__init
+                     (Mmfree__V1__LoadModelResponse         *message)
+{
+  static const Mmfree__V1__LoadModelResponse init_value = MMFREE__V1__LOAD_MODEL_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__load_model_response__get_packed_size
+                     (const Mmfree__V1__LoadModelResponse *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__load_model_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__load_model_response__pack
+                     (const Mmfree__V1__LoadModelResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__load_model_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__load_model_response__pack_to_buffer
+                     (const Mmfree__V1__LoadModelResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__load_model_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__LoadModelResponse *
+       mmfree__v1__load_model_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__LoadModelResponse *)
+     protobuf_c_message_unpack (&mmfree__v1__load_model_response__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__load_model_response__free_unpacked
+                     (Mmfree__V1__LoadModelResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__load_model_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__unload_model_request__init
+                     (Mmfree__V1__UnloadModelRequest         *message)
+{
+  static const Mmfree__V1__UnloadModelRequest init_value = MMFREE__V1__UNLOAD_MODEL_REQUEST__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__unload_model_request__get_packed_size
+                     (const Mmfree__V1__UnloadModelRequest *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__unload_model_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__unload_model_request__pack
+                     (const Mmfree__V1__UnloadModelRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__unload_model_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__unload_model_request__pack_to_buffer
+                     (const Mmfree__V1__UnloadModelRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__unload_model_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__UnloadModelRequest *
+       mmfree__v1__unload_model_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__UnloadModelRequest *)
+     protobuf_c_message_unpack (&mmfree__v1__unload_model_request__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__unload_model_request__free_unpacked
+                     (Mmfree__V1__UnloadModelRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__unload_model_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__unload_model_response__init
+                     (Mmfree__V1__UnloadModelResponse         *message)
+{
+  static const Mmfree__V1__UnloadModelResponse init_value = MMFREE__V1__UNLOAD_MODEL_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__unload_model_response__get_packed_size
+                     (const Mmfree__V1__UnloadModelResponse *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__unload_model_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__unload_model_response__pack
+                     (const Mmfree__V1__UnloadModelResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__unload_model_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__unload_model_response__pack_to_buffer
+                     (const Mmfree__V1__UnloadModelResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__unload_model_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__UnloadModelResponse *
+       mmfree__v1__unload_model_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__UnloadModelResponse *)
+     protobuf_c_message_unpack (&mmfree__v1__unload_model_response__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__unload_model_response__free_unpacked
+                     (Mmfree__V1__UnloadModelResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__unload_model_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 #define mmfree__v1__get_info_request__field_descriptors NULL
 #define mmfree__v1__get_info_request__field_indices_by_name NULL
 #define mmfree__v1__get_info_request__number_ranges NULL
@@ -1182,7 +1362,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__list_models_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[16] =
+static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[23] =
 {
   {
     "name",
@@ -1376,8 +1556,94 @@ static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cached_bytes",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Mmfree__V1__ModelInfo, cached_bytes_set_case),
+    offsetof(Mmfree__V1__ModelInfo, cached_bytes),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resident_bytes",
+    21,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Mmfree__V1__ModelInfo, resident_bytes_set_case),
+    offsetof(Mmfree__V1__ModelInfo, resident_bytes),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "share_bytes",
+    22,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Mmfree__V1__ModelInfo, share_bytes_set_case),
+    offsetof(Mmfree__V1__ModelInfo, share_bytes),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "memory",
+    23,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, memory),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "loaded_bytes",
+    24,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, loaded_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "device",
+    25,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, device),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "inode",
+    26,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, inode),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
+  16,   /* field[16] = cached_bytes */
+  21,   /* field[21] = device */
   1,   /* field[1] = digest */
   15,   /* field[15] = digest_check */
   8,   /* field[8] = embedding_encoding */
@@ -1385,20 +1651,26 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   2,   /* field[2] = file_bytes */
   9,   /* field[9] = has_tokenizer */
   4,   /* field[4] = hidden */
+  22,   /* field[22] = inode */
   6,   /* field[6] = intermediate */
   12,   /* field[12] = is_default */
   5,   /* field[5] = layers */
+  20,   /* field[20] = loaded_bytes */
+  19,   /* field[19] = memory */
   0,   /* field[0] = name */
   13,   /* field[13] = path */
   14,   /* field[14] = protection */
+  17,   /* field[17] = resident_bytes */
+  18,   /* field[18] = share_bytes */
   10,   /* field[10] = state */
   7,   /* field[7] = ternary_weights */
   3,   /* field[3] = vocabulary */
 };
-static const ProtobufCIntRange mmfree__v1__model_info__number_ranges[1 + 1] =
+static const ProtobufCIntRange mmfree__v1__model_info__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 20, 16 },
+  { 0, 23 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
 {
@@ -1408,10 +1680,10 @@ const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
   "Mmfree__V1__ModelInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__ModelInfo),
-  16,
+  23,
   mmfree__v1__model_info__field_descriptors,
   mmfree__v1__model_info__field_indices_by_name,
-  1,  mmfree__v1__model_info__number_ranges,
+  2,  mmfree__v1__model_info__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__model_info__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -1466,7 +1738,7 @@ const ProtobufCMessageDescriptor mmfree__v1__skipped_file__descriptor =
   (ProtobufCMessageInit) mmfree__v1__skipped_file__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__list_models_response__field_descriptors[2] =
+static const ProtobufCFieldDescriptor mmfree__v1__list_models_response__field_descriptors[3] =
 {
   {
     "models",
@@ -1492,15 +1764,28 @@ static const ProtobufCFieldDescriptor mmfree__v1__list_models_response__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "places",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Mmfree__V1__ListModelsResponse, n_places),
+    offsetof(Mmfree__V1__ListModelsResponse, places),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__list_models_response__field_indices_by_name[] = {
   0,   /* field[0] = models */
+  2,   /* field[2] = places */
   1,   /* field[1] = skipped */
 };
 static const ProtobufCIntRange mmfree__v1__list_models_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__list_models_response__descriptor =
 {
@@ -1510,7 +1795,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_response__descriptor =
   "Mmfree__V1__ListModelsResponse",
   "mmfree.v1",
   sizeof(Mmfree__V1__ListModelsResponse),
-  2,
+  3,
   mmfree__v1__list_models_response__field_descriptors,
   mmfree__v1__list_models_response__field_indices_by_name,
   1,  mmfree__v1__list_models_response__number_ranges,
@@ -1599,6 +1884,164 @@ const ProtobufCMessageDescriptor mmfree__v1__reload_response__descriptor =
   (ProtobufCMessageInit) mmfree__v1__reload_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor mmfree__v1__load_model_request__field_descriptors[2] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__LoadModelRequest, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pin",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__LoadModelRequest, pin),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__load_model_request__field_indices_by_name[] = {
+  0,   /* field[0] = model */
+  1,   /* field[1] = pin */
+};
+static const ProtobufCIntRange mmfree__v1__load_model_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__load_model_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.LoadModelRequest",
+  "LoadModelRequest",
+  "Mmfree__V1__LoadModelRequest",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__LoadModelRequest),
+  2,
+  mmfree__v1__load_model_request__field_descriptors,
+  mmfree__v1__load_model_request__field_indices_by_name,
+  1,  mmfree__v1__load_model_request__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__load_model_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__load_model_response__field_descriptors[2] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__LoadModelResponse, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__LoadModelResponse, bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__load_model_response__field_indices_by_name[] = {
+  1,   /* field[1] = bytes */
+  0,   /* field[0] = model */
+};
+static const ProtobufCIntRange mmfree__v1__load_model_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__load_model_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.LoadModelResponse",
+  "LoadModelResponse",
+  "Mmfree__V1__LoadModelResponse",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__LoadModelResponse),
+  2,
+  mmfree__v1__load_model_response__field_descriptors,
+  mmfree__v1__load_model_response__field_indices_by_name,
+  1,  mmfree__v1__load_model_response__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__load_model_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__unload_model_request__field_descriptors[1] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__UnloadModelRequest, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__unload_model_request__field_indices_by_name[] = {
+  0,   /* field[0] = model */
+};
+static const ProtobufCIntRange mmfree__v1__unload_model_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__unload_model_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.UnloadModelRequest",
+  "UnloadModelRequest",
+  "Mmfree__V1__UnloadModelRequest",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__UnloadModelRequest),
+  1,
+  mmfree__v1__unload_model_request__field_descriptors,
+  mmfree__v1__unload_model_request__field_indices_by_name,
+  1,  mmfree__v1__unload_model_request__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__unload_model_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define mmfree__v1__unload_model_response__field_descriptors NULL
+#define mmfree__v1__unload_model_response__field_indices_by_name NULL
+#define mmfree__v1__unload_model_response__number_ranges NULL
+const ProtobufCMessageDescriptor mmfree__v1__unload_model_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.UnloadModelResponse",
+  "UnloadModelResponse",
+  "Mmfree__V1__UnloadModelResponse",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__UnloadModelResponse),
+  0,
+  mmfree__v1__unload_model_response__field_descriptors,
+  mmfree__v1__unload_model_response__field_indices_by_name,
+  0,  mmfree__v1__unload_model_response__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__unload_model_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCEnumValue mmfree__v1__digest_check__enum_values_by_number[4] =
 {
   { "DIGEST_CHECK_UNSPECIFIED", "MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED", 0 },
@@ -1631,18 +2074,22 @@ const ProtobufCEnumDescriptor mmfree__v1__digest_check__descriptor =
   mmfree__v1__digest_check__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor mmfree__v1__control__method_descriptors[4] =
+static const ProtobufCMethodDescriptor mmfree__v1__control__method_descriptors[6] =
 {
   { "GetInfo", &mmfree__v1__get_info_request__descriptor, &mmfree__v1__get_info_response__descriptor },
   { "Status", &mmfree__v1__status_request__descriptor, &mmfree__v1__status_response__descriptor },
   { "ListModels", &mmfree__v1__list_models_request__descriptor, &mmfree__v1__list_models_response__descriptor },
   { "Reload", &mmfree__v1__reload_request__descriptor, &mmfree__v1__reload_response__descriptor },
+  { "LoadModel", &mmfree__v1__load_model_request__descriptor, &mmfree__v1__load_model_response__descriptor },
+  { "UnloadModel", &mmfree__v1__unload_model_request__descriptor, &mmfree__v1__unload_model_response__descriptor },
 };
 const unsigned mmfree__v1__control__method_indices_by_name[] = {
   0,        /* GetInfo */
   2,        /* ListModels */
+  4,        /* LoadModel */
   3,        /* Reload */
-  1         /* Status */
+  1,        /* Status */
+  5         /* UnloadModel */
 };
 const ProtobufCServiceDescriptor mmfree__v1__control__descriptor =
 {
@@ -1651,7 +2098,7 @@ const ProtobufCServiceDescriptor mmfree__v1__control__descriptor =
   "Control",
   "Mmfree__V1__Control",
   "mmfree.v1",
-  4,
+  6,
   mmfree__v1__control__method_descriptors,
   mmfree__v1__control__method_indices_by_name
 };
@@ -1686,6 +2133,22 @@ void mmfree__v1__control__reload(ProtobufCService *service,
 {
   assert(service->descriptor == &mmfree__v1__control__descriptor);
   service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void mmfree__v1__control__load_model(ProtobufCService *service,
+                                     const Mmfree__V1__LoadModelRequest *input,
+                                     Mmfree__V1__LoadModelResponse_Closure closure,
+                                     void *closure_data)
+{
+  assert(service->descriptor == &mmfree__v1__control__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void mmfree__v1__control__unload_model(ProtobufCService *service,
+                                       const Mmfree__V1__UnloadModelRequest *input,
+                                       Mmfree__V1__UnloadModelResponse_Closure closure,
+                                       void *closure_data)
+{
+  assert(service->descriptor == &mmfree__v1__control__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__control__init (Mmfree__V1__Control_Service *service,
                                 Mmfree__V1__Control_ServiceDestroy destroy)

@@ -361,7 +361,7 @@ package struct ModelInfo: CMessage {
     package var ternaryWeights: UInt64 = 0
     package var embeddingEncoding: String = ""
     package var hasTokenizer: Bool = false
-    /// "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "refused".
+    /// "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "unloaded"; "refused".
     package var state: String = ""
     /// Why it is refused.
     package var error: String = ""
@@ -371,6 +371,20 @@ package struct ModelInfo: CMessage {
     package var protection: Protection = .unspecified
     /// Of a mapped model.
     package var digestCheck: DigestCheck = .unspecified
+    /// Of a mapped model: bytes of its file in the page cache, whoever brought them there. Absent where the kernel does not tell the
+    /// daemon, which some versions do not unless the file is its own.
+    package var cachedBytes: UInt64?
+    /// Of a mapped model, as the kernel counts for the daemon's process: bytes in its page tables (RSS), and the same with each page
+    /// divided by the number of processes that have it mapped (PSS).
+    package var residentBytes: UInt64?
+    package var shareBytes: UInt64?
+    /// What LoadModel asked for: "", "loaded", "pinned".
+    package var memory: String = ""
+    /// Read into memory so far, while LoadModel is at it.
+    package var loadedBytes: UInt64 = 0
+    /// The file that is mapped (stat's st_dev and st_ino), which may have lost its name since.
+    package var device: UInt64 = 0
+    package var inode: UInt64 = 0
 
     package init() {}
 
@@ -390,7 +404,14 @@ package struct ModelInfo: CMessage {
         isDefault: Bool = false,
         path: String = "",
         protection: Protection = .unspecified,
-        digestCheck: DigestCheck = .unspecified
+        digestCheck: DigestCheck = .unspecified,
+        cachedBytes: UInt64? = nil,
+        residentBytes: UInt64? = nil,
+        shareBytes: UInt64? = nil,
+        memory: String = "",
+        loadedBytes: UInt64 = 0,
+        device: UInt64 = 0,
+        inode: UInt64 = 0
     ) {
         self.name = name
         self.digest = digest
@@ -408,6 +429,13 @@ package struct ModelInfo: CMessage {
         self.path = path
         self.protection = protection
         self.digestCheck = digestCheck
+        self.cachedBytes = cachedBytes
+        self.residentBytes = residentBytes
+        self.shareBytes = shareBytes
+        self.memory = memory
+        self.loadedBytes = loadedBytes
+        self.device = device
+        self.inode = inode
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ModelInfo>?) -> Void {
@@ -431,6 +459,22 @@ package struct ModelInfo: CMessage {
         self.path = try Wire.text(c.path, "path")
         self.protection = Protection(rawValue: Int32(truncatingIfNeeded: c.protection.rawValue))
         self.digestCheck = DigestCheck(rawValue: Int32(truncatingIfNeeded: c.digest_check.rawValue))
+        switch c.cached_bytes_set_case {
+        case MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET_CACHED_BYTES: self.cachedBytes = c.cached_bytes
+        default: self.cachedBytes = nil
+        }
+        switch c.resident_bytes_set_case {
+        case MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET_RESIDENT_BYTES: self.residentBytes = c.resident_bytes
+        default: self.residentBytes = nil
+        }
+        switch c.share_bytes_set_case {
+        case MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET_SHARE_BYTES: self.shareBytes = c.share_bytes
+        default: self.shareBytes = nil
+        }
+        self.memory = try Wire.text(c.memory, "memory")
+        self.loadedBytes = c.loaded_bytes
+        self.device = c.device
+        self.inode = c.inode
     }
 
     func fill(_ c: inout Mmfree__V1__ModelInfo, _ arena: Arena) {
@@ -450,6 +494,22 @@ package struct ModelInfo: CMessage {
         c.path = arena.string(self.path)
         c.protection = .init(rawValue: .init(truncatingIfNeeded: self.protection.rawValue))
         c.digest_check = .init(rawValue: .init(truncatingIfNeeded: self.digestCheck.rawValue))
+        if let value = self.cachedBytes {
+            c.cached_bytes_set_case = MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET_CACHED_BYTES
+            c.cached_bytes = value
+        }
+        if let value = self.residentBytes {
+            c.resident_bytes_set_case = MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET_RESIDENT_BYTES
+            c.resident_bytes = value
+        }
+        if let value = self.shareBytes {
+            c.share_bytes_set_case = MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET_SHARE_BYTES
+            c.share_bytes = value
+        }
+        c.memory = arena.string(self.memory)
+        c.loaded_bytes = self.loadedBytes
+        c.device = self.device
+        c.inode = self.inode
     }
 }
 
@@ -486,15 +546,19 @@ package struct SkippedFile: CMessage {
 package struct ListModelsResponse: CMessage {
     package var models: [ModelInfo] = []
     package var skipped: [SkippedFile] = []
+    /// Where models are looked for, absolute, in the order that counts: directories, or files.
+    package var places: [String] = []
 
     package init() {}
 
     package init(
         models: [ModelInfo] = [],
-        skipped: [SkippedFile] = []
+        skipped: [SkippedFile] = [],
+        places: [String] = []
     ) {
         self.models = models
         self.skipped = skipped
+        self.places = places
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ListModelsResponse>?) -> Void {
@@ -504,6 +568,7 @@ package struct ListModelsResponse: CMessage {
     mutating func read(_ c: Mmfree__V1__ListModelsResponse) throws(WireError) {
         self.models = try Wire.messages(c.models, c.n_models)
         self.skipped = try Wire.messages(c.skipped, c.n_skipped)
+        self.places = try Wire.texts(c.places, c.n_places, "places")
     }
 
     func fill(_ c: inout Mmfree__V1__ListModelsResponse, _ arena: Arena) {
@@ -511,6 +576,8 @@ package struct ListModelsResponse: CMessage {
         c.models = arena.messages(self.models)
         c.n_skipped = self.skipped.count
         c.skipped = arena.messages(self.skipped)
+        c.n_places = self.places.count
+        c.places = arena.strings(self.places)
     }
 }
 
@@ -562,5 +629,103 @@ package struct ReloadResponse: CMessage {
         c.replaced = arena.strings(self.replaced)
         c.n_removed = self.removed.count
         c.removed = arena.strings(self.removed)
+    }
+}
+
+package struct LoadModelRequest: CMessage {
+    /// Empty: the default model.
+    package var model: String = ""
+    /// Lock it in memory.
+    package var pin: Bool = false
+
+    package init() {}
+
+    package init(
+        model: String = "",
+        pin: Bool = false
+    ) {
+        self.model = model
+        self.pin = pin
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__LoadModelRequest>?) -> Void {
+        mmfree__v1__load_model_request__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__LoadModelRequest) throws(WireError) {
+        self.model = try Wire.text(c.model, "model")
+        self.pin = c.pin != 0
+    }
+
+    func fill(_ c: inout Mmfree__V1__LoadModelRequest, _ arena: Arena) {
+        c.model = arena.string(self.model)
+        c.pin = self.pin ? 1 : 0
+    }
+}
+
+package struct LoadModelResponse: CMessage {
+    package var model: String = ""
+    package var bytes: UInt64 = 0
+
+    package init() {}
+
+    package init(
+        model: String = "",
+        bytes: UInt64 = 0
+    ) {
+        self.model = model
+        self.bytes = bytes
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__LoadModelResponse>?) -> Void {
+        mmfree__v1__load_model_response__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__LoadModelResponse) throws(WireError) {
+        self.model = try Wire.text(c.model, "model")
+        self.bytes = c.bytes
+    }
+
+    func fill(_ c: inout Mmfree__V1__LoadModelResponse, _ arena: Arena) {
+        c.model = arena.string(self.model)
+        c.bytes = self.bytes
+    }
+}
+
+package struct UnloadModelRequest: CMessage {
+    package var model: String = ""
+
+    package init() {}
+
+    package init(
+        model: String = ""
+    ) {
+        self.model = model
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__UnloadModelRequest>?) -> Void {
+        mmfree__v1__unload_model_request__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__UnloadModelRequest) throws(WireError) {
+        self.model = try Wire.text(c.model, "model")
+    }
+
+    func fill(_ c: inout Mmfree__V1__UnloadModelRequest, _ arena: Arena) {
+        c.model = arena.string(self.model)
+    }
+}
+
+package struct UnloadModelResponse: CMessage {
+    package init() {}
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__UnloadModelResponse>?) -> Void {
+        mmfree__v1__unload_model_response__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__UnloadModelResponse) throws(WireError) {
+    }
+
+    func fill(_ c: inout Mmfree__V1__UnloadModelResponse, _ arena: Arena) {
     }
 }

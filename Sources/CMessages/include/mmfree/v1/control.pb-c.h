@@ -28,6 +28,10 @@ typedef struct Mmfree__V1__SkippedFile Mmfree__V1__SkippedFile;
 typedef struct Mmfree__V1__ListModelsResponse Mmfree__V1__ListModelsResponse;
 typedef struct Mmfree__V1__ReloadRequest Mmfree__V1__ReloadRequest;
 typedef struct Mmfree__V1__ReloadResponse Mmfree__V1__ReloadResponse;
+typedef struct Mmfree__V1__LoadModelRequest Mmfree__V1__LoadModelRequest;
+typedef struct Mmfree__V1__LoadModelResponse Mmfree__V1__LoadModelResponse;
+typedef struct Mmfree__V1__UnloadModelRequest Mmfree__V1__UnloadModelRequest;
+typedef struct Mmfree__V1__UnloadModelResponse Mmfree__V1__UnloadModelResponse;
 
 
 /* --- enums --- */
@@ -170,6 +174,24 @@ struct  Mmfree__V1__ListModelsRequest
      }
 
 
+typedef enum {
+  MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__NOT_SET = 0,
+  MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET_CACHED_BYTES = 20
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__CASE)
+} Mmfree__V1__ModelInfo__CachedBytesSetCase;
+
+typedef enum {
+  MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__NOT_SET = 0,
+  MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET_RESIDENT_BYTES = 21
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__CASE)
+} Mmfree__V1__ModelInfo__ResidentBytesSetCase;
+
+typedef enum {
+  MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__NOT_SET = 0,
+  MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET_SHARE_BYTES = 22
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__CASE)
+} Mmfree__V1__ModelInfo__ShareBytesSetCase;
+
 struct  Mmfree__V1__ModelInfo
 {
   ProtobufCMessage base;
@@ -184,7 +206,7 @@ struct  Mmfree__V1__ModelInfo
   char *embedding_encoding;
   protobuf_c_boolean has_tokenizer;
   /*
-   * "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "refused".
+   * "unopened"; "opening"; "mapped"; "loading" while its file is being read into memory; "unloaded"; "refused".
    */
   char *state;
   /*
@@ -201,10 +223,35 @@ struct  Mmfree__V1__ModelInfo
    * Of a mapped model.
    */
   Mmfree__V1__DigestCheck digest_check;
+  /*
+   * What LoadModel asked for: "", "loaded", "pinned".
+   */
+  char *memory;
+  /*
+   * Read into memory so far, while LoadModel is at it.
+   */
+  uint64_t loaded_bytes;
+  /*
+   * The file that is mapped (stat's st_dev and st_ino), which may have lost its name since.
+   */
+  uint64_t device;
+  uint64_t inode;
+  Mmfree__V1__ModelInfo__CachedBytesSetCase cached_bytes_set_case;
+  union {
+    uint64_t cached_bytes;
+  };
+  Mmfree__V1__ModelInfo__ResidentBytesSetCase resident_bytes_set_case;
+  union {
+    uint64_t resident_bytes;
+  };
+  Mmfree__V1__ModelInfo__ShareBytesSetCase share_bytes_set_case;
+  union {
+    uint64_t share_bytes;
+  };
 };
 #define MMFREE__V1__MODEL_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__model_info__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, MMFREE__V1__PROTECTION__PROTECTION_UNSPECIFIED, MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, MMFREE__V1__PROTECTION__PROTECTION_UNSPECIFIED, MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED, (char *)protobuf_c_empty_string, 0, 0, 0, MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__NOT_SET, {0} }
 
 
 /*
@@ -228,10 +275,15 @@ struct  Mmfree__V1__ListModelsResponse
   Mmfree__V1__ModelInfo **models;
   size_t n_skipped;
   Mmfree__V1__SkippedFile **skipped;
+  /*
+   * Where models are looked for, absolute, in the order that counts: directories, or files.
+   */
+  size_t n_places;
+  char **places;
 };
 #define MMFREE__V1__LIST_MODELS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__list_models_response__descriptor) \
-    , 0,NULL, 0,NULL }
+    , 0,NULL, 0,NULL, 0,NULL }
 
 
 struct  Mmfree__V1__ReloadRequest
@@ -256,6 +308,53 @@ struct  Mmfree__V1__ReloadResponse
 #define MMFREE__V1__RELOAD_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__reload_response__descriptor) \
     , 0,NULL, 0,NULL, 0,NULL }
+
+
+struct  Mmfree__V1__LoadModelRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Empty: the default model.
+   */
+  char *model;
+  /*
+   * Lock it in memory.
+   */
+  protobuf_c_boolean pin;
+};
+#define MMFREE__V1__LOAD_MODEL_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__load_model_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Mmfree__V1__LoadModelResponse
+{
+  ProtobufCMessage base;
+  char *model;
+  uint64_t bytes;
+};
+#define MMFREE__V1__LOAD_MODEL_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__load_model_response__descriptor) \
+    , (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Mmfree__V1__UnloadModelRequest
+{
+  ProtobufCMessage base;
+  char *model;
+};
+#define MMFREE__V1__UNLOAD_MODEL_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__unload_model_request__descriptor) \
+    , (char *)protobuf_c_empty_string }
+
+
+struct  Mmfree__V1__UnloadModelResponse
+{
+  ProtobufCMessage base;
+};
+#define MMFREE__V1__UNLOAD_MODEL_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__unload_model_response__descriptor) \
+     }
 
 
 /* Mmfree__V1__GetInfoRequest methods */
@@ -486,6 +585,82 @@ Mmfree__V1__ReloadResponse *
 void   mmfree__v1__reload_response__free_unpacked
                      (Mmfree__V1__ReloadResponse *message,
                       ProtobufCAllocator *allocator);
+/* Mmfree__V1__LoadModelRequest methods */
+void   mmfree__v1__load_model_request__init
+                     (Mmfree__V1__LoadModelRequest         *message);
+size_t mmfree__v1__load_model_request__get_packed_size
+                     (const Mmfree__V1__LoadModelRequest   *message);
+size_t mmfree__v1__load_model_request__pack
+                     (const Mmfree__V1__LoadModelRequest   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__load_model_request__pack_to_buffer
+                     (const Mmfree__V1__LoadModelRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__LoadModelRequest *
+       mmfree__v1__load_model_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__load_model_request__free_unpacked
+                     (Mmfree__V1__LoadModelRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__LoadModelResponse methods */
+void   mmfree__v1__load_model_response__init
+                     (Mmfree__V1__LoadModelResponse         *message);
+size_t mmfree__v1__load_model_response__get_packed_size
+                     (const Mmfree__V1__LoadModelResponse   *message);
+size_t mmfree__v1__load_model_response__pack
+                     (const Mmfree__V1__LoadModelResponse   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__load_model_response__pack_to_buffer
+                     (const Mmfree__V1__LoadModelResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__LoadModelResponse *
+       mmfree__v1__load_model_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__load_model_response__free_unpacked
+                     (Mmfree__V1__LoadModelResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__UnloadModelRequest methods */
+void   mmfree__v1__unload_model_request__init
+                     (Mmfree__V1__UnloadModelRequest         *message);
+size_t mmfree__v1__unload_model_request__get_packed_size
+                     (const Mmfree__V1__UnloadModelRequest   *message);
+size_t mmfree__v1__unload_model_request__pack
+                     (const Mmfree__V1__UnloadModelRequest   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__unload_model_request__pack_to_buffer
+                     (const Mmfree__V1__UnloadModelRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__UnloadModelRequest *
+       mmfree__v1__unload_model_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__unload_model_request__free_unpacked
+                     (Mmfree__V1__UnloadModelRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__UnloadModelResponse methods */
+void   mmfree__v1__unload_model_response__init
+                     (Mmfree__V1__UnloadModelResponse         *message);
+size_t mmfree__v1__unload_model_response__get_packed_size
+                     (const Mmfree__V1__UnloadModelResponse   *message);
+size_t mmfree__v1__unload_model_response__pack
+                     (const Mmfree__V1__UnloadModelResponse   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__unload_model_response__pack_to_buffer
+                     (const Mmfree__V1__UnloadModelResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__UnloadModelResponse *
+       mmfree__v1__unload_model_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__unload_model_response__free_unpacked
+                     (Mmfree__V1__UnloadModelResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Mmfree__V1__GetInfoRequest_Closure)
@@ -524,6 +699,18 @@ typedef void (*Mmfree__V1__ReloadRequest_Closure)
 typedef void (*Mmfree__V1__ReloadResponse_Closure)
                  (const Mmfree__V1__ReloadResponse *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__LoadModelRequest_Closure)
+                 (const Mmfree__V1__LoadModelRequest *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__LoadModelResponse_Closure)
+                 (const Mmfree__V1__LoadModelResponse *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__UnloadModelRequest_Closure)
+                 (const Mmfree__V1__UnloadModelRequest *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__UnloadModelResponse_Closure)
+                 (const Mmfree__V1__UnloadModelResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -547,6 +734,14 @@ struct Mmfree__V1__Control_Service
                  const Mmfree__V1__ReloadRequest *input,
                  Mmfree__V1__ReloadResponse_Closure closure,
                  void *closure_data);
+  void (*load_model)(Mmfree__V1__Control_Service *service,
+                     const Mmfree__V1__LoadModelRequest *input,
+                     Mmfree__V1__LoadModelResponse_Closure closure,
+                     void *closure_data);
+  void (*unload_model)(Mmfree__V1__Control_Service *service,
+                       const Mmfree__V1__UnloadModelRequest *input,
+                       Mmfree__V1__UnloadModelResponse_Closure closure,
+                       void *closure_data);
 };
 typedef void (*Mmfree__V1__Control_ServiceDestroy)(Mmfree__V1__Control_Service *);
 void mmfree__v1__control__init (Mmfree__V1__Control_Service *service,
@@ -558,7 +753,9 @@ void mmfree__v1__control__init (Mmfree__V1__Control_Service *service,
       function_prefix__ ## get_info,\
       function_prefix__ ## status,\
       function_prefix__ ## list_models,\
-      function_prefix__ ## reload  }
+      function_prefix__ ## reload,\
+      function_prefix__ ## load_model,\
+      function_prefix__ ## unload_model  }
 void mmfree__v1__control__get_info(ProtobufCService *service,
                                    const Mmfree__V1__GetInfoRequest *input,
                                    Mmfree__V1__GetInfoResponse_Closure closure,
@@ -575,6 +772,14 @@ void mmfree__v1__control__reload(ProtobufCService *service,
                                  const Mmfree__V1__ReloadRequest *input,
                                  Mmfree__V1__ReloadResponse_Closure closure,
                                  void *closure_data);
+void mmfree__v1__control__load_model(ProtobufCService *service,
+                                     const Mmfree__V1__LoadModelRequest *input,
+                                     Mmfree__V1__LoadModelResponse_Closure closure,
+                                     void *closure_data);
+void mmfree__v1__control__unload_model(ProtobufCService *service,
+                                       const Mmfree__V1__UnloadModelRequest *input,
+                                       Mmfree__V1__UnloadModelResponse_Closure closure,
+                                       void *closure_data);
 
 /* --- descriptors --- */
 
@@ -591,6 +796,10 @@ extern const ProtobufCMessageDescriptor mmfree__v1__skipped_file__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__list_models_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__reload_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__reload_response__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__load_model_request__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__load_model_response__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__unload_model_request__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__unload_model_response__descriptor;
 extern const ProtobufCServiceDescriptor mmfree__v1__control__descriptor;
 
 PROTOBUF_C__END_DECLS
