@@ -26,6 +26,12 @@ struct Mmfreectl: AsyncParsableCommand {
                     Default.self, StatusCommand.self, Wait.self, Cancel.self, Reload.self,
                 ]),
             CommandGroup(
+                name: "Keep models",
+                subcommands: [
+                    Install.self, Versions.self, Rollback.self, Remove.self, Load.self, Pin.self,
+                    Unload.self,
+                ]),
+            CommandGroup(
                 name: "Work on files",
                 subcommands: [Pack.self, Unpack.self, Inspect.self, Verify.self]),
             CommandGroup(

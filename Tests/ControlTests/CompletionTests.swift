@@ -43,7 +43,7 @@ struct CompletionTests {
 
     @Test("bash offers verbs and options")
     func verbs() throws {
-        #expect(try bash(["ver"]) == ["verify"])
+        #expect(try bash(["veri"]) == ["verify"])
         #expect(try bash(["generate", "--temp"]) == ["--temperature"])
         #expect(try bash([""]).isSuperset(of: ["generate", "wait", "default", "pack"]))
     }
@@ -52,6 +52,8 @@ struct CompletionTests {
     func files() throws {
         #expect(try bash(["verify", "a"]) == ["a.gguf"])
         #expect(try bash(["verify", "a.gguf", ""]) == ["a.gguf", "b c.gguf", "stories"])
+        #expect(try bash(["install", "a"]) == ["a.gguf"])
+        #expect(try bash(["install", "a.gguf", "--directory", "sto"]) == ["stories"])
         #expect(try bash(["inspect", ""]) == ["a.gguf", "b c.gguf", "stories"])
         #expect(try bash(["perplexity", "a.gguf", "--text", "sto"]) == ["story.txt", "stories"])
         #expect(try bash(["generate", "-f", "sto"]) == ["story.txt", "stories"])
@@ -69,6 +71,7 @@ struct CompletionTests {
             #expect(try bash(["generate", "-m", ""], environment: environment) == ["demo"])
             #expect(try bash(["embed", "--model", "de"], environment: environment) == ["demo"])
             #expect(try bash(["default", ""], environment: environment).contains("demo"))
+            #expect(try bash(["rollback", ""], environment: environment).contains("demo"))
             #expect(try bash(["cancel", "r"], environment: environment) == [])
         }
         // Nobody to ask: nothing to offer, and nothing said.
@@ -102,7 +105,7 @@ struct CompletionTests {
                     """#)
             return result.lines.map { line in String(line.prefix { $0 != "\t" }) }
         }
-        #expect(try offered("mmfreectl ver") == ["verify"])
+        #expect(try offered("mmfreectl veri") == ["verify"])
         #expect(try offered("mmfreectl generate -f nul") == ["null"])
     }
 }

@@ -70,14 +70,17 @@ enum Program {
         try TestSupport.withDirectory { try body($0.string) }
     }
 
-    /// Serves the demonstration model while `body` runs; gives it the environment of a client.
-    static func withDaemon(_ body: ([String: String]) throws -> Void) throws {
+    /// Serves the demonstration model, or a directory of models, while `body` runs; gives it the environment of a client.
+    static func withDaemon(
+        models: String? = nil, _ body: ([String: String]) throws -> Void
+    ) throws {
         try withDirectory { directory in
             let socket = directory + "/s"
             let daemon = Process()
             daemon.executableURL = URL(fileURLWithPath: path("mmfreed"))
             daemon.arguments = [
-                "--socket", socket, "--models", root.appendingPathComponent("models").path,
+                "--socket", socket, "--models",
+                models ?? root.appendingPathComponent("models").path,
                 "--threads", "1",
             ]
             daemon.environment = sanitizer

@@ -19,6 +19,8 @@ struct BenchClient: AsyncParsableCommand {
     }
 
     @Option var firstToken: Place?
+    @Flag(help: "Only map the daemon's model, and keep it until standard input ends.")
+    var hold = false
     @Option(help: "Only make a random model of this size, at --output.") var make: PublishedShape?
     @Option var output: String?
     @OptionGroup var model: ModelOption
@@ -26,6 +28,15 @@ struct BenchClient: AsyncParsableCommand {
 
     func run() async throws {
         if let make, let output { return try make.write(to: FilePath(output)) }
+        if hold {
+            let shared = try await SharedModel.shared(model: model.model, socket: connection.socket)
+            for try await _ in shared.generate(
+                prompt, options: GenerateOptions(maxTokens: 2, temperature: 0))
+            {}
+            Terminal.print("held")
+            _ = readLine()
+            return withExtendedLifetime(shared) {}
+        }
         let client = connection.client()
         switch firstToken {
         case .daemon?:

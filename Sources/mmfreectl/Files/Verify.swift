@@ -53,29 +53,37 @@ struct Verify: ParsableCommand {
     }
 
     private func verify(_ file: String) throws -> PackedFile {
-        let progress = ProgressLine()
         let packed = try open(file)
-        try packed.verify { done, total in
+        try packed.checkWhole(file)
+        return packed
+    }
+}
+
+extension PackedFile {
+    /// Throws if a byte is not what its digest tells, or the file is no model that can be run.
+    ///
+    /// - Parameter file: what it is called, for messages.
+    func checkWhole(_ file: String) throws {
+        let progress = ProgressLine()
+        try verify { done, total in
             progress.show(done, of: total, file)
             return !Interruption.isWanted
         }
         progress.clear()
         try Interruption.check()
-        try checkTrits(packed, file)
-        _ = try Model(packed)  // which looks whether the file has kept still
-        return packed
+        try checkTrits(file)
+        _ = try Model(self)  // which looks whether the file has kept still
     }
 
     /// A byte of a ternary matrix holds five trits, which make at most 242; of larger ones every CPU makes something else.
-    private func checkTrits(_ packed: PackedFile, _ file: String) throws {
-        for tensor in packed.tensors where packed.packed[tensor.name] != nil {
-            let bytes = packed.bytes(of: tensor)
-            let sound = bytes.withMemoryRebound(to: UInt8.self) {
+    private func checkTrits(_ file: String) throws {
+        for tensor in tensors where packed[tensor.name] != nil {
+            let sound = bytes(of: tensor).withMemoryRebound(to: UInt8.self) {
                 ck_check_packed($0.baseAddress!, $0.count)
             }
-            guard sound == bytes.count else {
+            guard sound == tensor.byteCount else {
                 throw Failure(
-                    "\(file): tensor \(tensor.name) holds \(bytes[sound]) at byte \(sound), \(tensor.offset + sound) of the file; "
+                    "\(file): tensor \(tensor.name) holds \(bytes(of: tensor)[sound]) at byte \(sound), \(tensor.offset + sound) of the file; "
                         + "five trits make at most 242: the file was not written by `mmfreectl pack`, pack the checkpoint again",
                     .data)
             }

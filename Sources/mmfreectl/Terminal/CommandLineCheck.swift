@@ -24,6 +24,9 @@ enum CommandLineCheck {
         "chat": "generate", "ps": "status", "stop": "cancel", "kill": "cancel", "info": "inspect",
         "show": "inspect", "encode": "tokenize", "decode": "detokenize", "convert": "pack",
         "quantize": "pack", "check": "verify", "ping": "wait", "version": "--version",
+        "add": "install", "uninstall": "remove", "rm": "remove", "delete": "remove",
+        "undo": "rollback",
+        "history": "versions", "lock": "pin", "unpin": "unload", "evict": "unload",
     ]
 
     /// - Throws: `Failure` for a verb there is not, after `help` too.

@@ -52,6 +52,7 @@ struct Failure: Error {
             } else {
                 self.init(error.description, Self.status(of: error))
             }
+        case let error as VersionError: self.init(error.description, Self.status(of: error))
         case let error as Errno: self.init(error.description, .io)
         case let error as ModelError: self.init("\(error)", .data)
         default: return nil
@@ -90,6 +91,15 @@ struct Failure: Error {
         case .io(let errno, _, _): status(of: errno)
         case .exists, .noSpace, .destination: .cannotCreate
         default: .data
+        }
+    }
+
+    private static func status(of error: VersionError) -> ExitStatus {
+        switch error {
+        case .noModel, .noVersion, .noEarlier: .noInput
+        case .severalVersions, .isCurrent: .usage
+        case .notAllowed: .noPermission
+        case .interrupted: .interrupted
         }
     }
 
