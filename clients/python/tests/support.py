@@ -42,9 +42,13 @@ class Daemon:
 
     def close(self):
         self.process.terminate()
-        self.process.wait()
-        self.log.close()
-        self.place.cleanup()
+        try:
+            self.process.wait(60)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
+            self.place.cleanup()
 
 
 def _has_sharing():
