@@ -15,7 +15,7 @@ struct DrainTests {
                 try await InferenceClient(first).collect(GenerateRequest("abc", count: 20_000))
             }
             try await daemon.wait(active: 1)
-            let drain = Task { await daemon.drain(limit: .seconds(30)) }
+            let drain = Task { await daemon.drain(limit: .seconds(240)) }
             try await eventually {
                 let error = try await refusal {
                     _ = try await InferenceClient(second).collect(
