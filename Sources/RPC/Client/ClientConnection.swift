@@ -26,7 +26,7 @@ final class ClientConnection: ChannelInboundHandler {
         liveness = Liveness(patience)
     }
 
-    private var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
+    private var now: UInt64 { channel.eventLoop.now.uptimeNanoseconds }
 
     private func after(_ nanoseconds: UInt64, _ body: @escaping () -> Void) -> Scheduled<Void> {
         channel.eventLoop.assumeIsolated()

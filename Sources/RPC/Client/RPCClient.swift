@@ -10,13 +10,16 @@ import Synchronization
 /// somebody waits for one of those; 8 MiB is the most that is kept for all. A daemon from which nothing comes for 10 s is asked for
 /// its health, and given up when nothing comes for another 20 s (`Patience`).
 package final class RPCClient: Sendable {
-    private let channel: any Channel
+    let channel: any Channel
     private let connection: NIOLoopBound<ClientConnection>
     private let calls = Atomic<ClientStreams.ID>(0)
 
-    private init(_ channel: any Channel, _ connection: NIOLoopBound<ClientConnection>) {
+    /// Takes over a channel that is connected; time is its loop's. On that loop.
+    init(_ channel: any Channel, _ patience: Patience) throws {
         self.channel = channel
-        self.connection = connection
+        connection = NIOLoopBound(
+            ClientConnection(channel, patience), eventLoop: channel.eventLoop)
+        try channel.pipeline.syncOperations.addHandler(connection.value)
     }
 
     deinit { onLoop { $0.close(.cancelled) } }
@@ -25,17 +28,26 @@ package final class RPCClient: Sendable {
         channel.eventLoop.execute { [connection] in body(connection.value) }
     }
 
-    /// Connects to the socket at `path`. While the daemon's queue of connections is full, tries again for ten seconds.
+    /// Connects to the socket at `path`. While the daemon's queue of connections is full, tries again: 500 times, 20 ms apart.
     package static func connect(
         path: String, patience: Patience = Patience()
     ) async throws(ClientError) -> RPCClient {
-        let limit = ContinuousClock.now + .seconds(10)
-        while true {
-            do throws(ClientError) { return try await connectOnce(path, patience) } catch {
-                guard case .queueFull = error, ContinuousClock.now < limit else { throw error }
-                do { try await Task.sleep(for: .milliseconds(20)) } catch { throw .cancelled }
-            }
+        try await connect(path: path, patience: patience) {
+            try await Task.sleep(for: .milliseconds(20))
         }
+    }
+
+    /// - Parameter pause: called before each further attempt.
+    static func connect(
+        path: String, patience: Patience = Patience(), pause: () async throws -> Void
+    ) async throws(ClientError) -> RPCClient {
+        for _ in 0..<500 {
+            do throws(ClientError) { return try await connectOnce(path, patience) } catch {
+                guard case .queueFull = error else { throw error }
+            }
+            do { try await pause() } catch { throw .cancelled }
+        }
+        return try await connectOnce(path, patience)
     }
 
     private static func connectOnce(
@@ -45,12 +57,7 @@ package final class RPCClient: Sendable {
             return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connectTimeout(.seconds(10))
                 .connect(unixDomainSocketPath: path)
-                .flatMapThrowing { channel in
-                    let connection = ClientConnection(channel, patience)
-                    try channel.pipeline.syncOperations.addHandler(connection)
-                    return RPCClient(
-                        channel, NIOLoopBound(connection, eventLoop: channel.eventLoop))
-                }.get()
+                .flatMapThrowing { try RPCClient($0, patience) }.get()
         } catch {
             throw reason(error, path)
         }
