@@ -3,6 +3,42 @@
 import Glibc
 import NIOCore
 
+/// How long a reader has taken nothing of what waits for it. Pure logic; times are monotonic nanoseconds.
+struct ReadStall {
+    /// How far the reader has come.
+    struct Progress: Equatable {
+        /// Bytes the system has taken from us.
+        var passedOn = 0
+        /// What the reader has left with the system. It takes more from us only when most of that is gone.
+        var held: Int32 = 0
+    }
+
+    enum Step: Equatable {
+        /// Look again after this time.
+        case look(after: UInt64)
+        /// Nothing waits.
+        case rest
+        case stalled
+    }
+
+    private let patience: UInt64
+    private var last: Progress?
+    private var since: UInt64 = 0
+
+    /// - Parameter patience: nanoseconds without progress; seen at the latest a quarter later.
+    init(patience: UInt64) { self.patience = patience }
+
+    /// - Parameter progress: `nil` if nothing waits.
+    mutating func look(_ progress: Progress?, now: UInt64) -> Step {
+        guard let progress else {
+            last = nil
+            return .rest
+        }
+        if progress != last { (last, since) = (progress, now) }
+        return now - since < patience ? .look(after: max(1, patience / 4)) : .stalled
+    }
+}
+
 /// Closes a connection whose reader has taken nothing of what waits for it for too long. Lives on its channel's loop, and
 /// sleeps while nothing waits.
 final class ReaderWatch: ChannelDuplexHandler {
@@ -10,27 +46,14 @@ final class ReaderWatch: ChannelDuplexHandler {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// How far the reader has come.
-    private struct Progress: Equatable {
-        /// Bytes the system has taken from us.
-        var passedOn = 0
-        /// What the reader has left with the system. It takes more from us only when most of that is gone.
-        var left: Int32 = 0
-    }
-
-    private let look: TimeAmount
+    private var stall: ReadStall
     private let onStall: () -> Void
     private var given = 0
-    private var last = Progress()
-    private var looksInVain = 0
     private var next: Scheduled<Void>?
 
-    /// How often one looks before the time is up.
-    private static let looks = 4
-
-    /// - Parameter patience: nanoseconds without progress; it may be a quarter more.
+    /// - Parameter patience: nanoseconds without progress.
     init(patience: UInt64, onStall: @escaping () -> Void) {
-        look = .nanoseconds(Int64(clamping: max(1, patience / UInt64(Self.looks))))
+        stall = ReadStall(patience: patience)
         self.onStall = onStall
     }
 
@@ -41,10 +64,7 @@ final class ReaderWatch: ChannelDuplexHandler {
 
     func flush(context: ChannelHandlerContext) {
         context.flush()
-        guard next == nil, context.channel.isActive, waiting(context) > 0 else { return }
-        last = progress(context)
-        looksInVain = 0
-        lookLater(context)
+        if next == nil { look(context) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -53,31 +73,37 @@ final class ReaderWatch: ChannelDuplexHandler {
         context.fireChannelInactive()
     }
 
-    private func lookLater(_ context: ChannelHandlerContext) {
-        next = context.eventLoop.assumeIsolated().scheduleTask(in: look) { [self] in
-            next = nil
-            guard context.channel.isActive, waiting(context) > 0 else { return }
-            let now = progress(context)
-            looksInVain = now == last ? looksInVain + 1 : 0
-            last = now
-            guard looksInVain < Self.looks else {
-                onStall()
-                return context.close(promise: nil)
+    private func look(_ context: ChannelHandlerContext) {
+        guard context.channel.isActive else { return }
+        switch stall.look(progress(context), now: context.eventLoop.now.uptimeNanoseconds) {
+        case .rest: break
+        case .look(let time):
+            next = context.eventLoop.assumeIsolated().scheduleTask(
+                in: .nanoseconds(Int64(clamping: time))
+            ) { [self] in
+                next = nil
+                look(context)
             }
-            lookLater(context)
+        case .stalled:
+            onStall()
+            context.close(promise: nil)
         }
     }
 
-    /// Bytes the system does not have yet.
-    private func waiting(_ context: ChannelHandlerContext) -> Int {
-        (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
-    }
-
-    private func progress(_ context: ChannelHandlerContext) -> Progress {
-        var left: Int32 = 0
+    private func progress(_ context: ChannelHandlerContext) -> ReadStall.Progress? {
+        let waiting = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        guard waiting > 0 else { return nil }
+        var held: Int32 = 0
         try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(
             of: NIOBSDSocket.Handle.self
-        ) { _ = ioctl($0, UInt(TIOCOUTQ), &left) }
-        return Progress(passedOn: given - waiting(context), left: left)
+        ) { held = Self.held(by: $0) }
+        return .init(passedOn: given - waiting, held: held)
+    }
+
+    /// What the system holds of what was given to a socket, its own overhead included. Bytes.
+    static func held(by descriptor: Int32) -> Int32 {
+        var held: Int32 = 0
+        _ = ioctl(descriptor, UInt(TIOCOUTQ), &held)
+        return held
     }
 }
