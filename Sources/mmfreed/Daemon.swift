@@ -69,9 +69,10 @@ final class Daemon {
         }
         var idleExit: IdleExit?
         if !inherited.isEmpty {
-            let duty = IdleExit(limit: settings.idleExit, logger) { [server = service.server] in
-                server.idleSince
-            }
+            let server = service.server
+            let duty = IdleExit(
+                limit: settings.idleExit, logger, idleSince: { server.idleSince },
+                stopAccepting: { server.stopAcceptingIfIdle() })
             duties.append(duty)
             idleExit = duty
         }

@@ -87,17 +87,20 @@ final class IdleExit: Duty {
     private let clock: () -> UInt64
     /// Since when there has been nothing to do, on `clock`; `nil` while a connection is open or an answer not written.
     private let idleSince: () -> UInt64?
+    /// Leaves new connections to the next daemon; `false` if one has come.
+    private let stopAccepting: () -> Bool
     private(set) var due: UInt64?
 
     init(
         limit: Duration, _ logger: Logger,
         clock: @escaping () -> UInt64 = { cl_monotonic_nanoseconds() },
-        idleSince: @escaping () -> UInt64?
+        idleSince: @escaping () -> UInt64?, stopAccepting: @escaping () -> Bool = { true }
     ) {
         self.limit = limit
         self.logger = logger
         self.clock = clock
         self.idleSince = idleSince
+        self.stopAccepting = stopAccepting
         schedule()
     }
 
@@ -111,7 +114,7 @@ final class IdleExit: Duty {
     func perform() -> Bool {
         let since = idleSince()
         schedule(since: since)
-        guard since != nil, let due, due <= clock() else { return true }
+        guard since != nil, let due, due <= clock(), stopAccepting() else { return true }
         self.due = nil
         logger.info("no connection has been open for \(max(limit, Self.least)): ending")
         return false

@@ -62,6 +62,19 @@ struct IdleExitTests {
         #expect(duty.due == nil)
     }
 
+    @Test("a connection that comes at the last moment puts it off")
+    func lastMoment() {
+        var attempts = 0
+        let duty = IdleExit(
+            limit: .seconds(9), logger, clock: { [second] in 9 * second }, idleSince: { 0 },
+            stopAccepting: {
+                attempts += 1
+                return attempts == 2
+            })
+        #expect(duty.perform() && duty.due != nil)
+        #expect(!duty.perform() && duty.due == nil)
+    }
+
     @Test("once it has come it is not due again: what is left to do takes its time")
     func notAgain() {
         let second = second

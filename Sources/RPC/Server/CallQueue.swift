@@ -36,5 +36,8 @@ struct CallQueue<Element> {
         if wasFull, waiting[account] != nil { turns.append(account) }
     }
 
+    /// Nothing waits and nothing runs.
+    var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+
     private func mayRun(_ account: Account) -> Bool { running[account, default: 0] < most }
 }

@@ -140,6 +140,8 @@ package final class RPCServer: Sendable {
     package var unreadAnswers: Int { state.withLock { $0.unread } }
 
     var openConnections: Int { state.withLock { $0.connections.count } }
+    /// No call waits for a handler, nor has one.
+    var isHandlingNothing: Bool { state.withLock { $0.queue.isIdle && $0.quickQueue.isIdle } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
     /// Accepts no more connections and refuses new calls but those that start no work; those under way go on.
@@ -155,6 +157,21 @@ package final class RPCServer: Sendable {
         // Before their descriptors are closed.
         for socket in sockets { socket.remove() }
         for listener in listeners { listener.close(promise: nil) }
+    }
+
+    /// Accepts no more connections if none is open: who connects from now on waits for the next that listens on the same socket.
+    /// Not to be called on an event loop.
+    ///
+    /// - Returns: false if one is open.
+    package func stopAcceptingIfIdle() -> Bool {
+        // On the loop that accepts, so none comes in between.
+        let stopped = group.next().submit { [self] in
+            let (isIdle, listeners) = state.withLock { ($0.connections.isEmpty, $0.listeners) }
+            guard isIdle else { return false }
+            for listener in listeners { _ = listener.setOption(.autoRead, value: false) }
+            return true
+        }
+        return (try? stopped.wait()) ?? true
     }
 
     /// Closes everything at once.
