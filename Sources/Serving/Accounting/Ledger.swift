@@ -19,6 +19,7 @@ final class RequestRecord: Sendable {
     let received: UInt64
     private let phaseValue = Atomic<UInt8>(0)
     private let completionValue = Atomic<Int>(0)
+    private let stalledValue = Atomic<Bool>(false)
 
     init(id: String, call: Call, model: String, promptTokens: Int) {
         self.id = id
@@ -29,9 +30,18 @@ final class RequestRecord: Sendable {
         received = call.received
     }
 
+    /// Whose shares it counts against.
+    var account: Account { peer.account }
+
     var phase: Phase {
         get { Phase(rawValue: phaseValue.load(ordering: .relaxed)) ?? .queued }
         set { phaseValue.store(newValue.rawValue, ordering: .relaxed) }
+    }
+
+    /// Its reader is behind.
+    var isStalled: Bool {
+        get { stalledValue.load(ordering: .relaxed) }
+        set { stalledValue.store(newValue, ordering: .relaxed) }
     }
 
     var completionTokens: Int {
@@ -90,9 +100,9 @@ final class Ledger: Sendable {
         var queued = 0
         /// Slots that are taken; a request for several embeddings takes several.
         var occupied = 0
-        var queuedByUser: [UInt32: Int] = [:]
-        /// Of each user who has ever called.
-        var totals: [UInt32: Totals] = [:]
+        var queuedByAccount: [Account: Int] = [:]
+        /// Of each account that has ever called.
+        var totals: [Account: Totals] = [:]
         /// A running mean of how long requests take. Nanoseconds.
         var duration: Double = 1e9
         var onChange: (@Sendable () -> Void)?
@@ -119,7 +129,7 @@ final class Ledger: Sendable {
     /// - Returns: how many requests wait before it.
     func admit(_ record: RequestRecord) throws(RPCError) -> Int {
         let result: Result<Int, RPCError> = state.withLock { state in
-            let own = state.queuedByUser[record.peer.uid, default: 0]
+            let own = state.queuedByAccount[record.account, default: 0]
             let free = state.free(of: configuration.slots)
             let wait = UInt64(
                 max(
@@ -127,7 +137,7 @@ final class Ledger: Sendable {
                     state.duration * Double(state.queued + 1) / Double(max(1, configuration.slots)))
             )
             if state.queued >= configuration.queue + free {
-                state.totals[record.peer.uid, default: Totals()].refused += 1
+                state.totals[record.account, default: Totals()].refused += 1
                 return .failure(
                     RPCError(
                         .resourceExhausted,
@@ -136,7 +146,7 @@ final class Ledger: Sendable {
                     ).retrying(after: wait))
             }
             if own >= configuration.queuePerUser + free {
-                state.totals[record.peer.uid, default: Totals()].refused += 1
+                state.totals[record.account, default: Totals()].refused += 1
                 var error = RPCError(
                     .resourceExhausted,
                     "\(own) requests of user \(record.peer.uid) are waiting; the limit is \(configuration.queuePerUser) for each user",
@@ -148,7 +158,7 @@ final class Ledger: Sendable {
             let position = state.queued
             state.open[record.id] = record
             state.queued += 1
-            state.queuedByUser[record.peer.uid, default: 0] += 1
+            state.queuedByAccount[record.account, default: 0] += 1
             return .success(max(0, position - free))
         }
         let position = try result.get()
@@ -169,8 +179,8 @@ final class Ledger: Sendable {
     func leaveQueue(_ record: RequestRecord) {
         state.withLock { state in
             state.queued -= 1
-            let left = state.queuedByUser[record.peer.uid, default: 1] - 1
-            state.queuedByUser[record.peer.uid] = left > 0 ? left : nil
+            let left = state.queuedByAccount[record.account, default: 1] - 1
+            state.queuedByAccount[record.account] = left > 0 ? left : nil
         }
         changed()
     }
@@ -185,8 +195,8 @@ final class Ledger: Sendable {
             let now = Totals(
                 finished: 1, promptTokens: UInt64(record.promptTokens),
                 completionTokens: UInt64(record.completionTokens))
-            state.totals[record.peer.uid, default: Totals()] =
-                state.totals[record.peer.uid, default: Totals()] + now
+            state.totals[record.account, default: Totals()] =
+                state.totals[record.account, default: Totals()] + now
             let took = Double(cl_monotonic_nanoseconds() &- record.received)
             state.duration += (took - state.duration) / 16
             return true
@@ -203,8 +213,8 @@ final class Ledger: Sendable {
         state.withLock { state in state.open.values.sorted { $0.received < $1.received } }
     }
 
-    /// What there has been, of those users that `mayBeSeen` is true of.
-    func totals(where mayBeSeen: (UInt32) -> Bool) -> Totals {
+    /// What there has been, of those accounts that `mayBeSeen` is true of.
+    func totals(where mayBeSeen: (Account) -> Bool) -> Totals {
         let totals = state.withLock { $0.totals }
         return totals.filter { mayBeSeen($0.key) }.values.reduce(Totals(), +)
     }

@@ -22,7 +22,7 @@ final class Request: @unchecked Sendable {
     /// Inputs that are not done.
     var unfinished: Int
     /// Its reader is behind: its sequences pause until the outbox has drained.
-    var isStalled = false
+    var isStalled = false { didSet { record.isStalled = isStalled } }
     /// CLOCK_MONOTONIC, nanoseconds: when it got its first slot, and when a prompt was done; 0 before.
     var started: UInt64 = 0
     var prefilled: UInt64 = 0
@@ -43,10 +43,9 @@ final class Request: @unchecked Sendable {
     }
 
     var id: String { record.id }
-    /// Whose shares it counts against.
-    var user: UInt32 { record.peer.uid }
+    var account: Account { record.account }
     var hasBegun: Bool { started != 0 }
-    /// Its place among the requests of its user that wait: lower is earlier.
+    /// Its place among the requests of its account that wait: lower is earlier.
     var place: Int { waiting.first?.isPreempted == true ? preemptedPlace : arrival }
 
     /// How a request ends.

@@ -53,9 +53,9 @@ struct SchedulerCore: ~Copyable {
     private var open: [String: Request] = [:]
     /// Requests that are answered, but not read.
     private var unread: [String: Request] = [:]
-    private var users: [UInt32: User] = [:]
+    private var users: [Account: User] = [:]
     /// Users with requests that wait.
-    private var claims = PriorityMap<UInt32, Claim>()
+    private var claims = PriorityMap<Account, Claim>()
     /// Sequences in slots, oldest first.
     private var resident: [Sequence] = []
     private var deadlines = PriorityMap<String, UInt64>()
@@ -174,14 +174,14 @@ struct SchedulerCore: ~Copyable {
     }
 
     /// For each sequence in a slot, how many its user has.
-    private var residentShares: [Int] { resident.map { users[$0.request.user]?.used ?? 0 } }
+    private var residentShares: [Int] { resident.map { users[$0.request.account]?.used ?? 0 } }
 
     private mutating func admit(_ request: Request, _ now: UInt64, _ turn: inout Turn) {
         guard let sequence = request.waiting.popFirst() else { return }
         looks += 1
         sequence.enter(pool)
         resident.append(sequence)
-        users[request.user, default: User()].used += 1
+        users[request.account, default: User()].used += 1
         enqueue(request)
         guard !request.hasBegun else { return }
         request.started = now
@@ -198,7 +198,7 @@ struct SchedulerCore: ~Copyable {
         request.waiting.prepend(sequence)
         preemptions += 1
         request.preemptedPlace = -preemptions
-        users[request.user]?.used -= 1
+        users[request.account]?.used -= 1
         enqueue(request)
     }
 
@@ -253,7 +253,7 @@ struct SchedulerCore: ~Copyable {
             if request.unfinished == 0 { return close(request, .complete(nil)) }
             resident.removeAll { $0 === sequence }
             leave(sequence)
-            claim(request.user)
+            claim(request.account)
         case .over(let reason):
             prefillEnded(request, now)
             return close(request, .complete(reason))
@@ -273,15 +273,15 @@ struct SchedulerCore: ~Copyable {
     /// Enters a request into the queue, moves it there, or takes it out if it has nothing left that waits.
     private mutating func enqueue(_ request: Request) {
         if request.waiting.isEmpty {
-            users[request.user]?.waiting.remove(request.id)
+            users[request.account]?.waiting.remove(request.id)
         } else {
-            users[request.user, default: User()].waiting.set(request.id, request.place)
+            users[request.account, default: User()].waiting.set(request.id, request.place)
         }
-        claim(request.user)
+        claim(request.account)
     }
 
     /// Sets a user's place by what it has and what it waits for.
-    private mutating func claim(_ id: UInt32) {
+    private mutating func claim(_ id: Account) {
         guard let user = users[id] else { return }
         if let first = user.waiting.first {
             claims.set(id, Claim(used: user.used, place: first.priority))
@@ -306,6 +306,6 @@ struct SchedulerCore: ~Copyable {
 
     private mutating func leave(_ sequence: Sequence) {
         sequence.finish()
-        users[sequence.request.user]?.used -= 1
+        users[sequence.request.account]?.used -= 1
     }
 }

@@ -147,7 +147,7 @@ struct ControlService: Sendable {
             Permissions.maySee(
                 peer, ownedBy: uid, controllers: controllers.users, own: getuid())
         }
-        let totals = ledger.totals(where: maySee)
+        let totals = ledger.totals { maySee($0.uid) }
         let load = ledger.load
         var status = StatusResponse()
         status.version = Version.string

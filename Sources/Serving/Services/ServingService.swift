@@ -12,19 +12,23 @@ import Synchronization
 package final class ServingService: Sendable {
     package let server: RPCServer
     package let catalog: ModelCatalog
-    private let ledger: Ledger
+    let ledger: Ledger
     private let loop: DecodeLoop
     private let logger: Logger
     private let draining: DrainFlag
     private let controllers: Controllers
+    private let clock: @Sendable () -> UInt64
     /// The kernel table in use, and the worker threads.
     package let kernelsName: String
     package let threads: Int
 
+    /// - Parameter clock: CLOCK_MONOTONIC in nanoseconds, by which requests end and draining ends.
     package init(
         _ configuration: ServingConfiguration, transport: RPCServer.Configuration,
-        directory: ModelDirectory, logger: Logger, catalog: ModelCatalog? = nil
+        directory: ModelDirectory, logger: Logger, catalog: ModelCatalog? = nil,
+        clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() }
     ) throws(ModelError) {
+        self.clock = clock
         MappedFile.containFaults()
         let kernels =
             configuration.kernels == nil
@@ -35,7 +39,8 @@ package final class ServingService: Sendable {
         let ledger = Ledger(configuration)
         let draining = DrainFlag()
         loop = DecodeLoop(
-            configuration, ledger: ledger, workers: workers, kernels: kernels, logger: logger)
+            configuration, ledger: ledger, workers: workers, kernels: kernels, logger: logger,
+            clock: clock)
         kernelsName = Kernels.name(of: kernels)
         threads = workers.count
         slots = configuration.slots
@@ -121,20 +126,19 @@ package final class ServingService: Sendable {
         draining.value = true
         server.beginDrain()
         catalog.stop()
-        wait(until: ContinuousClock.now + limit, pause, for: { server.openCalls == 0 })
+        wait(for: limit, pause) { server.openCalls == 0 }
         if server.openCalls > 0 { loop.post(.endAll) }
         // The ends of answers, whole ones and those cut short, are still to be written.
         let written = { [server] in server.openCalls == 0 && server.unreadAnswers == 0 }
-        wait(until: ContinuousClock.now + .seconds(2), { pause() || true }, for: written)
+        wait(for: .seconds(2), { pause() || true }, until: written)
         // The decode thread writes on the server's loops: it ends before they do.
         loop.stop()
         server.close()
     }
 
-    private func wait(
-        until limit: ContinuousClock.Instant, _ pause: () -> Bool, for done: () -> Bool
-    ) {
-        while !done(), ContinuousClock.now < limit, pause() {}
+    private func wait(for limit: Duration, _ pause: () -> Bool, until done: () -> Bool) {
+        let began = clock()
+        while !done(), .nanoseconds(clock() - began) < limit, pause() {}
     }
 
     package static func sleepBriefly() -> Bool {
