@@ -39,6 +39,7 @@ func product(_ name: String, _ package: String) -> Target.Dependency {
 }
 
 let nio: [Target.Dependency] = [product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio")]
+let nioEmbedded = product("NIOEmbedded", "swift-nio")
 let log = product("Logging", "swift-log")
 let arguments = product("ArgumentParser", "swift-argument-parser")
 let system = product("SystemPackage", "swift-system")
@@ -134,13 +135,15 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "RPCTests", dependencies: ["TestSupport", "RPC", "CLinux", log] + nio,
+            name: "RPCTests",
+            dependencies: ["TestSupport", "RPC", "CLinux", log, nioEmbedded] + nio,
             swiftSettings: strict),
         .testTarget(
             name: "ServingTests",
             dependencies: [
-                "TestSupport", "Serving", "RPC", "Engine", "ModelStore", "Packer", log, system,
-            ] + nio,
+                "TestSupport", "Serving", "RPC", "Engine", "ModelStore", "Packer", "CLinux", log,
+                system,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "MMFreeTests",

@@ -3,6 +3,7 @@
 import Foundation
 import ModelStore
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The program as it is built, run as a user runs it.
@@ -88,15 +89,14 @@ struct ProgramTests {
                 if process.isRunning { kill(process.processIdentifier, SIGKILL) }
                 if let child { kill(child, SIGKILL) }
             }
-            for _ in 0..<500 where child == nil {
-                usleep(20_000)
+            try waitUntil {
                 let text = try String(contentsOfFile: list, encoding: .utf8)
                 child = text.split(separator: " ").first.flatMap { pid_t($0) }
+                return child != nil
             }
             let other = try #require(child)
             kill(process.processIdentifier, signal)
-            for _ in 0..<500 where process.isRunning { usleep(20_000) }
-            try #require(!process.isRunning)
+            try waitUntil { !process.isRunning }
             #expect(process.terminationStatus == 130)
             #expect(kill(other, 0) == -1 && errno == ESRCH)
             let left = try FileManager.default.contentsOfDirectory(atPath: directory)

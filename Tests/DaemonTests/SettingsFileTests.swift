@@ -2,33 +2,26 @@
 
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import mmfreed
 
 /// What lies where settings should be.
 @Suite final class SettingsFileTests {
-    private let directory: String
+    private let place: FilePath
+    private var directory: String { place.string }
 
-    init() throws {
-        var template = Array("/tmp/mmfreed-settings.XXXXXX".utf8CString)
-        directory = try #require(mkdtemp(&template).map { String(cString: $0) })
-    }
+    init() throws { place = try makeTemporaryDirectory() }
 
-    deinit {
-        for name in ["a.conf", "b.conf", "a.txt"] {
-            unlink(directory + "/" + name)
-            rmdir(directory + "/" + name)
-        }
-        rmdir(directory)
-    }
+    deinit { try? removeFile(place) }
 
-    private func write(_ bytes: some Sequence<UInt8>, to name: String = "a.conf") throws -> String {
-        let path = directory + "/" + name
-        let file = try FileDescriptor.open(
-            path, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
-        try file.closeAfter { _ = try file.writeAll(bytes) }
-        return path
+    private func write(_ bytes: some Swift.Sequence<UInt8>, to name: String = "a.conf") throws
+        -> String
+    {
+        let path = place.appending(name)
+        try TestSupport.write(Array(bytes), to: path)
+        return path.string
     }
 
     private func problem(_ body: () throws -> Void) -> String {

@@ -61,7 +61,7 @@ struct TokenizerTests {
         let begin = clock.now
         let ids = tokenizer.encode(text, addBOS: false)
         // Quadratic would be minutes.
-        #expect(clock.now - begin < .seconds(10))
+        #expect(clock.now - begin < .seconds(60))
         #expect(tokenizer.decode(ids) == text)
     }
 

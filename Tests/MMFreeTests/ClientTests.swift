@@ -7,7 +7,7 @@ import Testing
 
 @testable import MMFree
 
-@Suite("a client", .timeLimit(.minutes(5)))
+@Suite("a client", .fewAtOnce, .bounded)
 struct ClientTests {
     /// A client of a fake daemon.
     private func withFake(

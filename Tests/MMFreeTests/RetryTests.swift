@@ -7,7 +7,7 @@ import Testing
 
 @testable import MMFree
 
-@Suite("calls made again", .timeLimit(.minutes(5)))
+@Suite("calls made again", .fewAtOnce, .bounded)
 struct RetryTests {
     private let busy = RPCError(.resourceExhausted, "busy", reason: "QUEUE_FULL")
         .retrying(after: 1_000_000)

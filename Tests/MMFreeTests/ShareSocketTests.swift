@@ -57,7 +57,7 @@ private struct FakeShare {
     }
 }
 
-@Suite("the share socket, asked", .timeLimit(.minutes(5)))
+@Suite("the share socket, asked", .fewAtOnce, .bounded)
 struct ShareSocketTests {
     /// What becomes of asking for a model when the daemon answers so.
     private func ask(

@@ -31,7 +31,7 @@ func withDaemon(_ body: (Client, FilePath) async throws -> Void) async throws {
     }
 }
 
-@Suite("a model in the own process", .timeLimit(.minutes(5)))
+@Suite("a model in the own process", .fewAtOnce, .bounded)
 struct SharedModelTests {
     /// Options that go on for `count` tokens, the end of text forbidden.
     private func options(_ count: Int, seed: UInt64 = 7) -> GenerateOptions {

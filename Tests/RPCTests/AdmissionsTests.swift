@@ -3,7 +3,7 @@
 import RPC
 import Testing
 
-@Suite("Who is served, who is told of too many, who is closed", .timeLimit(.minutes(10)))
+@Suite("Who is served, who is told of too many, who is closed")
 struct AdmissionsTests {
     private func admissions(
         _ connections: Int, perUser: Int, descriptors: Int = 10_000

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Whose call is handled next", .timeLimit(.minutes(10)))
+@Suite("Whose call is handled next")
 struct CallQueueTests {
     private func all(_ queue: inout CallQueue<String>) -> [String] {
         var order: [String] = []

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("A client's calls", .timeLimit(.minutes(1)))
+@Suite("A client's calls")
 struct ClientStreamsTests {
     private var streams = ClientStreams()
 

@@ -7,7 +7,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Who is let in", .timeLimit(.minutes(10)))
+@Suite("Who is let in", .fewAtOnce, .bounded)
 struct ConnectionTests {
     @Test("a stale socket is replaced; a live one, a file and too long a path are refused")
     func paths() async throws {
@@ -21,7 +21,7 @@ struct ConnectionTests {
         #expect(status.st_mode & 0o777 == 0o600)
         first.server.close()
         let stale = first.path + ".stale"
-        try SocketMaker.leaveBehind(stale)
+        try UnixSocket.leaveBehind(stale)
         await #expect(throws: ClientError.refused(stale)) {
             try await RPCClient.connect(path: stale)
         }
@@ -46,20 +46,18 @@ struct ConnectionTests {
     @Test("a socket whose queue is full is in use: it is left alone, and the start does not hang")
     func busyPath() async throws {
         let test = TestServer()
-        let listener = try SocketMaker.listen(test.path, backlog: 1)
-        defer { close(listener) }
+        let listener = try RawListener(test.path, backlog: 1)
         let waiting = [try RawSocket(test.path), try RawSocket(test.path)]
         #expect(throws: ListenError.inUse(test.path)) { try test.start() }
         #expect(access(test.path, F_OK) == 0)
-        unlink(test.path)
-        withExtendedLifetime(waiting) {}
+        withExtendedLifetime((listener, waiting)) {}
         test.server.close()
     }
 
     @Test("a socket of another kind is left alone")
     func otherKind() async throws {
         let test = TestServer()
-        let other = try SocketMaker.datagram(test.path)
+        let other = try UnixSocket.datagram(test.path)
         defer { close(other) }
         #expect(throws: ListenError.inUse(test.path)) { try test.start() }
         #expect(access(test.path, F_OK) == 0)
@@ -69,16 +67,16 @@ struct ConnectionTests {
 
     @Test("a client waits while the queue of connections is full")
     func fullQueue() async throws {
-        let path = TestServer().path
-        let listener = try SocketMaker.listen(path, backlog: 1)
-        defer { close(listener) }
-        let waiting = [try RawSocket(path), try RawSocket(path)]
-        let client = Task { try await RPCClient.connect(path: path) }
-        try await Task.sleep(for: .milliseconds(100))
-        let accepted = (0..<3).map { _ in accept(listener, nil, nil) }
-        defer { for descriptor in accepted { close(descriptor) } }
-        _ = try await client.value
-        withExtendedLifetime(waiting) {}
+        let listener = try RawListener(backlog: 1)
+        let waiting = [try RawSocket(listener.path), try RawSocket(listener.path)]
+        var accepted: [RawSocket] = []
+        var pauses = 0
+        let client = try await RPCClient.connect(path: listener.path) {
+            pauses += 1
+            if pauses == 3 { accepted.append(try await listener.accept()) }
+        }
+        #expect(pauses == 3)
+        withExtendedLifetime((waiting, accepted, client)) {}
     }
 
     @Test("where descriptors would run out, the next waits until one is closed")
@@ -91,18 +89,15 @@ struct ConnectionTests {
         let first = try await RPCClient.connect(path: test.path)
         let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
         let silent = try RawSocket(test.path)
-        #expect(await TestServer.eventually { test.server.openConnections == 2 })
+        try await eventually { test.server.openConnections == 2 }
         let third = try await RPCClient.connect(path: test.path)
-        let isAnswered = Atomic(false)
-        let answer = Task {
-            defer { isAnswered.store(true, ordering: .relaxed) }
-            let _: DetokenizeResponse = try await third.unary("t", "Echo", text("third"))
-        }
-        try await Task.sleep(for: .milliseconds(200))
-        let early = isAnswered.load(ordering: .relaxed)
-        #expect(!early)
+        let stream: AnswerStream<GenerateResponse> = third.stream("t", "Count", count(1))
+        // The loop goes round some times.
+        for _ in 0..<20 { let _: DetokenizeResponse = try await first.unary("t", "Echo", text("")) }
+        #expect(test.server.openConnections == 2)
+        #expect(test.server.callsBegun == 21)
         await first.close()
-        try await answer.value
+        for try await part in stream { #expect(part.text == "0 ") }
         withExtendedLifetime(silent) {}
         test.server.close()
     }
@@ -115,10 +110,10 @@ struct ConnectionTests {
         let _: DetokenizeResponse = try await first.unary("t", "Echo", text(""))
         let second = try RawSocket(test.path)
         let question = frame(1, "Echo", text("").encoded(), flags: 0)
-        second.send(question + frame(3, "Echo", text("").encoded(), flags: 0))
-        let answer = try second.response().response
+        try await second.send(question + frame(3, "Echo", text("").encoded(), flags: 0))
+        let answer = try await second.response().response
         #expect(answer.status?.code == RPCCode.resourceExhausted.rawValue)
-        #expect(await TestServer.eventually { second.isClosed })
+        try await eventually { second.isClosed }
         let again: DetokenizeResponse = try await first.unary("t", "Echo", text("still"))
         #expect(again.text.hasPrefix("still"))
         test.server.close()
@@ -133,7 +128,7 @@ struct ConnectionTests {
         try test.start()
         let first = try RawSocket(test.path)
         let second = try RawSocket(test.path)
-        #expect(await TestServer.eventually { second.isClosed })
+        try await eventually { second.isClosed }
         #expect(!first.isClosed)
         test.server.close()
     }
@@ -148,7 +143,7 @@ struct ConnectionTests {
         let held = try (0..<4).map { _ in try RawSocket(test.path) }
         for _ in 0..<20 {
             let next = try RawSocket(test.path)
-            #expect(await TestServer.eventually { next.isClosed })
+            try await eventually { next.isClosed }
         }
         #expect(held.map(\.isClosed) == [false, false, false, false])
         test.server.close()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Frames", .timeLimit(.minutes(10)))
+@Suite("Frames")
 struct FrameTests {
     private func decode(_ bytes: [UInt8], step: Int, limit: Int = 64) throws -> [FrameDecoder.Event]
     {
@@ -110,7 +110,7 @@ struct FrameTests {
     }
 }
 
-@Suite("A connection's streams", .timeLimit(.minutes(10)))
+@Suite("A connection's streams")
 struct ServerStreamsTests {
     private func request(_ stream: UInt32, _ flags: FrameHeader.Flags = [], data: [UInt8]? = nil)
         -> Frame

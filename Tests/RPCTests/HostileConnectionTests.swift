@@ -6,15 +6,10 @@ import Testing
 
 @testable import RPC
 
-@Suite("One user's connections beside another's", .timeLimit(.minutes(10)))
+@Suite("One user's connections beside another's", .fewAtOnce, .bounded)
 struct HostileConnectionTests {
-    private func header(_ length: Int, _ stream: UInt32, kind: UInt8 = 1, flags: UInt8 = 0)
-        -> [UInt8]
-    {
-        func bytes(_ value: UInt32) -> [UInt8] {
-            (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * $0)) }
-        }
-        return bytes(UInt32(length)) + bytes(stream) + [kind, flags]
+    private func header(_ length: Int, _ stream: UInt32, flags: UInt8 = 0) -> [UInt8] {
+        RawSocket.header(length, stream, kind: 1, flags: flags)
     }
 
     @Test("64 refused frames in a row close a connection; an accepted one begins the count anew")
@@ -22,17 +17,17 @@ struct HostileConnectionTests {
         let test = TestServer()
         try test.start()
         let socket = try RawSocket(test.path)
-        func refused(_ streams: some Swift.Sequence<UInt32>) {
-            socket.send(streams.flatMap { header(0, $0, flags: 2) })
+        func refused(_ streams: some Swift.Sequence<UInt32>) async throws {
+            try await socket.send(streams.flatMap { header(0, $0, flags: 2) })
         }
-        refused(stride(from: 1, to: 127, by: 2))
-        socket.send(frame(127, "Echo", text("good").encoded(), flags: 0))
-        refused(stride(from: 129, to: 255, by: 2))
-        for _ in 0..<127 { _ = try socket.frame() }
+        try await refused(stride(from: 1, to: 127, by: 2))
+        try await socket.send(frame(127, "Echo", text("good").encoded(), flags: 0))
+        try await refused(stride(from: 129, to: 255, by: 2))
+        for _ in 0..<127 { _ = try await socket.frame() }
         #expect(!socket.isClosed)
-        refused([255])
-        _ = try socket.frame()
-        #expect(await TestServer.eventually { socket.isClosed })
+        try await refused([255])
+        _ = try await socket.frame()
+        try await eventually { socket.isClosed }
         test.server.close()
     }
 
@@ -42,12 +37,12 @@ struct HostileConnectionTests {
         try test.start()
         let floods = try (0..<8).map { _ in try RawSocket(test.path) }
         for flood in floods {
-            flood.send((0..<63).flatMap { header(0, 2 * $0 + 1, flags: 2) })
+            try await flood.send((0..<63).flatMap { header(0, 2 * $0 + 1, flags: 2) })
         }
         let client = try await RPCClient.connect(path: test.path)
         let answer: DetokenizeResponse = try await client.unary("t", "Echo", text("me"))
         #expect(answer.text.hasPrefix("me"))
-        for flood in floods { for _ in 0..<63 { _ = try flood.frame() } }
+        for flood in floods { for _ in 0..<63 { _ = try await flood.frame() } }
         test.server.close()
     }
 
@@ -65,19 +60,19 @@ struct HostileConnectionTests {
         let data = request.encoded()
         let whole = header(data.count, 1) + data
         let first = try RawSocket(test.path)
-        first.send(Array(whole.dropLast()))
-        #expect(await TestServer.eventually { test.server.accounts.requestBytes == data.count })
+        try await first.send(Array(whole.dropLast()))
+        try await eventually { test.server.accounts.requestBytes == data.count }
         let second = try RawSocket(test.path)
-        second.send(Array(whole[..<100_000]))
+        try await second.send(Array(whole[..<100_000]))
         // The second one has no room, a small call has.
         let client = try await RPCClient.connect(path: test.path)
         let _: DetokenizeResponse = try await client.unary("t", "Echo", text("small"))
         #expect(test.server.accounts.requestBytes <= data.count + 5000)
-        first.send([whole[whole.count - 1]])
-        #expect(try first.frame().data.count > size)
-        second.send(Array(whole[100_000...]))
-        #expect(try second.frame().data.count > size)
-        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
+        try await first.send([whole[whole.count - 1]])
+        #expect(try await first.frame().data.count > size)
+        try await second.send(Array(whole[100_000...]))
+        #expect(try await second.frame().data.count > size)
+        try await eventually { test.server.accounts.requestBytes == 0 }
         test.server.close()
     }
 
@@ -87,12 +82,12 @@ struct HostileConnectionTests {
         try test.start()
         let idle = try RawSocket(test.path)
         let socket = try RawSocket(test.path)
-        socket.send(header(4 << 20, 1) + [UInt8](repeating: 0, count: 200_000))
-        let answer = try socket.response()
+        try await socket.send(header(4 << 20, 1) + [UInt8](repeating: 0, count: 200_000))
+        let answer = try await socket.response()
         #expect(answer.stream == 1)
         #expect(answer.response.status?.code == RPCCode.deadlineExceeded.rawValue)
-        #expect(await TestServer.eventually { socket.isClosed })
-        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
+        try await eventually { socket.isClosed }
+        try await eventually { test.server.accounts.requestBytes == 0 }
         #expect(!idle.isClosed)
         test.server.close()
     }
@@ -102,10 +97,10 @@ struct HostileConnectionTests {
         let test = TestServer()
         try test.start()
         var socket: RawSocket? = try RawSocket(test.path)
-        socket?.send(header(4 << 20, 1) + [UInt8](repeating: 0, count: 200_000))
-        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 4 << 20 })
+        try await socket?.send(header(4 << 20, 1) + [UInt8](repeating: 0, count: 200_000))
+        try await eventually { test.server.accounts.requestBytes == 4 << 20 }
         socket = nil
-        #expect(await TestServer.eventually { test.server.accounts.requestBytes == 0 })
+        try await eventually { test.server.accounts.requestBytes == 0 }
         test.server.close()
     }
 
@@ -114,11 +109,11 @@ struct HostileConnectionTests {
         let test = TestServer()
         try test.start()
         let socket = try RawSocket(test.path)
-        for (stream, timeout) in [(1, -1), (3, .min)] as [(UInt8, Int64)] {
-            socket.send(
+        for (stream, timeout) in [(1, -1), (3, .min)] as [(UInt32, Int64)] {
+            try await socket.send(
                 frame(stream, "Block", text("begun").encoded(), flags: 0, timeout: timeout))
-            let answer = try socket.response()
-            #expect(answer.stream == UInt32(stream))
+            let answer = try await socket.response()
+            #expect(answer.stream == stream)
             #expect(answer.response.status?.code == RPCCode.deadlineExceeded.rawValue)
         }
         #expect(test.sent.withLock { $0 } == [])
@@ -132,18 +127,17 @@ struct HostileConnectionTests {
         let test = TestServer()
         try test.start()
         let socket = try RawSocket(test.path)
-        for number in 0..<UInt8(8) {
-            socket.send(frame(2 * number + 1, "Block", text("slow").encoded(), flags: 0))
+        for number in UInt32(0)..<8 {
+            try await socket.send(frame(2 * number + 1, "Block", text("slow").encoded(), flags: 0))
         }
-        #expect(
-            await TestServer.eventually {
-                test.sent.withLock { $0.count } == RPCServer.handlersPerAccount
-            })
+        try await eventually {
+            test.sent.withLock { $0.count } == RPCServer.handlersPerAccount
+        }
         let client = try await RPCClient.connect(path: test.path)
         let _: DetokenizeResponse = try await client.unary("t", "Quick", text(""))
         #expect(test.sent.withLock { $0.count } == RPCServer.handlersPerAccount)
         test.gate.withLock { $0 = true }
-        for _ in 0..<8 { _ = try socket.frame() }
+        for _ in 0..<8 { _ = try await socket.frame() }
         test.server.close()
     }
 }

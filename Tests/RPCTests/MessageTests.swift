@@ -5,7 +5,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Messages", .timeLimit(.minutes(10)))
+@Suite("Messages")
 struct MessageTests {
     private func generate(_ random: inout SeededGenerator) -> GenerateRequest {
         var request = GenerateRequest()

@@ -3,6 +3,7 @@
 import Glibc
 import Logging
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import RPC
@@ -29,7 +30,7 @@ private struct Counted: MergeableMessage {
 
 /// A server whose one method, Hold, leaves its outboxes to the test.
 private final class OutboxServer: Sendable {
-    let path = "/tmp/mmfreed-outbox-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let path = UnixSocket.newPath()
     let server: RPCServer
 
     init(_ hold: @escaping @Sendable (Outbox<Counted>) -> Void) throws {
@@ -42,14 +43,15 @@ private final class OutboxServer: Sendable {
         try server.listen(on: .path(path, mode: 0o600))
     }
 
-    func hold() throws -> RawSocket {
+    func hold() async throws -> RawSocket {
         let socket = try RawSocket(path)
-        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
+        try await socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
         return socket
     }
 }
 
-@Suite("Answers wait in an outbox", .serialized, .timeLimit(.minutes(2)))
+// One after another: they count encodings in one number.
+@Suite("Answers wait in an outbox", .serialized, .fewAtOnce, .bounded)
 struct OutboxTests {
     private static let large = String(repeating: "x", count: 100_000)
 
@@ -62,18 +64,18 @@ struct OutboxTests {
     func once() async throws {
         let held = Mutex<Outbox<Counted>?>(nil)
         let test = try OutboxServer { outbox in held.withLock { $0 = outbox } }
-        let socket = try test.hold()
-        #expect(await TestServer.eventually { held.withLock { $0 != nil } })
+        let socket = try await test.hold()
+        try await eventually { held.withLock { $0 != nil } }
         let outbox = try #require(held.withLock { $0 })
         Counted.encodings.withLock { $0 = 0 }
         for number in 0..<60 { outbox.send(Counted("\(number) " + Self.large)) }
         #expect(outbox.stalledSince != 0)
         outbox.finish()
         for number in 0..<60 {
-            let text = try GenerateResponse(decoding: try socket.frame().data).text
+            let text = try GenerateResponse(decoding: try await socket.frame().data).text
             #expect(text.hasPrefix("\(number) "))
         }
-        #expect(try socket.frame().data == [])
+        #expect(try await socket.frame().data == [])
         #expect(Counted.encodings.withLock { $0 } == 60)
         #expect(outbox.stalledSince == 0)
         #expect(outbox.send(Counted("late")) == .closed)
@@ -91,16 +93,16 @@ struct OutboxTests {
                 held.append(outbox)
             }
         }
-        let first = try test.hold()
-        #expect(await TestServer.eventually { held.withLock { $0.count } == 1 })
-        let second = try test.hold()
-        #expect(await TestServer.eventually { held.withLock { $0.count } == 2 })
+        let first = try await test.hold()
+        try await eventually { held.withLock { $0.count } == 1 }
+        let second = try await test.hold()
+        try await eventually { held.withLock { $0.count } == 2 }
         let outboxes = held.withLock { $0 }
         for outbox in outboxes { fill(outbox) }
         #expect(outboxes.allSatisfy { $0.stalledSince != 0 })
         drained.withLock { $0 = [] }
-        for _ in 0..<10 { _ = try first.frame() }
-        #expect(await TestServer.eventually { drained.withLock { $0 } == [0] })
+        for _ in 0..<10 { _ = try await first.frame() }
+        try await eventually { drained.withLock { $0 } == [0] }
         #expect(outboxes.map { $0.stalledSince != 0 } == [false, true])
         #expect(outboxes[0].send(Counted("more")) == .accepted)
         withExtendedLifetime(second) {}
@@ -111,14 +113,14 @@ struct OutboxTests {
     func failed() async throws {
         let held = Mutex<Outbox<Counted>?>(nil)
         let test = try OutboxServer { outbox in held.withLock { $0 = outbox } }
-        let socket = try test.hold()
-        #expect(await TestServer.eventually { held.withLock { $0 != nil } })
+        let socket = try await test.hold()
+        try await eventually { held.withLock { $0 != nil } }
         let outbox = try #require(held.withLock { $0 })
         fill(outbox)
         outbox.fail(RPCError(.aborted, "enough"))
         #expect(outbox.stalledSince == 0)
-        var (frames, last) = (0, try socket.frame())
-        while last.kind != 2 { (frames, last) = (frames + 1, try socket.frame()) }
+        var (frames, last) = (0, try await socket.frame())
+        while last.kind != 2 { (frames, last) = (frames + 1, try await socket.frame()) }
         #expect(frames < 10)
         #expect(try Response(decoding: last.data).status?.code == RPCCode.aborted.rawValue)
         test.server.close()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Quotas of accounts", .timeLimit(.minutes(10)))
+@Suite("Quotas of accounts")
 struct QuotaTests {
     private func account(_ uid: UInt32) -> Account { Account(uid: uid) }
 
@@ -90,7 +90,7 @@ struct QuotaTests {
     }
 }
 
-@Suite("The head of a request", .timeLimit(.minutes(10)))
+@Suite("The head of a request")
 struct RequestHeadTests {
     private func request(_ change: (inout Request) -> Void = { _ in }) -> [UInt8] {
         var request = Request()

@@ -7,7 +7,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("A server and its clients on a socket", .timeLimit(.minutes(10)))
+@Suite("A server and its clients on a socket", .fewAtOnce, .bounded)
 struct ServerTests {
     @Test("a call is answered, and the peer is who the kernel says")
     func unary() async throws {
@@ -117,18 +117,18 @@ struct ServerTests {
         try test.start()
         let socket = try RawSocket(test.path)
         let handlers = RPCServer.handlersPerAccount
-        for number in 0..<UInt8(handlers) {
-            socket.send(frame(2 * number + 1, "Block", text("first").encoded(), flags: 0))
+        for number in 0..<UInt32(handlers) {
+            try await socket.send(frame(2 * number + 1, "Block", text("first").encoded(), flags: 0))
         }
-        #expect(await TestServer.eventually { test.sent.withLock { $0.count } == handlers })
+        try await eventually { test.sent.withLock { $0.count } == handlers }
         let late = text("late").encoded()
-        socket.send(frame(99, "Block", late, flags: 0, timeout: 10_000_000))
-        #expect(await TestServer.eventually { test.server.openCalls == handlers + 1 })
+        try await socket.send(frame(99, "Block", late, flags: 0, timeout: 10_000_000))
+        try await eventually { test.server.openCalls == handlers + 1 }
         try await Task.sleep(for: .milliseconds(20))
         test.gate.withLock { $0 = true }
         var codes: [UInt32: Int32] = [:]
         for _ in 0...handlers {
-            let (stream, response) = try socket.response()
+            let (stream, response) = try await socket.response()
             codes[stream] = response.status?.code
         }
         #expect(codes.removeValue(forKey: 99) == RPCCode.deadlineExceeded.rawValue)
@@ -142,19 +142,19 @@ struct ServerTests {
         let test = TestServer()
         try test.start()
         let socket = try RawSocket(test.path)
-        socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
-        #expect(await TestServer.eventually { test.held.withLock { $0.count } == 1 })
+        try await socket.send(frame(1, "Hold", count(1).encoded(), flags: 1))
+        try await eventually { test.held.withLock { $0.count } == 1 }
         // A message on a stream that takes none, twice.
-        for _ in 0..<2 { socket.send([0, 0, 0, 1, 0, 0, 0, 1, 3, 0, 7]) }
-        let refusal = try socket.response()
+        for _ in 0..<2 { try await socket.send([0, 0, 0, 1, 0, 0, 0, 1, 3, 0, 7]) }
+        let refusal = try await socket.response()
         #expect(refusal.stream == 1)
         #expect(refusal.response.status?.code == RPCCode.unimplemented.rawValue)
-        #expect(await TestServer.eventually { test.server.openCalls == 0 })
+        try await eventually { test.server.openCalls == 0 }
         let sink = test.held.withLock { $0[0] }
         #expect(sink.send(GenerateResponse()) == .closed)
         sink.finish()
-        socket.send(frame(3, "Echo", text("next").encoded(), flags: 0))
-        #expect(try socket.response().stream == 3)
+        try await socket.send(frame(3, "Echo", text("next").encoded(), flags: 0))
+        #expect(try await socket.response().stream == 3)
         test.server.close()
     }
 
@@ -165,7 +165,7 @@ struct ServerTests {
         var random = SeededGenerator(9)
         for _ in 0..<200 {
             let socket = try RawSocket(test.path)
-            socket.send(
+            try await socket.send(
                 (0..<Int.random(in: 0...200, using: &random)).map { _ in
                     .random(in: 0...255, using: &random)
                 })

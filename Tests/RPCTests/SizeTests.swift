@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import RPC
 
-@Suite("What is too large", .timeLimit(.minutes(10)))
+@Suite("What is too large", .fewAtOnce, .bounded)
 struct SizeTests {
     @Test("a method's one answer that does not fit a frame is refused, called as a stream too")
     func tooLargeAnswer() async throws {
@@ -60,13 +61,14 @@ struct SizeTests {
         try test.start()
         let socket = try RawSocket(test.path)
         let length = FrameHeader.dataLimit + 1
-        socket.send([0, 0x40, 0, 1, 0, 0, 0, 1, 1, 0] + [UInt8](repeating: 0, count: length))
-        socket.send(frame(3, "Echo", text("still here").encoded(), flags: 0))
-        let first = try socket.response()
+        try await socket.send(
+            RawSocket.frame(1, kind: 1, flags: 0, [UInt8](repeating: 0, count: length)))
+        try await socket.send(frame(3, "Echo", text("still here").encoded(), flags: 0))
+        let first = try await socket.response()
         #expect(first.stream == 1)
         #expect(first.response.status?.code == RPCCode.resourceExhausted.rawValue)
         #expect(first.response.status?.message.contains("\(length)") == true)
-        let second = try socket.response()
+        let second = try await socket.response()
         #expect(second.stream == 3)
         #expect(
             try DetokenizeResponse(decoding: second.response.payload).text

@@ -7,7 +7,7 @@ import Testing
 
 @testable import RPC
 
-@Suite("Who owns a socket's path", .timeLimit(.minutes(5)))
+@Suite("Who owns a socket's path", .fewAtOnce, .bounded)
 struct SocketPathTests {
     private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
@@ -51,7 +51,7 @@ struct SocketPathTests {
         let pool = NIOThreadPool(numberOfThreads: 8)
         pool.start()
         for _ in 0..<20 {
-            try SocketMaker.leaveBehind(path)
+            try UnixSocket.leaveBehind(path)
             let made = try await withThrowingTaskGroup(
                 of: (descriptor: Int32, socket: SocketPath)?.self
             ) { group in

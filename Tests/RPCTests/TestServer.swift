@@ -4,12 +4,13 @@ import Glibc
 import Logging
 import Synchronization
 import TestSupport
+import Testing
 
 @testable import RPC
 
 /// A server on a socket of its own with a few methods that show what servers do.
 final class TestServer: Sendable {
-    let path = "/tmp/mmfreed-rpc-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let path = UnixSocket.newPath()
     let server: RPCServer
     /// Calls that were told their caller had gone.
     let cancelled = Mutex(0)
@@ -106,10 +107,21 @@ final class TestServer: Sendable {
     }
 
     func start() throws { try server.listen(on: .path(path, mode: 0o600)) }
+}
 
-    /// Whether something came about in time.
-    static func eventually(_ condition: () -> Bool) async -> Bool {
-        (try? await TestSupport.eventually { condition() }) != nil
+extension RawSocket {
+    /// The next frame, which must be a Response.
+    func response() async throws -> (stream: UInt32, response: Response) {
+        let frame = try await frame()
+        try #require(frame.kind == 2)
+        return (frame.stream, try Response(decoding: frame.data))
+    }
+
+    /// The next frame, which must be a Request.
+    func request() async throws -> Request {
+        let frame = try await frame()
+        try #require(frame.kind == 1)
+        return try Request(decoding: frame.data)
     }
 }
 
@@ -127,14 +139,12 @@ func count(_ tokens: UInt32) -> GenerateRequest {
 
 /// A request for a method of "t" as a client would frame it.
 func frame(
-    _ stream: UInt8, _ method: String, _ payload: [UInt8], flags: UInt8, timeout: Int64 = 0
+    _ stream: UInt32, _ method: String, _ payload: [UInt8], flags: UInt8, timeout: Int64 = 0
 ) -> [UInt8] {
     var request = Request()
     request.service = "t"
     request.method = method
     request.payload = payload
     request.timeoutNano = timeout
-    let data = request.encoded()
-    let length = (0..<4).map { UInt8(truncatingIfNeeded: data.count >> (24 - 8 * $0)) }
-    return length + [0, 0, 0, stream, 1, flags] + data
+    return RawSocket.frame(stream, kind: 1, flags: flags, request.encoded())
 }

@@ -7,7 +7,7 @@ import Testing
 @testable import RPC
 @testable import Serving
 
-@Suite("What is counted, and who sees it", .timeLimit(.minutes(5)))
+@Suite("What is counted, and who sees it", .fewAtOnce, .bounded)
 struct AccountingTests {
     private func record(_ uid: UInt32, prompt: Int, completion: Int) -> RequestRecord {
         let call = Call(
@@ -31,7 +31,8 @@ struct AccountingTests {
             _ = ledger.finish(record)
         }
         let (own, all, none) = (
-            ledger.totals { $0 == 1 }, ledger.totals { _ in true }, ledger.totals { $0 == 3 }
+            ledger.totals { $0.uid == 1 }, ledger.totals { _ in true },
+            ledger.totals { $0.uid == 3 }
         )
         #expect([own.finished, own.promptTokens, own.completionTokens] == [2, 20, 14])
         #expect([all.finished, all.promptTokens, all.completionTokens] == [3, 143, 55])

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Engine
 import Logging
 import ModelStore
 import RPC
+import Synchronization
 import SystemPackage
 import TestSupport
 
@@ -13,6 +15,7 @@ import TestSupport
 struct Daemon: Sendable {
     let service: ServingService
     let directory: FilePath
+    fileprivate let clock: ShiftedClock
     var socket: String { directory.appending("socket").string }
 
     func connect() async throws -> RPCClient { try await RPCClient.connect(path: socket) }
@@ -48,9 +51,36 @@ struct Daemon: Sendable {
         try Model(PackedFile(path: TestSupport.model(name, in: directory)))
     }
 
+    /// Lets time pass for requests and for draining, at once.
+    func pass(_ seconds: UInt64) {
+        clock.shift.add(seconds * 1_000_000_000, ordering: .relaxed)
+        service.nudge()
+    }
+
+    /// Lets no more time pass for them.
+    func stopTime() { clock.stopped.store(clock.now, ordering: .relaxed) }
+
+    /// The only request, once it waits for its reader.
+    func stalled() async throws -> RequestRecord {
+        try await eventually { service.ledger.open.first?.isStalled == true }
+        return service.ledger.open[0]
+    }
+
     /// Waits until so many requests are in slots and in the queue.
     func wait(active: Int, queued: Int = 0) async throws {
         try await eventually { service.load == (active, queued) }
+    }
+}
+
+/// The system's clock, ahead or stopped.
+private final class ShiftedClock: Sendable {
+    let shift = Atomic<UInt64>(0)
+    let stopped = Atomic<UInt64>(0)
+
+    var now: UInt64 {
+        let stopped = stopped.load(ordering: .relaxed)
+        return stopped != 0
+            ? stopped : cl_monotonic_nanoseconds() + shift.load(ordering: .relaxed)
     }
 }
 
@@ -63,10 +93,14 @@ func withDaemon<R>(
     try await withModels(models) { directory in
         let places = ModelDirectory([directory])
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let clock = ShiftedClock()
+        var transport = RPCServer.Configuration()
+        transport.slowReaderTimeout = 3_600_000_000_000
         let service = try ServingService(
-            configuration, transport: .init(), directory: places, logger: logger,
-            catalog: ModelCatalog(places, configuration, logger, opener: opener))
-        let daemon = Daemon(service: service, directory: directory)
+            configuration, transport: transport, directory: places, logger: logger,
+            catalog: ModelCatalog(places, configuration, logger, opener: opener),
+            clock: { clock.now })
+        let daemon = Daemon(service: service, directory: directory, clock: clock)
         try service.server.listen(on: .path(daemon.socket, mode: 0o600))
         let result: Result<R, any Error>
         do { result = .success(try await body(daemon)) } catch { result = .failure(error) }

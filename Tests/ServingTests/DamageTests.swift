@@ -50,7 +50,7 @@ func copy(_ source: FilePath, over path: FilePath) throws {
     }
 }
 
-@Suite("A served file that is cut short or written over", .timeLimit(.minutes(10)))
+@Suite("A served file that is cut short or written over", .fewAtOnce, .bounded)
 struct DamageTests {
     private func request(_ name: String, _ count: Int) -> GenerateRequest {
         var request = GenerateRequest("abc", count: count)

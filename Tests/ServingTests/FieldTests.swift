@@ -6,7 +6,7 @@ import Serving
 import TestSupport
 import Testing
 
-@Suite("Every field is checked", .timeLimit(.minutes(10)))
+@Suite("Every field is checked", .fewAtOnce, .bounded)
 struct FieldTests {
     /// A request with one thing wrong, and the field that is to blame.
     struct Wrong: Sendable, CustomTestStringConvertible {

@@ -7,7 +7,7 @@ import Serving
 import TestSupport
 import Testing
 
-@Suite("An answer depends on its request alone", .timeLimit(.minutes(10)))
+@Suite("An answer depends on its request alone", .fewAtOnce, .bounded)
 struct GenerateIdentityTests {
     /// Prompts of very different lengths, so that reading and writing overlap.
     private static func request(_ number: Int) -> GenerateRequest {
@@ -89,7 +89,7 @@ struct GenerateIdentityTests {
     }
 }
 
-@Suite("What an answer says", .timeLimit(.minutes(10)))
+@Suite("What an answer says", .fewAtOnce, .bounded)
 struct GenerateAnswerTests {
     @Test("it begins with its facts and ends with its usage")
     func facts() async throws {

@@ -9,7 +9,7 @@ import Testing
 
 @testable import Serving
 
-@Suite("Models are in memory as the administrator wants", .timeLimit(.minutes(10)))
+@Suite("Models are in memory as the administrator wants", .fewAtOnce, .bounded)
 struct MemoryTests {
     private func model(_ control: ControlClient, _ name: String = "tiny") async throws -> ModelInfo
     {

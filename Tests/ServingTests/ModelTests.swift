@@ -8,7 +8,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Models come and go", .timeLimit(.minutes(10)))
+@Suite("Models come and go", .fewAtOnce, .bounded)
 struct ModelTests {
     private func named(_ name: String, count: Int = 12) -> GenerateRequest {
         var request = GenerateRequest("abc", count: count)

@@ -59,9 +59,7 @@ struct FileWriterTests {
             try expectNames(before, in: directory)
             try writer.finish()
             try expectNames(["m.gguf"], in: directory)
-            let mask = umask(0o022)
-            umask(mask)
-            #expect(try mode(path) == String(0o644 & ~mask, radix: 8))
+            #expect(try mode(path) == String(0o644 & ~permissionMask(), radix: 8))
             try PackedFile(path: path).verify()
         }
     }
@@ -80,9 +78,7 @@ struct FileWriterTests {
             try write(64, to: &writer)
             try writer.finish()
             try expectNames(["m.gguf"], in: directory)
-            let mask = umask(0o022)
-            umask(mask)
-            #expect(try mode(path) == String(0o644 & ~mask, radix: 8))
+            #expect(try mode(path) == String(0o644 & ~permissionMask(), radix: 8))
             #expect(try PackedFile(path: path).packed["w"]?.scale == 1)
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import ModelStore
 package import SystemPackage
 
 /// Tests/Fixtures.
@@ -40,6 +41,25 @@ package func write(_ bytes: [UInt8], to path: FilePath) throws {
     let file = try FileDescriptor.open(
         path, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
     try file.closeAfter { _ = try file.writeAll(bytes) }
+}
+
+/// Lets so much time pass that a file in `directory` that is written now gets another time: file systems count it in steps.
+package func passFileTime(in directory: FilePath) throws {
+    let probe = directory.appending(".time")
+    defer { try? removeFile(probe) }
+    func time() throws -> FileIdentity {
+        try write([1], to: probe)
+        return try FileIdentity(path: probe)
+    }
+    let before = try time()
+    try waitUntil { try time() != before }
+}
+
+/// The process's mask of permissions. Reading it sets nothing, so that other tests are not disturbed.
+package func permissionMask() throws -> UInt16 {
+    let status = String(decoding: try bytes(of: "/proc/self/status"), as: UTF8.self)
+    let line = status.split(separator: "\n").first { $0.hasPrefix("Umask:") }
+    return line.flatMap { UInt16($0.dropFirst(6).drop(while: \.isWhitespace), radix: 8) } ?? 0
 }
 
 /// A whole file.
