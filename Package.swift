@@ -117,7 +117,7 @@ let package = Package(
         .target(name: "CAllocations", path: "Tests/CAllocations"),
         // Made files and models, temporary directories, seeded random numbers, waiting.
         .target(
-            name: "TestSupport", dependencies: ["ModelStore", "Packer", system],
+            name: "TestSupport", dependencies: ["ModelStore", "Packer", "CLinux", system],
             path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "KernelTests", dependencies: ["CKernels", "TestSupport"], swiftSettings: strict),
@@ -136,7 +136,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "RPCTests",
-            dependencies: ["TestSupport", "RPC", "CLinux", log, nioEmbedded] + nio,
+            dependencies: ["TestSupport", "RPC", "CLinux", log, system, nioEmbedded] + nio,
             swiftSettings: strict),
         .testTarget(
             name: "ServingTests",

@@ -30,8 +30,9 @@ package struct ServingConfiguration: Sendable {
     package var kernels: String?
     /// Read a model's file into memory when it is first used.
     package var prefault = false
-    /// Compare a model with its digests, in the background, once it is mapped.
-    package var verifies = true
+    package var verification = Verification.background
+    /// What becomes of files that users other than root and the daemon's may write.
+    package var untrustedFiles = UntrustedFiles.copy
     /// Keep models in memory that may not be paged out.
     package var lockMemory = false
     /// What becomes of a model's pages when no request has used it for so long.
@@ -43,4 +44,13 @@ package struct ServingConfiguration: Sendable {
     package var controllers: Set<UInt32> = []
 
     package init() {}
+}
+
+/// When a model is compared with its digests.
+package enum Verification: String, Sendable, CaseIterable {
+    /// Once it is mapped, while it is served.
+    case background
+    /// Before it is served.
+    case block
+    case skip
 }

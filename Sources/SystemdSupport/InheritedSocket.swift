@@ -6,18 +6,28 @@ import Glibc
 /// A listening socket the service manager made for us.
 package struct InheritedSocket: Sendable, Equatable {
     /// What a socket is for; `FileDescriptorName=` of its unit says so.
-    package enum Use: Sendable {
+    package enum Use: String, Sendable, CaseIterable {
+        /// Calls.
         case api
+        /// Descriptors of models.
+        case share
+
+        var type: __socket_type { self == .api ? SOCK_STREAM : SOCK_SEQPACKET }
+        var kind: String { self == .api ? "stream" : "sequential-packet" }
 
         /// - Returns: `nil` for a name that means nothing to us.
-        static func named(_ name: String) -> Use? {
+        static func named(_ name: String, _ descriptor: Int32) -> Use? {
             switch name {
             // "unknown" if there are no names at all, the unit's own if it gives none.
-            case "api", "", "unknown": .api
-            case _ where name.hasSuffix(".socket"): .api
-            default: nil
+            case "", "unknown": isListening(descriptor, .share) ? .share : .api
+            case _ where name.hasSuffix(".socket"): isListening(descriptor, .share) ? .share : .api
+            default: Use(rawValue: name)
             }
         }
+    }
+
+    private static func isListening(_ descriptor: Int32, _ use: Use) -> Bool {
+        sd_is_socket_unix(descriptor, Int32(use.type.rawValue), 1, nil, 0) > 0
     }
 
     package let descriptor: Int32
@@ -32,28 +42,23 @@ package struct InheritedSocket: Sendable, Equatable {
 
         /// Takes a descriptor over, or closes it.
         mutating func take(_ descriptor: Int32, name: String) {
-            let use = InheritedSocket.Use.named(name)
-            if let use, isListening(descriptor) {
+            let use = Use.named(name, descriptor)
+            if let use, isListening(descriptor, use) {
                 sockets.append(InheritedSocket(descriptor: descriptor, use: use))
                 return
             }
             let reason =
-                use == nil
-                ? "no use for a socket of that name is known; FileDescriptorName=api is"
-                : "not a listening Unix stream socket"
+                use.map { "not a listening Unix \($0.kind) socket" }
+                ?? "no use for a socket of that name is known; FileDescriptorName=api and share are"
             complaints.append("inherited descriptor \(descriptor) '\(name)': \(reason)")
             close(descriptor)
-        }
-
-        private func isListening(_ descriptor: Int32) -> Bool {
-            sd_is_socket_unix(descriptor, Int32(SOCK_STREAM.rawValue), 1, nil, 0) > 0
         }
     }
 
     /// Takes over what was handed to this process, and clears the environment that says so: children get none of it. Call it
     /// once, before there are other threads.
     ///
-    /// - Throws: `InheritedSocketError` if there was something and none of it can be listened on.
+    /// - Throws: `InheritedSocketError` if there was something and none of it is a socket for calls.
     package static func takeAll() throws(InheritedSocketError) -> Handover {
         var names: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
         let count = sd_listen_fds_with_names(1, &names)
@@ -69,8 +74,11 @@ package struct InheritedSocket: Sendable, Equatable {
             // SD_LISTEN_FDS_START
             handover.take(3 + index, name: names?[Int(index)].map { String(cString: $0) } ?? "")
         }
-        guard count == 0 || !handover.sockets.isEmpty else {
-            throw InheritedSocketError(handover.complaints.joined(separator: "; "))
+        guard count == 0 || handover.sockets.contains(where: { $0.use == .api }) else {
+            let complaints = handover.complaints
+            throw InheritedSocketError(
+                complaints.isEmpty
+                    ? "no socket for calls was handed over" : complaints.joined(separator: "; "))
         }
         return handover
     }

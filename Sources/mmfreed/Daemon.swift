@@ -51,7 +51,7 @@ final class Daemon {
             return try refuse(error)
         }
         guard prepareModels(service) else { return }
-        try listen(service.server)
+        try listen(service)
         logger.info(
             "serving \(service.catalog.names.count) models with \(service.threads) threads and \(service.kernelsName) kernels",
             metadata: ["message-id": "\(Event.started)", "version": "\(Version.string)"])
@@ -69,10 +69,11 @@ final class Daemon {
         }
         var idleExit: IdleExit?
         if !inherited.isEmpty {
-            let server = service.server
             let duty = IdleExit(
-                limit: settings.idleExit, logger, idleSince: { server.idleSince },
-                stopAccepting: { server.stopAcceptingIfIdle() })
+                limit: settings.idleExit, logger, idleSince: { service.idleSince },
+                stopAccepting: {
+                    service.share.idleSince != nil && service.server.stopAcceptingIfIdle()
+                })
             duties.append(duty)
             idleExit = duty
         }
@@ -106,10 +107,11 @@ final class Daemon {
         return goesOn
     }
 
-    private func listen(_ server: RPCServer) throws {
+    private func listen(_ service: ServingService) throws {
         if inherited.isEmpty {
-            try server.listen(on: .path(settings.socket, mode: settings.socketMode))
+            try service.server.listen(on: .path(settings.socket, mode: settings.socketMode))
             logger.info("listening on \(settings.socket)")
+            try share(service.share)
         } else if let source = settings.source(of: \.socket) {
             logger.notice(
                 "\(source): socket is not used, for the service manager has handed over one: set ListenStream= of the socket unit instead"
@@ -117,8 +119,20 @@ final class Daemon {
         }
         for socket in inherited {
             switch socket.use {
-            case .api: try server.listen(on: .descriptor(socket.descriptor))
+            case .api: try service.server.listen(on: .descriptor(socket.descriptor))
+            case .share: try service.share.listen(on: .descriptor(socket.descriptor))
             }
+        }
+    }
+
+    private func share(_ server: ShareServer) throws {
+        guard let path = settings.sharePath else { return }
+        do throws(ListenError) {
+            try server.listen(on: .path(path, mode: settings.socketMode))
+            logger.info("sharing models on \(path)")
+        } catch {
+            guard settings.shareSocket == nil else { throw error }
+            logger.warning("\(error): models are not shared, ignoring")
         }
     }
 

@@ -21,6 +21,8 @@ struct Mmfreed: ParsableCommand {
         version: "mmfreed \(Version.string)")
 
     @Option(help: "Where to listen.", completion: .file()) var socket: String?
+    @Option(help: "Where to hand out descriptors of models.", completion: .file())
+    var shareSocket: String?
     @Option(
         help: "A directory of packed models, or one such file; may be given more than once.",
         completion: .file())
@@ -90,6 +92,9 @@ struct Mmfreed: ParsableCommand {
         settings.read(main: main, directories: places.packaged + [main + ".d"])
         settings.read { getenv($0).map { String(cString: $0) } }
         if let socket { settings.set("socket", .text(socket), from: "--socket") }
+        if let shareSocket {
+            settings.set("share_socket", .text(shareSocket), from: "--share-socket")
+        }
         if !models.isEmpty { settings.set("models", .list(models), from: "--models") }
         if let threads { settings.set("threads", .text("\(threads)"), from: "--threads") }
         for pair in set { settings.set(pair: pair) }

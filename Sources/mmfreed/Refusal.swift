@@ -14,6 +14,7 @@ final class Refusal {
     private let logger: Logger
     private let notifier: Notifier
     private var server: RPCServer?
+    private var share: ShareServer?
     private var text = ""
 
     init(_ sockets: [InheritedSocket], _ logger: Logger, _ notifier: Notifier) {
@@ -30,17 +31,24 @@ final class Refusal {
     }
 
     private func listen(saying text: String) throws {
-        server?.close()
+        close()
         var transport = RPCServer.Configuration()
-        transport.refusal = RPCError(
+        let error = RPCError(
             .failedPrecondition,
             "the daemon's configuration cannot be used: \(text). Correct it and run `systemctl reload mmfreed.service`",
             reason: "BAD_CONFIGURATION")
+        transport.refusal = error
         let server = RPCServer(services: Services(), configuration: transport, logger: logger)
+        let share = ShareServer(logger: logger) { _, _, reply in reply(.failure(error)) }
         for socket in sockets {
-            try server.listen(on: .descriptor(fcntl(socket.descriptor, F_DUPFD_CLOEXEC, 3)))
+            let address = RPCServer.Address.descriptor(
+                fcntl(socket.descriptor, F_DUPFD_CLOEXEC, 3))
+            switch socket.use {
+            case .api: try server.listen(on: address)
+            case .share: try share.listen(on: address)
+            }
         }
-        self.server = server
+        (self.server, self.share) = (server, share)
         self.text = text
     }
 
@@ -62,6 +70,11 @@ final class Refusal {
 
     func end() {
         notifier.stopping()
+        close()
+    }
+
+    private func close() {
         server?.close()
+        share?.close()
     }
 }

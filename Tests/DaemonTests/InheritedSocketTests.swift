@@ -32,6 +32,35 @@ import Testing
         if isTaken { close(descriptor) }
     }
 
+    @Test(
+        "a sequential-packet socket is for sharing if its name says so, or it has none",
+        arguments: [
+            ("share", true), ("", true), ("unknown", true), ("mmfreed-share.socket", true),
+            ("api", false), ("shared", false),
+        ])
+    func sharing(name: String, isTaken: Bool) {
+        let descriptor = socket(SOCK_SEQPACKET, listens: true)
+        var handover = InheritedSocket.Handover()
+        handover.take(descriptor, name: name)
+        #expect(
+            handover.sockets
+                == (isTaken ? [InheritedSocket(descriptor: descriptor, use: .share)] : []))
+        #expect(handover.complaints.count == (isTaken ? 0 : 1))
+        if isTaken { close(descriptor) }
+    }
+
+    @Test("a stream socket called share is closed and named")
+    func wrongKind() {
+        let descriptor = socket(SOCK_STREAM, listens: true)
+        var handover = InheritedSocket.Handover()
+        handover.take(descriptor, name: "share")
+        #expect(handover.sockets.isEmpty)
+        #expect(
+            handover.complaints == [
+                "inherited descriptor \(descriptor) 'share': not a listening Unix sequential-packet socket"
+            ])
+    }
+
     @Test func whatCannotBeListenedOnIsClosedAndNamed() {
         let sound = socket(SOCK_STREAM, listens: true)
         let others = [

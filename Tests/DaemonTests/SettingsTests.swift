@@ -149,6 +149,33 @@ import Testing
         #expect(settings.idleExit == .milliseconds(2500))
     }
 
+    @Test("a share socket is beside the default socket, where it is set to be, or nowhere")
+    func sharePath() {
+        #expect(Settings().sharePath == "/run/mmfreed/share.sock")
+        let own = DefaultPlaces.Own(socket: "/run/user/7/mmfreed.sock", models: "/m")
+        #expect(Settings(own: own).sharePath == "/run/user/7/share.sock")
+        #expect(settings("socket = \"/tmp/a.sock\"").sharePath == nil)
+        #expect(
+            settings("socket = \"/tmp/a.sock\"\nshare_socket = \"/tmp/b\"").sharePath == "/tmp/b")
+    }
+
+    @Test(
+        "digests and untrusted files have words of their own; yes and no still mean what they did")
+    func words() {
+        for (text, value) in [
+            ("\"block\"", .block), ("\"background\"", .background), ("\"skip\"", .skip),
+            ("true", .background), ("false", .skip), ("\"no\"", .skip),
+        ] as [(String, Verification)] {
+            #expect(settings("verify = \(text)").serving.verification == value, "\(text)")
+        }
+        #expect(Settings().serving.verification == .background)
+        #expect(Settings().serving.untrustedFiles == .copy)
+        #expect(settings("untrusted_models = \"refuse\"").serving.untrustedFiles == .refuse)
+        #expect(
+            settings("untrusted_models = \"yes\"").problems.first?.description
+                == "x.conf:1: untrusted_models is 'yes'; it must be allow, copy or refuse")
+    }
+
     @Test func theListingIsAFileThatMeansTheSame() {
         let settings = settings(
             """

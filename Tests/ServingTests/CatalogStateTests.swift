@@ -44,7 +44,7 @@ final class CatalogOnDisk {
         while let entry = state.nextToOpen() {
             if entry.isSuspect { verified.append(entry.file.name) }
             _ = state.opened(
-                entry, ModelCatalog.load(entry) { true }, preparing: nil, at: time)
+                entry, ModelCatalog.load(entry, .testing) { true }, preparing: nil, at: time)
         }
         return verified
     }
@@ -309,7 +309,7 @@ struct CatalogFileTests {
             _ = catalog.scan()
             _ = catalog.admit("m")
             let entry = try #require(catalog.nextToOpen())
-            let version = try ModelCatalog.load(entry) { true }.get()
+            let version = try ModelCatalog.load(entry, .testing) { true }.get()
             try TinyModel.write(to: catalog.path("a/m.gguf"), seed: 2, replacing: true)
             #expect(catalog.scan().replaced == ["m"])
             #expect(!catalog.opened(entry, .success(version), preparing: nil, at: 0))
@@ -327,7 +327,7 @@ struct CatalogFileTests {
             _ = catalog.scan()
             _ = catalog.admit("m")
             let entry = try #require(catalog.nextToOpen())
-            let result = ModelCatalog.load(entry) { true }
+            let result = ModelCatalog.load(entry, .testing) { true }
             unlink(catalog.path("a/m.gguf").string)
             #expect(catalog.scan().removed == ["m"])
             #expect(!catalog.opened(entry, result, preparing: nil, at: 0))
@@ -363,7 +363,7 @@ struct CatalogFileTests {
             _ = catalog.scan()
             _ = catalog.admit("m")
             let entry = try #require(catalog.nextToOpen())
-            let version = try ModelCatalog.load(entry) { true }.get()
+            let version = try ModelCatalog.load(entry, .testing) { true }.get()
             #expect(catalog.opened(entry, .success(version), preparing: 1000, at: 0))
             catalog.state.prepared(version, done: 400, isComplete: false)
             guard case .fail(let error) = catalog.admit("m") else {

@@ -25,7 +25,7 @@ private final class Gate: Sendable {
     }
 }
 
-private final class Flag: Sendable {
+final class Flag: Sendable {
     private let flag = Atomic<Bool>(false)
 
     var isSet: Bool { flag.load(ordering: .relaxed) }
@@ -37,9 +37,9 @@ struct SlowFileTests {
     /// A daemon whose file "slow" is opened when the gate is.
     private func withSlowDaemon(_ body: (Daemon, Gate) async throws -> Void) async throws {
         let gate = Gate()
-        let opener: ModelCatalog.Opener = { entry, step in
+        let opener: ModelCatalog.Opener = { entry, configuration, step in
             if entry.file.name == "slow" { gate.pass() }
-            return ModelCatalog.load(entry, step)
+            return ModelCatalog.load(entry, configuration, step)
         }
         try await withDaemon(["slow": 1, "quick": 2], opener: opener) { daemon in
             defer { gate.open() }
@@ -208,7 +208,7 @@ struct SwapTests {
     @Test("digests are not compared where the settings say so")
     func unverified() async throws {
         var configuration = ServingConfiguration.testing
-        configuration.verifies = false
+        configuration.verification = .skip
         try await withDaemon(["tiny": 1], configuration) { daemon in
             let path = model("tiny", in: daemon.directory)
             var rotten = try bytes(of: path)

@@ -104,7 +104,7 @@ struct MemoryTests {
     func idle() async throws {
         var configuration = ServingConfiguration.testing
         (configuration.idleMemory, configuration.idleMemoryAfter) = (.drop, 50_000_000)
-        configuration.verifies = false
+        configuration.verification = .skip
         try await withDaemon(["tiny": 1], configuration) { daemon in
             try await daemon.withClient { inference, control in
                 let first = try await inference.collect(GenerateRequest("abc", count: 20)).tokens

@@ -124,7 +124,8 @@ extension MMFreeError {
             case .io(.noSuchFileOrDirectory, _, _): .notFound
             case .io(.permissionDenied, _, _): .permissionDenied
             case .io, .exists, .noSpace, .destination: .unavailable
-            case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram: .failedPrecondition
+            case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram, .untrusted:
+                .failedPrecondition
             case .truncated, .malformed, .missingKey, .wrongType, .damaged, .changed: .dataLoss
             }
         self.init(code, "\(error)", reason: "MODEL_FILE")

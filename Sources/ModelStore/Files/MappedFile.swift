@@ -15,8 +15,11 @@ package final class MappedFile: Sendable {
     package let count: Int
     /// As it was just before it was mapped.
     package let identity: FileIdentity
+    /// The file at `path` of which this is a copy in memory; `nil` if it is that file.
+    private let copied: FileIdentity?
     /// Close-on-exec; closed with the mapping.
     package let descriptor: FileDescriptor
+    package let protection: FileProtection
     nonisolated(unsafe) private let base: UnsafeMutableRawPointer
     nonisolated(unsafe) private let reservation: UnsafeMutableRawPointer
     private let reserved: Int
@@ -33,16 +36,21 @@ package final class MappedFile: Sendable {
     package static func containFaults() { _ = cl_contain_faults() }
 
     package convenience init(path: FilePath) throws(StoreError) {
-        let descriptor: FileDescriptor
-        do { descriptor = try .open(path, .readOnly, options: [.closeOnExec, .nonBlocking]) } catch
-        {
+        try self.init(descriptor: Self.open(path), path: path)
+    }
+
+    static func open(_ path: FilePath) throws(StoreError) -> FileDescriptor {
+        do { return try .open(path, .readOnly, options: [.closeOnExec, .nonBlocking]) } catch {
             throw .io(error as? Errno ?? .ioError, doing: "open", path)
         }
-        try self.init(descriptor: descriptor, path: path)
     }
 
     /// Maps an open descriptor and takes it over, also when it throws. `path` is for messages.
-    package init(descriptor: FileDescriptor, path: FilePath) throws(StoreError) {
+    ///
+    /// - Parameter copied: the file of which the descriptor is a `SealedCopy`, if it is one.
+    package init(
+        descriptor: FileDescriptor, path: FilePath, copyOf copied: FileIdentity? = nil
+    ) throws(StoreError) {
         do throws(StoreError) {
             identity = try FileIdentity.of(descriptor, path)
             guard identity.size > 0 else { throw .notRegular(path) }
@@ -54,10 +62,13 @@ package final class MappedFile: Sendable {
             }
         } catch {
             try? descriptor.close()
+            if let copied { SealedCopy.discard(copied.size) }
             throw error
         }
         self.path = path
         self.descriptor = descriptor
+        self.copied = copied
+        protection = FileProtection(descriptor)
         count = identity.size
     }
 
@@ -68,10 +79,16 @@ package final class MappedFile: Sendable {
             posix_fadvise(descriptor.rawValue, 0, 0, POSIX_FADV_DONTNEED)
         }
         try? descriptor.close()
+        if let copied { SealedCopy.discard(copied.size) }
     }
 
     /// Has the page cache give up the file's pages when the mapping goes, but for those that other processes have mapped.
     package func dropWhenUnmapped() { isToDrop.store(true, ordering: .relaxed) }
+
+    package var isCopy: Bool { copied != nil }
+
+    /// The file at `path`, as it was just before it was mapped or copied.
+    package var source: FileIdentity { copied ?? identity }
 
     /// Address and file offset agree modulo 2 MiB, so that large page-cache folios can be mapped by huge entries.
     private static func map(

@@ -33,6 +33,8 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
     case damaged(String, expected: String, found: String)
     /// The file is not what it was when it was opened.
     case changed(FilePath, FileDamage)
+    /// Users other than root and this process's may write the file: why.
+    case untrusted(FilePath, String)
     /// The destination exists and may not be replaced.
     case exists(FilePath)
     /// Nothing can be written to this place.
@@ -68,6 +70,8 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
             "\(path) was written into while it was in use; replace files by renaming (mv), not by cp"
         case .changed(let path, .corrupt):
             "\(path) does not hold what its digests tell: it is damaged; copy the file again"
+        case .untrusted(let path, let reason):
+            "\(path) \(reason): make it root's own (chown root, chmod go-w), or set untrusted_models to copy"
         case .exists(let path):
             "\(path) exists already; choose another name, or replace it with --force (-f)"
         case .destination(let path, let why):

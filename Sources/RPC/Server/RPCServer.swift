@@ -286,12 +286,17 @@ package final class RPCServer: Sendable {
     }
 
     private static var spareDescriptors: Int {
-        var limit = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-        return max(1, Int(clamping: limit.rlim_cur) - reserve)
+        max(1, descriptorLimit - reserve - ShareServer.descriptors)
     }
 
-    /// Descriptors for everything but connections, and for those one turn of the loop may accept too many.
+    /// Descriptors this process may have.
+    static var descriptorLimit: Int {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Descriptors for everything but connections of both servers, and for those one turn of the loop may accept too many.
     private static let reserve = 48
 
     static var draining: RPCError {

@@ -36,12 +36,12 @@ struct SocketPath: Sendable {
     /// Listens at `path`, where nobody listens; a stale socket is replaced, anything else is left alone. The descriptor never
     /// makes its user wait.
     static func listen(
-        _ path: String, mode: UInt16, backlog: Int32
+        _ path: String, kind: __socket_type = SOCK_STREAM, mode: UInt16, backlog: Int32
     ) throws(ListenError) -> (descriptor: Int32, socket: SocketPath) {
         guard path.utf8.count <= limit else { throw .tooLong(path, limit: limit) }
         return try locked(path) { () throws(ListenError) in
-            try makeRoom(path)
-            let descriptor = try make(path)
+            try makeRoom(path, kind)
+            let descriptor = try make(path, kind)
             var status = stat()
             // On Linux a socket's name takes its permissions from the socket itself: nobody may connect before they are right.
             guard fchmod(descriptor, 0) == 0,
@@ -96,24 +96,28 @@ struct SocketPath: Sendable {
     }
 
     /// Removes a socket nobody listens on any more; leaves everything else alone.
-    private static func makeRoom(_ path: String) throws(ListenError) {
+    private static func makeRoom(
+        _ path: String, _ kind: __socket_type
+    ) throws(ListenError) {
         var status = stat()
         guard lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path) }
-        let descriptor = try make(path)
+        let descriptor = try make(path, kind)
         defer { Glibc.close(descriptor) }
         if withAddress(path, { connect(descriptor, $0, $1) }) == 0 { throw .inUse(path) }
         switch errno {
         case ENOENT: return
         case ECONNREFUSED: unlink(path)
-        // Somebody listens: EAGAIN says that the queue is full, EACCES that it is not for us.
+        // Somebody listens: EAGAIN says that the queue is full, EACCES that it is not for us, EPROTOTYPE that it is of another kind.
         default: throw .inUse(path)
         }
     }
 
-    private static func make(_ path: String) throws(ListenError) -> Int32 {
-        let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
-        let descriptor = socket(AF_UNIX, kind, 0)
+    private static func make(
+        _ path: String, _ kind: __socket_type
+    ) throws(ListenError) -> Int32 {
+        let flags = SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
+        let descriptor = socket(AF_UNIX, Int32(kind.rawValue | flags), 0)
         guard descriptor >= 0 else { throw .failed(path, reason) }
         return descriptor
     }

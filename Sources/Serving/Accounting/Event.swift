@@ -13,4 +13,5 @@ package enum Event {
     package static let reloaded = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e09"
     package static let stalled = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e0a"
     package static let bug = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e0b"
+    package static let modelShared = "3c1f6c9a5b0e4f0d8a6a1d1f5d0b7e0c"
 }

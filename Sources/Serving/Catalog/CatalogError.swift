@@ -44,6 +44,8 @@ enum CatalogError: Error, Equatable {
     case empty(places: [String])
     /// None is called that.
     case unknown(String, isDefault: Bool, names: [String], places: [String])
+    /// None has this digest; the digests there are, by name.
+    case unknownDigest(String, [String: String])
     /// None was named, and several could be meant.
     case ambiguous([String])
     /// None was named, and none can be used.
@@ -73,6 +75,12 @@ extension RPCError {
             self.init(
                 .notFound,
                 "no model '\(name)'\(isDefault ? ", which default_model names," : "") in \(places.joined(separator: ", ")); there are: \(list)",
+                reason: "NO_SUCH_MODEL")
+        case .unknownDigest(let digest, let known):
+            let list = known.sorted { $0.key < $1.key }.map { "\($0.key) (\($0.value))" }
+            self.init(
+                .notFound,
+                "no model has the digest '\(digest)'; there are: \(list.isEmpty ? "none" : list.joined(separator: ", "))",
                 reason: "NO_SUCH_MODEL")
         case .ambiguous(let names):
             self = .invalid(

@@ -104,16 +104,23 @@ struct CatalogState {
         weak var model: Model?
     }
 
-    /// The daemon's user, whose own files need no warning.
+    private let untrusted: UntrustedFiles
+    /// The daemon's user, whose own files are trusted.
     private let user: UInt32
 
-    init(places: [String], defaultModel: String?, user: UInt32) {
+    init(
+        places: [String], defaultModel: String?, untrusted: UntrustedFiles = .allow, user: UInt32
+    ) {
         self.places = places
         self.defaultModel = defaultModel
+        self.untrusted = untrusted
         self.user = user
     }
 
     var names: [String] { entries.keys.sorted() }
+
+    /// The digests of models that are mapped, by name.
+    var digests: [String: String] { entries.compactMapValues { $0.state.loaded?.model.digest } }
 
     /// Where models are looked for, each with what is wrong with it.
     var placesExplained: [String] {
@@ -172,13 +179,10 @@ struct CatalogState {
     private var warnings: [String] {
         skipped.map { "\($0.path): \($0.reason)" }
             + entries.values.sorted { $0.file.name < $1.file.name }.compactMap { entry in
-                let identity = entry.file.identity
-                if identity.isWritableByOthers {
-                    return "\(entry.file.path) may be written by users other than its owner"
+                guard untrusted == .allow else { return nil }
+                return entry.file.identity.distrust(user: user).map {
+                    "\(entry.file.path) \($0)"
                 }
-                guard identity.owner != 0, identity.owner != user else { return nil }
-                return
-                    "\(entry.file.path) belongs to user \(identity.owner), who may write into it, and not to root"
             }
     }
 

@@ -13,15 +13,19 @@ import SystemPackage
 final class LoadedModel: Sendable {
     let name: String
     let model: Model
-    /// What is said of it, apart from its state.
-    let info: ModelInfo
+    private let facts: ModelInfo
     private let retired = Atomic<Bool>(false)
     private let broughtInValue = Atomic<Int>(0)
     private let lastUse = Atomic<UInt64>(0)
+    private let isChecked: Atomic<Bool>
+    private let isSkipped: Bool
 
-    init(_ name: String, _ model: Model) {
+    /// - Parameter check: whether its bytes have been compared with their digests, or are never to be.
+    init(_ name: String, _ model: Model, check: DigestCheck = .running) {
         self.name = name
         self.model = model
+        isChecked = Atomic(check == .passed)
+        isSkipped = check == .skipped
         var info = ModelInfo()
         info.name = name
         info.path = model.file.path.string
@@ -37,11 +41,26 @@ final class LoadedModel: Sendable {
         info.hasTokenizer = model.tokenizer != nil
         info.device = model.file.map.identity.device
         info.inode = model.file.map.identity.inode
-        self.info = info
+        info.protection = Protection(model.file.map.protection)
+        facts = info
     }
 
-    /// The file as it was just before it was mapped.
-    var identity: FileIdentity { model.file.map.identity }
+    /// What is said of it, apart from its state.
+    var info: ModelInfo {
+        var info = facts
+        info.digestCheck = digestCheck
+        return info
+    }
+
+    var digestCheck: DigestCheck {
+        if isChecked.load(ordering: .relaxed) { return .passed }
+        return isSkipped ? .skipped : .running
+    }
+    /// All of its bytes are what their digests tell.
+    func passed() { isChecked.store(true, ordering: .relaxed) }
+
+    /// The file as it was just before it was mapped, or copied into sealed memory.
+    var identity: FileIdentity { model.file.map.source }
     /// The descriptor it was mapped from: close-on-exec, open as long as this version lives.
     var descriptor: FileDescriptor { model.file.map.descriptor }
 
@@ -59,5 +78,16 @@ final class LoadedModel: Sendable {
     var used: UInt64 {
         get { lastUse.load(ordering: .relaxed) }
         set { lastUse.store(newValue, ordering: .relaxed) }
+    }
+}
+
+extension Protection {
+    init(_ protection: FileProtection) {
+        self =
+            switch protection {
+            case .plain: .plain
+            case .sealed: .sealed
+            case .verity: .verity
+            }
     }
 }

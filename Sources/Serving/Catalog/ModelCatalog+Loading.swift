@@ -42,7 +42,7 @@ extension ModelCatalog {
                 "\(entry.file.path) has been written in place: its bytes are compared with their digests before it is served",
                 metadata: ["model": "\(name)"])
         }
-        let result = opener(entry) { [self] in
+        let result = opener(entry, configuration) { [self] in
             openPending()
             return !isStopping
         }
@@ -63,14 +63,21 @@ extension ModelCatalog {
                     "message-id": "\(Event.modelMapped)", "model": "\(name)",
                     "digest": "\(version.model.digest)",
                     "bytes": "\(version.model.file.byteCount)",
+                    "protection": "\(version.info.protection)",
                     "ms": "\((cl_monotonic_nanoseconds() &- began) / 1_000_000)",
                 ])
+            if version.model.file.map.isCopy, let reason = version.identity.distrust(user: getuid())
+            {
+                logger.notice(
+                    "\(entry.file.path) \(reason): a sealed copy in memory is served, \(version.model.file.byteCount) bytes",
+                    metadata: ["model": "\(name)"])
+            }
             if isPrepared { prepare(version) }
             let wanted = update { $0.state.entries[name]?.memory ?? .asNeeded }
             if wanted.isWanted {
                 memory.post { [weak self] in self?.bringAgain(version, wanted) }
             }
-            if configuration.verifies, !entry.isSuspect {
+            if version.digestCheck == .running {
                 verifier.post { [weak self, weak version] in
                     if let version { self?.verify(version) }
                 }
@@ -86,14 +93,21 @@ extension ModelCatalog {
     }
 
     static func load(
-        _ entry: CatalogState.Entry, _ step: () -> Bool
+        _ entry: CatalogState.Entry, _ configuration: ServingConfiguration, _ step: () -> Bool
     ) -> Result<LoadedModel, Refusal> {
         do {
             // File systems count time in steps of up to 10 ms: what is written from now on gets another time.
             if entry.isSuspect { usleep(20_000) }
-            let file = try PackedFile(path: entry.file.path)
-            if entry.isSuspect { try file.verify { _, _ in step() } }
-            return .success(LoadedModel(entry.file.name, try Model(file)))
+            let file = try PackedFile(
+                MappedFile(
+                    path: entry.file.path, untrusted: configuration.untrustedFiles, step: step))
+            let isBlocking = entry.isSuspect || configuration.verification == .block
+            if isBlocking { try file.verify { _, _ in step() } }
+            return .success(
+                LoadedModel(
+                    entry.file.name, try Model(file),
+                    check: isBlocking
+                        ? .passed : configuration.verification == .skip ? .skipped : .running))
         } catch {
             return .failure(Refusal(error))
         }
@@ -125,14 +139,17 @@ extension ModelCatalog {
 
     /// Compares a mapped version with its digests, at most half of the time, in the background of everything else.
     private func verify(_ version: LoadedModel) {
-        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
-        var last = cl_monotonic_nanoseconds()
+        // A service manager that forbids it is obeyed.
+        _ = cl_lower_priority()
+        var (last, isStopped) = (cl_monotonic_nanoseconds(), false)
         do {
             try version.model.file.verify { [self] _, _ in
                 usleep(UInt32(min(100_000, (cl_monotonic_nanoseconds() &- last) / 1000)))
                 last = cl_monotonic_nanoseconds()
-                return !isStopping && !version.isRetired
+                isStopped = isStopping || version.isRetired
+                return !isStopped
             }
+            if !isStopped { version.passed() }
         } catch {
             let refusal = Refusal(error)
             update { $0.state.condemn(version, refusal, at: cl_monotonic_nanoseconds()) }

@@ -49,7 +49,9 @@ package final class ModelCatalog: Sendable {
     let verifier = JobThread(name: "mmf-verifier")
     /// Opens a file; runs `step` now and then, which returns false to stop.
     typealias Opener =
-        @Sendable (CatalogState.Entry, _ step: () -> Bool) -> Result<LoadedModel, Refusal>
+        @Sendable (CatalogState.Entry, ServingConfiguration, _ step: () -> Bool) -> Result<
+            LoadedModel, Refusal
+        >
     let opener: Opener
 
     /// Scans the directories before it returns; opens no model.
@@ -75,7 +77,8 @@ package final class ModelCatalog: Sendable {
             Shared(
                 state: CatalogState(
                     places: directory.paths.map(\.string),
-                    defaultModel: configuration.defaultModel, user: getuid()),
+                    defaultModel: configuration.defaultModel,
+                    untrusted: configuration.untrustedFiles, user: getuid()),
                 waiting: WaitingRequests(
                     limit: max(64, configuration.queue),
                     perUser: max(32, configuration.queuePerUser))))

@@ -11,6 +11,7 @@ import Synchronization
 /// Everything between the socket and the engine, put together.
 package final class ServingService: Sendable {
     package let server: RPCServer
+    package let share: ShareServer
     package let catalog: ModelCatalog
     let ledger: Ledger
     private let loop: DecodeLoop
@@ -72,6 +73,8 @@ package final class ServingService: Sendable {
             rescan: { Self.reload(catalog, logger, $0) }
         ).register(in: &services)
         server = RPCServer(services: services, configuration: transport, logger: logger)
+        let sharing = ShareService(catalog: catalog, logger: logger)
+        share = ShareServer(logger: logger, handler: sharing.share)
         catalog.keepTime { [weak server] nanoseconds, body in
             server?.after(milliseconds: Int64(clamping: nanoseconds / 1_000_000), body)
         }
@@ -81,6 +84,12 @@ package final class ServingService: Sendable {
     package var progress: UInt64 { loop.progress }
     /// Makes the decode thread go round once, work or no work.
     package func nudge() { loop.post(.nudge) }
+
+    /// Since when no connection to either socket has been open, on CLOCK_MONOTONIC in nanoseconds; `nil` while one is.
+    package var idleSince: UInt64? {
+        guard let calls = server.idleSince, let shares = share.idleSince else { return nil }
+        return max(calls, shares)
+    }
 
     /// Slots there are.
     package let slots: Int
@@ -125,6 +134,7 @@ package final class ServingService: Sendable {
     package func drain(limit: Duration, pause: () -> Bool = ServingService.sleepBriefly) {
         draining.value = true
         server.beginDrain()
+        share.beginDrain()
         catalog.stop()
         wait(for: limit, pause) { server.openCalls == 0 }
         if server.openCalls > 0 { loop.post(.endAll) }
@@ -133,6 +143,7 @@ package final class ServingService: Sendable {
         wait(for: .seconds(2), { pause() || true }, until: written)
         // The decode thread writes on the server's loops: it ends before they do.
         loop.stop()
+        share.close()
         server.close()
     }
 

@@ -4,6 +4,7 @@ import Engine
 import Glibc
 import Logging
 import ModelStore
+import Serving
 
 /// What a setting takes: from what is written to a value, and back to what a settings file has.
 struct SettingKind<Value: Sendable>: Sendable {
@@ -114,14 +115,39 @@ extension SettingKind where Value == Set<UInt32> {
 
 extension SettingKind where Value == Bool {
     static let flag = SettingKind(
-        word: "yes or no", text: { $0 ? "true" : "false" },
-        parse: {
-            switch $0.lowercased() {
-            case "yes", "true", "on", "1": true
-            case "no", "false", "off", "0": false
-            default: nil
-            }
-        })
+        word: "yes or no", text: { $0 ? "true" : "false" }, parse: isYes)
+
+    static func isYes(_ text: String) -> Bool? {
+        switch text.lowercased() {
+        case "yes", "true", "on", "1": true
+        case "no", "false", "off", "0": false
+        default: nil
+        }
+    }
+}
+
+extension SettingKind where Value: RawRepresentable & CaseIterable, Value.RawValue == String {
+    /// One of an enum's words.
+    static func word(also other: @escaping @Sendable (String) -> Value? = { _ in nil })
+        -> SettingKind
+    {
+        let words = Value.allCases.map(\.rawValue)
+        return SettingKind(
+            word: words.dropLast().joined(separator: ", ") + " or " + (words.last ?? ""),
+            text: { SettingsFile.quoted($0.rawValue) },
+            parse: { Value(rawValue: $0.lowercased()) ?? other($0) })
+    }
+}
+
+extension SettingKind where Value == Verification {
+    /// It was a flag once.
+    static let verification = word {
+        SettingKind<Bool>.isYes($0).map { $0 ? .background : .skip }
+    }
+}
+
+extension SettingKind where Value == UntrustedFiles {
+    static let untrustedFiles = word()
 }
 
 extension SettingKind where Value == Int {

@@ -130,10 +130,20 @@ struct Settings: Sendable {
         configuration.lockMemory = self.lockMemory
         configuration.idleMemory = self.idleMemory
         configuration.idleMemoryAfter = self.idleMemoryAfter.nanoseconds
-        configuration.verifies = self.verify
+        configuration.verification = self.verify
+        configuration.untrustedFiles = self.untrustedModels
         configuration.logsText = self.logText
         configuration.controllers = self.controllers
         return configuration
+    }
+
+    /// Where the daemon makes a share socket itself; `nil` for nowhere.
+    var sharePath: String? {
+        if let path = self.shareSocket { return path }
+        guard source(of: \.socket) == nil, let slash = self.socket.lastIndex(of: "/") else {
+            return nil
+        }
+        return String(self.socket[...slash]) + "share.sock"
     }
 
     var transport: RPCServer.Configuration {

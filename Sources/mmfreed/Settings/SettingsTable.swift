@@ -13,6 +13,10 @@ struct SettingsTable: Sendable {
         "Where to listen, unless the service manager hands over a socket.")
     let socketMode = Setting(
         "socket_mode", .mode, 0o660, "Permissions of a socket the daemon makes itself.")
+    let shareSocket = Setting(
+        "share_socket", .optionalText, nil,
+        "Where to hand out descriptors of models, unless the service manager hands over a socket. Empty: share.sock beside the default of `socket`, and nowhere if `socket` is set."
+    )
     let models = Setting(
         "models", .paths, ["/var/lib/mmfreed/models", "/usr/share/mmfreed/models"],
         "Directories of packed models, NAME.gguf each, or such files; an earlier one's name hides a later one's."
@@ -69,8 +73,13 @@ struct SettingsTable: Sendable {
         "idle_memory_after", .seconds(0.001...1e9),
         .nanoseconds(Int64(serving.idleMemoryAfter)), "See idle_memory.")
     let verify = Setting(
-        "verify", .flag, serving.verifies,
-        "Compare each model with its digests, in the background, once it is mapped.")
+        "verify", .verification, serving.verification,
+        "When to compare each model with its digests: while it is served, once it is mapped (background); before it is served (block); not at all (skip). Damage that is found makes the model refused."
+    )
+    let untrustedModels = Setting(
+        "untrusted_models", .untrustedFiles, serving.untrustedFiles,
+        "What to do with a model whose file belongs to neither root nor the daemon's user, or may be written by group or others: serve a sealed copy of it in memory, which takes as much memory as the file has bytes (copy; all copies together at most half of the machine's memory), or nothing (refuse), or the file itself (allow). Files with fs-verity are always trusted."
+    )
     let slowReaderTimeout = Setting(
         "slow_reader_timeout", .seconds(0.001...1e6),
         .nanoseconds(Int64(transport.slowReaderTimeout)),
