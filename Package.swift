@@ -161,7 +161,8 @@ let package = Package(
         .testTarget(
             name: "DaemonTests",
             dependencies: [
-                "TestSupport", "mmfreed", "SystemdSupport", "Serving", "RPC", log, system,
+                "TestSupport", "mmfreed", "SystemdSupport", "Serving", "RPC", "ModelStore", log,
+                system,
             ],
             swiftSettings: strict),
         .target(name: "CFuzzer", path: "Tests/CFuzzer"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Logging
+import ModelStore
 import RPC
 import Serving
 import Testing
