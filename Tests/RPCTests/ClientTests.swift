@@ -90,6 +90,8 @@ struct ClientTests {
         let client = try await RPCClient.connect(path: listener.path)
         let stream: AnswerStream<DetokenizeResponse> = client.stream("t", "Any", text(""))
         let connection = try await listener.accept()
+        // What comes before the call has begun is passed over.
+        try await eventually { connection.take(1 << 16) > 0 }
         let message = DetokenizeResponse(text: String(repeating: "x", count: 10_000)).encoded()
         let frame = RawSocket.frame(1, kind: 3, flags: 0, message)
         // Until the client has stopped reading and the socket is full: 256 KiB in the client, what it read in one go, and what
