@@ -170,7 +170,12 @@ struct ResidencyVerbTests {
 
     @Test("who has a model mapped is counted; load, pin and unload change what is in memory")
     func counted() throws {
-        try Program.withDaemon { environment in
+        // A file of its own: other tests have the bundled one mapped.
+        let place = try makeTemporaryDirectory()
+        defer { try? removeFile(place) }
+        let file = place.appending("demo.gguf")
+        try write(bytes(of: FilePath(Program.demo)), to: file)
+        try Program.withDaemon(models: place.string) { environment in
             func run(_ arguments: String...) throws -> Program.Result {
                 try Program.run(arguments, environment: environment)
             }
@@ -179,7 +184,7 @@ struct ResidencyVerbTests {
             #expect(try models().contains("\"memory\":\"loaded\""))
             #expect(try models().contains("\"resident_bytes\":5287936,"))
             #expect(try models().contains("\"processes\":1,"))
-            let second = try MappedFile(path: FilePath(Program.demo))
+            let second = try MappedFile(path: file)
             #expect(try models().contains("\"processes\":2,"))
             withExtendedLifetime(second) {}
             #expect(try run("unload", "demo").output == "unloaded demo\n")
