@@ -66,6 +66,7 @@ struct RetryTests {
         try await withFake(.idempotent(attempts: 5), refusing: []) { daemon, client in
             var parts = client.generate("hold").makeAsyncIterator()
             _ = try await parts.next()
+            try await eventually { daemon.held.withLock { !$0.isEmpty } }
             daemon.held.withLock { $0[0] }.fail(busy)
             #expect(
                 (await failure { _ = try await parts.next() } as? MMFreeError)?.reason
