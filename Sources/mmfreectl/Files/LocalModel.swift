@@ -57,10 +57,7 @@ final class LocalModel {
         var start = 0
         while start < tokens.count {
             let part = Array(tokens.dropFirst(start).prefix(chunk))
-            if let wrong = part.first(where: { $0 >= UInt32(model.shape.vocabulary) }) {
-                throw Failure(
-                    "token \(wrong); the model's vocabulary has \(model.shape.vocabulary)", .usage)
-            }
+            try check(part)
             evaluator.run(part.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
             try model.file.map.checkUnchanged()
             for row in part.indices {
@@ -71,6 +68,14 @@ final class LocalModel {
                 }
             }
             start += part.count
+        }
+    }
+
+    /// - Throws: `Failure` for a token that is not in the vocabulary.
+    func check(_ tokens: [UInt32]) throws {
+        if let wrong = tokens.first(where: { $0 >= UInt32(model.shape.vocabulary) }) {
+            throw Failure(
+                "token \(wrong); the model's vocabulary has \(model.shape.vocabulary)", .usage)
         }
     }
 
@@ -88,6 +93,7 @@ final class LocalModel {
 func logProbability(
     _ token: UInt32, _ logits: UnsafeBufferPointer<Float>, _ kernels: Kernels.Table
 ) -> Double {
+    precondition(Int(token) < logits.count)
     let highest = logits[kernels.pointee.argmax(logits.baseAddress!, logits.count)]
     var sum = 0.0
     for value in logits { sum += exp(Double(value - highest)) }
