@@ -36,7 +36,7 @@ struct Logits: ParsableCommand {
 
     func run() throws {
         // Before the work.
-        let place = try Output(output)
+        let place = try Output(output, input: file)
         let local = try LocalModel(file, options)
         let ids = try tokens?.ids ?? local.tokens(of: prompt ?? readText(text ?? "-"))
         var values: [Float] = []

@@ -7,9 +7,15 @@ import SystemPackage
 struct Output {
     private let path: String
 
+    /// - Parameter input: a file that is read, and must not be replaced.
     /// - Throws: what would be in the way, before the work.
-    init(_ path: String) throws {
+    init(_ path: String, input: String? = nil) throws {
         self.path = path
+        if path != "-", let input, let read = try? FileIdentity(path: FilePath(input)),
+            let written = try? FileIdentity(path: FilePath(path)), written.isSameFile(as: read)
+        {
+            throw Failure("\(path) is the file that is read: name another output", .usage)
+        }
         if path != "-" { _ = try OutputPlace.file(FilePath(path), replacing: true) }
     }
 
