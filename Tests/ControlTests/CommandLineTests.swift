@@ -17,7 +17,8 @@ struct CommandLineTests {
             ["generate", "--top-p", "-1", "a"], ["generate", "--repetition-penalty", "-1", "a"],
             ["generate", "--stop", "- ", "a"], ["generate", "--stop", "--", "a"],
             ["generate", "--prompt", "- one"], ["generate", "-p", "--json"],
-            ["generate", "--", "- one"], ["generate", "--logit-bias", "5=-1", "a"],
+            ["generate", "--", "- one"], ["generate", "-m", "-x", "a"],
+            ["generate", "--logit-bias", "5=-1", "a"],
         ])
     func negative(_ line: [String]) throws {
         let command = try Mmfreectl.parseAsRoot(line) as? Generate

@@ -175,4 +175,15 @@ struct DaemonVerbTests {
             #expect(result.output.contains("demo"))
         }
     }
+
+    @Test("default names the model that the settings name and that is missing")
+    func missingDefault() throws {
+        try Program.withDaemon(["--set", "default_model=zz"]) { environment in
+            let result = try Program.run(["default"], environment: environment)
+            #expect(result.status == 66)
+            #expect(
+                result.errors.contains("no model 'zz', which default_model names"),
+                "\(result.errors)")
+        }
+    }
 }

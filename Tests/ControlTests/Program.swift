@@ -71,18 +71,20 @@ enum Program {
     }
 
     /// Serves the demonstration model, or a directory of models, while `body` runs; gives it the environment of a client.
+    ///
+    /// - Parameter more: further arguments of the daemon.
     static func withDaemon(
-        models: String? = nil, _ body: ([String: String]) throws -> Void
+        _ more: [String] = [], models: String? = nil, _ body: ([String: String]) throws -> Void
     ) throws {
         try withDirectory { directory in
             let socket = directory + "/s"
             let daemon = Process()
             daemon.executableURL = URL(fileURLWithPath: path("mmfreed"))
-            daemon.arguments = [
-                "--socket", socket, "--models",
-                models ?? root.appendingPathComponent("models").path,
-                "--threads", "1",
-            ]
+            daemon.arguments =
+                [
+                    "--socket", socket, "--models",
+                    models ?? root.appendingPathComponent("models").path, "--threads", "1",
+                ] + more
             daemon.environment = sanitizer
             daemon.standardError = FileHandle.nullDevice
             try daemon.run()

@@ -70,6 +70,71 @@ struct ProgramTests {
         }
     }
 
+    @Test("ids that the model does not have are refused, the last one too")
+    func ids() throws {
+        try withCheckpoint { checkpoint, ids, directory in
+            for (last, status) in [(UInt16(4095), Int32(0)), (4096, 64), (65535, 64)] {
+                let bytes = [3, 0, 4, 0, UInt8(last & 255), UInt8(last >> 8)]
+                try Data(bytes).write(to: URL(fileURLWithPath: ids))
+                for verb in [["perplexity", Program.demo], ["compare", checkpoint, Program.demo]] {
+                    let result = try Program.run(verb + ["--ids", ids])
+                    #expect(result.status == status, "\(verb): \(result.errors)")
+                    let said = "token \(last); the model's vocabulary has 4096"
+                    #expect(result.errors.contains(said) == (status != 0))
+                }
+            }
+        }
+    }
+
+    @Test("a model whose results overflow is refused")
+    func overflow() throws {
+        try Program.withDirectory { directory in
+            let file = directory + "/huge.gguf"
+            try TinyModel.write(to: FilePath(file), scale: 3e38)
+            for line in [
+                ["perplexity", file, "--text", file + ".txt", "--json"],
+                ["logits", file, "--tokens", "5,6", "-o", directory + "/l"],
+            ] {
+                try Data("abc".utf8).write(to: URL(fileURLWithPath: file + ".txt"))
+                let result = try Program.run(line)
+                #expect(result.status == 65)
+                #expect(result.errors.contains("not finite"), "\(result.errors)")
+            }
+        }
+    }
+
+    @Test("no verb replaces its own input, nor another file unasked")
+    func inputs() throws {
+        try withCheckpoint { checkpoint, _, directory in
+            let model = directory + "/m.gguf"
+            let link = directory + "/link"
+            try FileManager.default.copyItem(atPath: Program.demo, toPath: model)
+            try #require(symlink(checkpoint + "/model.safetensors", link) == 0)
+            for line in [
+                ["logits", model, "--tokens", "1", "-f", "-o", model],
+                ["logits", model, "--text", link, "-f", "-o", link],
+                ["bench", model, "-f", "--csv", model],
+                ["pack", checkpoint, "-f", "-o", checkpoint + "/model.safetensors"],
+                ["pack", checkpoint, "-f", "-o", checkpoint + "/config.json"],
+                ["pack", checkpoint, "-f", "-o", link],
+            ] {
+                let result = try Program.run(line)
+                #expect(result.status == 73)
+                #expect(result.errors.contains("that is the input"), "\(line): \(result.errors)")
+            }
+            for line in [["logits", model, "--tokens", "1", "-o"], ["bench", model, "--csv"]] {
+                let result = try Program.run(line + [directory + "/ids"])
+                #expect(result.status == 73, "\(line): \(result.errors)")
+            }
+            for verb in [["pack", checkpoint], ["unpack", model]] {
+                #expect(try Program.run(verb + ["-o", "-"]).status == 64)
+            }
+            let here = try Program.run(["unpack", model, "-o", "."])
+            #expect(here.errors.contains("cannot write to .:"), "\(here.errors)")
+            #expect(try Program.run(["verify", model]).status == 0)
+        }
+    }
+
     @Test(
         "compare ended by a signal takes its other process with it", arguments: [SIGTERM, SIGINT])
     func ended(_ signal: Int32) throws {

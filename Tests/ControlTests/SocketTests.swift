@@ -32,7 +32,7 @@ struct SocketTests {
         arguments: [
             ("/a/b", "/a/b"), ("a", "a"), ("unix:///a/b", "/a/b"), ("unix:/a", "/a"),
             ("unix:a/b", "a/b"), ("/a:b", "/a:b"), ("./unix:a", "./unix:a"),
-            (String(repeating: "x", count: 107), String(repeating: "x", count: 107)),
+            (String(repeating: "x", count: 103), String(repeating: "x", count: 103)),
         ])
     func spellings(_ text: String, _ path: String) throws {
         #expect(try choose(text).paths == [path])
@@ -42,15 +42,17 @@ struct SocketTests {
     @Test(
         "what is no path is refused, and why",
         arguments: [
-            ("", "--socket is empty: write the path"), ("unix:", "--socket is empty"),
+            ("", "--socket: it is empty: write the path"), ("unix:", "--socket: it is empty"),
             ("unix://a/b", "takes an absolute path"), ("unix://", "takes an absolute path"),
             ("http://localhost:80", "a Unix socket only; write the path alone"),
             ("tcp://[::1]:1", "a Unix socket only"), ("unix-abstract:x", "a Unix socket only"),
+            ("@mmfreed", "an abstract socket; the daemon listens at a path only"),
+            ("unix:@mmfreed", "an abstract socket"),
             (
-                String(repeating: "x", count: 108),
-                "too long: a socket's path has at most 107 bytes, this has 108"
+                String(repeating: "x", count: 104),
+                "too long: a socket's path has at most 103 bytes, this has 104"
             ),
-            ("/" + String(repeating: "ü", count: 60), "at most 107 bytes, this has 121"),
+            ("/" + String(repeating: "ü", count: 60), "at most 103 bytes, this has 121"),
             ("unix:///" + String(repeating: "x", count: 120), "this has 121"),
         ])
     func refused(_ text: String, _ words: String) {
@@ -121,7 +123,7 @@ struct SocketTests {
             for (socket, words, status) in [
                 ("/etc/passwd", "/etc/passwd is a regular file, not a socket", Int32(69)),
                 (directory, "is a directory, not a socket", 69), ("unix://x", "absolute path", 64),
-                (directory + "/" + String(repeating: "y", count: 120), "at most 107 bytes", 64),
+                (directory + "/" + String(repeating: "y", count: 120), "at most 103 bytes", 64),
             ] {
                 let result = try Program.run(["models"], environment: ["MMFREED_SOCKET": socket])
                 #expect(result.status == status)

@@ -47,6 +47,30 @@ struct VerifyTests {
         #expect(failure.message.contains(FormatKeys.vocabularySize))
     }
 
+    @Test("bytes between the tensors are zeros, and none follow the last")
+    func gaps() throws {
+        try Program.withDirectory { directory in
+            let place = URL(fileURLWithPath: directory + "/m.gguf")
+            let whole = try Data(contentsOf: URL(fileURLWithPath: Program.demo))
+            let packed = try PackedFile(path: FilePath(Program.demo))
+            let sorted = packed.tensors.sorted { $0.offset < $1.offset }
+            let ends = sorted.map { $0.offset + $0.byteCount }
+            let gap = try #require(
+                zip(ends, sorted.dropFirst()).first { $0 < $1.offset }.map { $0.0 })
+            var spoilt = whole
+            spoilt[gap] = 1
+            for (bytes, said) in [
+                (spoilt, "byte \(gap), before tensor"),
+                (whole + [0], "1 bytes follow the last tensor"),
+            ] {
+                try bytes.write(to: place)
+                let result = try Program.run(["verify", place.path])
+                #expect(result.status == 65)
+                #expect(result.errors.contains(said), "\(result.errors)")
+            }
+        }
+    }
+
     @Test("of several files all are looked at; the status is that of the first that is not sound")
     func several() throws {
         try Program.withDirectory { directory in

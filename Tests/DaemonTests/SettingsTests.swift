@@ -69,6 +69,8 @@ import Testing
             ("prefault = \"maybe\"", "x.conf:1", "yes or no"),
             ("idle_exit = -1", "x.conf:1", "seconds"),
             ("socket = \"\"", "x.conf:1", "a path"),
+            ("socket = \"@s\"", "x.conf:1", "an abstract socket"),
+            ("socket = \"tcp://h:1\"", "x.conf:1", "a Unix socket only"),
             ("kernels = \"foo\"", "x.conf:1", "this processor can run scalar"),
             (
                 "controllers = [\"root\", \"nobody-of-that-name\"]", "x.conf:1",

@@ -50,6 +50,11 @@ struct SamplingOptionsTests {
             refusal { $0.logitBias = [100: 1, 300: 1] }
                 == "logit_bias is given for token 100; allowed: tokens 0 to 99")
         #expect(
+            refusal {
+                $0.logitBias = .init(uniqueKeysWithValues: (0..<100).map { ($0, -.infinity) })
+            }
+                == "logit_bias is -inf for all 100 tokens; allowed: -inf for all tokens but one")
+        #expect(
             refusal { $0.logitBias = [7: .nan] }
                 == "logit_bias is nan for token 7; allowed: finite numbers and -inf")
     }

@@ -37,7 +37,7 @@ struct ConnectionTests {
         #expect(access(file, F_OK) == 0)
         unlink(file)
         let long = "/tmp/" + String(repeating: "x", count: 200)
-        #expect(throws: ListenError.tooLong(long, limit: 107)) {
+        #expect(throws: ListenError.tooLong(long, limit: 103)) {
             try third.server.listen(on: .path(long, mode: 0o600))
         }
         third.server.close()

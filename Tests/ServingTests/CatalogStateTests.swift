@@ -449,6 +449,22 @@ struct CatalogDirectoryTests {
         }
     }
 
+    @Test("an unusable file that hides another of its name says so; an empty one is damaged")
+    func hiding() throws {
+        try withCatalog { catalog in
+            try write([], to: catalog.path("a/m.gguf"))
+            try TinyModel.write(to: catalog.path("b/m.gguf"))
+            _ = catalog.scan()
+            _ = catalog.served("m")
+            guard case .refused(let refusal, _)? = catalog.state.entries["m"]?.state else {
+                Issue.record("served")
+                return
+            }
+            #expect(refusal.cause == .damaged)
+            #expect(refusal.reason.hasSuffix("; it hides \(catalog.path("b/m.gguf"))"))
+        }
+    }
+
     @Test(
         "a file that others may write, or that belongs to neither root nor the daemon, is warned of"
     )

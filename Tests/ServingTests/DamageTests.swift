@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import Glibc
 import ModelStore
 import RPC
@@ -81,6 +82,30 @@ struct DamageTests {
                 #expect(tokens < 60000)
                 #expect(try await beside.tokens == reference.tokens)
             }
+        }
+    }
+
+    @Test(
+        "a model whose results overflow ends its requests with DATA_LOSS naming it; a vector may not overflow either"
+    )
+    func overflow() async throws {
+        try await withDaemon { daemon in
+            try TinyModel.write(to: model("huge", in: daemon.directory), scale: 3e38)
+            try await daemon.withClient { inference, _ in
+                let error = try await refusal {
+                    _ = try await inference.collect(request("huge", 5))
+                }
+                #expect(error?.code == .dataLoss)
+                #expect(error?.message.contains("model 'huge'") == true)
+                #expect(error?.message.contains("not finite") == true)
+                #expect(try await inference.collect(request("tiny", 5)).tokens.count == 5)
+            }
+        }
+        for value in [Float.nan, .infinity] {
+            var vector = PooledVector(.mean)
+            [1, value].withUnsafeBufferPointer { vector.add($0) }
+            let isFinite = vector.finish(normalizes: true)
+            #expect(!isFinite)
         }
     }
 

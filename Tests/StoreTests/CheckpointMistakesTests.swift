@@ -76,6 +76,10 @@ struct CheckpointMistakesTests {
             (#""hidden_act": "gelu""#, "hidden_act is \"gelu\""),
             (#""auto_map": {"AutoModel": "modeling_x.X"}"#, "auto_map"),
             (#""temperature": 0.7"#, "temperature 0.7"),
+            (#""forced_bos_token_id": 1"#, "forced_bos_token_id 1"),
+            (#""no_repeat_ngram_size": 1"#, "no_repeat_ngram_size 1"),
+            (#""min_length": 1"#, "min_length 1"), (#""min_p": 1.0"#, "min_p 1.0"),
+            (#""do_sample": true"#, "do_sample true"),
         ])
     func unknown(_ member: String, _ said: String) throws {
         let warnings = try config(member).warnings
@@ -154,6 +158,86 @@ struct CheckpointMistakesTests {
         }
         #expect(error.contains("model-00001-of-00002.safetensors"))
         #expect(error.contains("model.safetensors.index.json"))
+    }
+
+    @Test("a variant, a cache's root and a wrapper's names are called what they are")
+    func places() throws {
+        let variant = try refusal { directory in
+            let place = directory.appending("model.fp16.safetensors")
+            try write(bytes(of: directory.appending("model.safetensors")), to: place)
+            try removeFile(directory.appending("model.safetensors"))
+        }
+        #expect(variant.contains("model.fp16.safetensors, a variant, but not model.safetensors"))
+        let root = try refusal { directory in
+            for name in ["snapshots", "blobs"] { mkdir(directory.appending(name).string, 0o700) }
+            try removeFile(directory.appending("config.json"))
+        }
+        #expect(root.contains("root of a download cache; give a directory in"))
+        for prefix in ["module.", "_orig_mod.", "base_model.model."] {
+            var made = MadeCheckpoint()
+            made.edit = { for place in $0.indices { $0[place].name = prefix + $0[place].name } }
+            let error = #expect(throws: PackError.self) { try warnings(made) { _ in } }
+            #expect(
+                error?.description.contains("take the prefix \"\(prefix)\" off") == true,
+                "\(error!)")
+        }
+        var made = MadeCheckpoint()
+        made.edit = { $0[0].name = String(repeating: "x", count: 100_000) }
+        let long = #expect(throws: PackError.self) { try warnings(made) { _ in } }
+        #expect(long!.description.utf8.count < 1000)
+    }
+
+    @Test("matrices of several types are listed, for transformers converts before it makes trits")
+    func types() throws {
+        var made = MadeCheckpoint()
+        made.edit = { list in
+            let last = list.lastIndex { $0.name.hasSuffix("proj.weight") }!
+            list[last].type = .f32
+        }
+        let said = try warnings(made) { _ in }
+        #expect(said.contains { $0.contains("BF16 (") && $0.contains("F32 (1)") }, "\(said)")
+    }
+
+    @Test(
+        "weights of a framework that transposes them are refused", arguments: ["tf", "flax", "np"])
+    func framework(_ name: String) throws {
+        func change(_ name: String) -> (FilePath) throws -> Void {
+            { directory in
+                let path = directory.appending("model.safetensors")
+                var bytes = try TestSupport.bytes(of: path)
+                let length = bytes[..<8].reversed().reduce(0) { $0 << 8 | Int($1) }
+                var header = Array(bytes[9..<8 + length])
+                header = Array(#"{"__metadata__":{"format":"\#(name)"},"#.utf8) + header
+                let size = (0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) }
+                bytes.replaceSubrange(..<(8 + length), with: size + header)
+                try write(bytes, to: path)
+            }
+        }
+        #expect(try refusal(change(name)).contains("its format is \"\(name)\""))
+        #expect(try warnings(MadeCheckpoint(), change("pt")) == [])
+    }
+
+    @Test("tensors of nothing but zeros are named; lower bounds may be")
+    func zeros() throws {
+        func said(_ name: String) throws -> [String] {
+            var made = MadeCheckpoint()
+            made.edit = { list in
+                let place = list.firstIndex { $0.name == name }!
+                list[place].values = list[place].values.map { _ in 0 }
+            }
+            return try made.open { checkpoint in
+                try withDirectory {
+                    try PackJob(checkpoint, to: $0.appending("m.gguf")).run().warnings.filter {
+                        $0.contains("zeros only")
+                    }
+                }
+            }
+        }
+        #expect(
+            try said("lm_head.weight").first?.hasPrefix("1 tensors hold zeros only, lm_head.weight")
+                == true)
+        #expect(try said("model.norm.weight").count == 1)
+        #expect(try said("model.lower_bounds") == [])
     }
 
     // MARK: Files that are something else

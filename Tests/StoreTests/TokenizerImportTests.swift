@@ -52,6 +52,24 @@ struct TokenizerImportTests {
         ),
     ])
 
+    private static let decoder = object([
+        ("type", .string("Sequence")),
+        (
+            "decoders",
+            .array([
+                object([
+                    ("type", .string("Replace")), ("content", .string(" ")),
+                    ("pattern", object([("String", .string("\u{2581}"))])),
+                ]),
+                object([("type", .string("ByteFallback"))]), object([("type", .string("Fuse"))]),
+                object([
+                    ("type", .string("Strip")), ("content", .string(" ")), ("start", .integer(1)),
+                    ("stop", .integer(0)),
+                ]),
+            ])
+        ),
+    ])
+
     static func added(_ id: Int, _ text: String, special: Bool) -> JSON {
         object([
             ("id", .integer(id)), ("content", .string(text)), ("special", .bool(special)),
@@ -77,6 +95,7 @@ struct TokenizerImportTests {
             [
                 ("added_tokens", .array(specials)), ("normalizer", normalizer),
                 ("pre_tokenizer", .null), ("model", changed(model, changes)),
+                ("decoder", decoder),
             ], others)
     }
 
@@ -273,6 +292,44 @@ struct TokenizerImportTests {
         #expect((fromModel.bos, fromModel.eos, fromModel.unknown) == (1, 2, 0))
     }
 
+    @Test("of two files that differ, the one that transformers reads is read, and that is said")
+    func two() throws {
+        let demo = Golden.root.removingLastComponent().appending("demo")
+        func read(_ settings: String, changed: Bool) throws -> TokenizerImport {
+            try withDirectory { directory in
+                var made = MadeCheckpoint()
+                made.vocabulary = 4096
+                made.hidden = 4
+                try made.write(to: directory)
+                try write(
+                    bytes(of: demo.appending("tokenizer.model")),
+                    to: directory.appending("tokenizer.model"))
+                var json = try JSON(parsing: bytes(of: demo.appending("tokenizer.json")))
+                if changed, let model = json["model"] {
+                    let merges = JSON.array(model["merges"]?.array?.dropLast(5).map { $0 } ?? [])
+                    json = json.replacing("model", by: model.replacing("merges", by: merges))
+                }
+                try write(json.written(), to: directory.appending("tokenizer.json"))
+                try write(
+                    Array(#"{"tokenizer_class": "LlamaTokenizer", \#(settings)}"#.utf8),
+                    to: directory.appending("tokenizer_config.json"))
+                return try #require(try TokenizerImport(Checkpoint(directory: directory)))
+            }
+        }
+        func says(_ read: TokenizerImport) -> Bool {
+            read.warnings.contains { $0.contains("hold different pieces or merges") }
+        }
+        let plain = #""add_bos_token": true"#
+        #expect(try !says(read(plain, changed: false)))
+        let changed = try read(plain, changed: true)
+        #expect(changed.file == "tokenizer.json" && says(changed))
+        for setting in [
+            #""add_prefix_space": true"#, #""add_prefix_space": false"#, #""from_slow": true"#,
+        ] {
+            #expect(try read(setting, changed: true).file == "tokenizer.model", "\(setting)")
+        }
+    }
+
     private func tables(at demo: FilePath, _ file: String) throws -> Vocabulary {
         try withDirectory { directory in
             var made = MadeCheckpoint()
@@ -344,5 +401,11 @@ struct TokenizerImportTests {
         #expect(ids.allSatisfy { $0 < count })
         #expect(
             tables.merges.allSatisfy { $0.left < count && $0.right < count && $0.result < count })
+    }
+}
+
+extension JSON {
+    fileprivate func replacing(_ name: String, by value: JSON) -> JSON {
+        .object((members ?? []).map { $0.name == name ? Member(name, value) : $0 })
     }
 }

@@ -263,7 +263,7 @@ extension TokenizerImportTests {
             Self.file(), ["tokenizer_config.json": #"{"clean_up_tokenization_spaces": true}"#])
         #expect(clean.warnings.contains { $0.contains("clean_up_tokenization_spaces") })
         let other = try read(Self.file([("decoder", try json(#"{"type": "WordPiece"}"#))]))
-        #expect(other.warnings.contains { $0.contains("its decoder is WordPiece") })
+        #expect(other.warnings.contains { $0.contains(#"its decoder is {"type":"WordPiece"}"#) })
         let asked = try read(
             Self.file(),
             ["generation_config.json": #"{"temperature": 0.7, "suppress_tokens": [5]}"#])
@@ -273,5 +273,150 @@ extension TokenizerImportTests {
             ["tokenizer_config.json": #"{"do_lower_case": true, "tokenizer_class": "X"}"#])
         #expect(foreign.warnings.contains { $0.contains("do_lower_case true") })
         #expect(foreign.warnings.contains { $0.contains("tokenizer_class X is not known") })
+    }
+
+    // MARK: Values of another type
+
+    @Test(
+        "a member of another type than transformers reads is refused by name",
+        arguments: [
+            #""add_bos_token": 0"#, #""add_bos_token": "true""#, #""add_eos_token": 1"#,
+            #""add_eos_token": "true""#, #""tokenizer_class": 5"#, #""from_slow": 1"#,
+            #""added_tokens_decoder": []"#, #""added_tokens_decoder": null"#,
+            #""additional_special_tokens": "<x>""#, #""additional_special_tokens": [5]"#,
+            #""clean_up_tokenization_spaces": "true""#, #""add_prefix_space": "false""#,
+            #""legacy": "false""#,
+        ])
+    func types(_ member: String) throws {
+        let name = try #require(member.split(separator: "\"").first)
+        let error = try why {
+            try read(
+                Self.file(),
+                [
+                    "tokenizer_config.json":
+                        #"{\#(member.contains("_class") ? "" : #""tokenizer_class": "LlamaTokenizer", "#)\#(member)}"#
+                ])
+        }
+        #expect(error.contains("\(name) is "), "\(error)")
+    }
+
+    @Test("null for add_bos_token is false; for bos_token where it is put in front, refused")
+    func nulls() throws {
+        let llama = #""tokenizer_class": "LlamaTokenizer""#
+        let none = #"{\#(llama), "add_bos_token": null, "bos_token": null}"#
+        #expect(try !read(Self.file(), ["tokenizer_config.json": none]).vocabulary.addsBOS)
+        let error = try why {
+            try read(Self.file(), ["tokenizer_config.json": #"{\#(llama), "bos_token": null}"#])
+        }
+        #expect(error.contains("bos_token is null and add_bos_token true"))
+    }
+
+    @Test("Gemma's special tokens are its own, not Llama's")
+    func gemma() throws {
+        let gemma = try read(
+            Self.file(), ["tokenizer_config.json": #"{"tokenizer_class": "GemmaTokenizer"}"#]
+        ).vocabulary
+        #expect(gemma.text(Int(try #require(gemma.bos))) == "<bos>")
+        #expect(gemma.text(Int(try #require(gemma.eos))) == "<eos>")
+    }
+
+    @Test("an added token's flags have types and the library's defaults")
+    func flags() throws {
+        func added(_ flags: String) throws -> TokenizerImport {
+            try read(
+                Self.file(),
+                [
+                    "tokenizer_config.json":
+                        #"{"added_tokens_decoder": {"268": {"content": "<q>"\#(flags)}}}"#
+                ])
+        }
+        #expect(try added("").vocabulary.normalized == [268])
+        #expect(try added(#", "normalized": false"#).vocabulary.normalized == [])
+        #expect(try added(#", "special": true"#).vocabulary.kinds[268] == .control)
+        #expect(try why { try added(#", "special": 1"#) }.contains("special is 1"))
+        let byte = try read(
+            Self.file([("added_tokens", .array([Self.added(13, "<0x0A>", special: false)]))]))
+        #expect(byte.vocabulary.kinds[13] == .byte)
+        #expect(byte.warnings.contains { $0.contains("\"<0x0A>\" is the token of a byte") })
+    }
+
+    // MARK: Stages
+
+    @Test("a decoder is compared whole; another one than is done is named")
+    func decoders() throws {
+        let usual = try #require(try read().vocabulary.tokenizerJSON["decoder"])
+        func warns(_ decoder: JSON) throws -> Bool {
+            try read(Self.file([("decoder", decoder)])).warnings.contains {
+                $0.contains("its decoder is")
+            }
+        }
+        #expect(try !warns(usual))
+        let text = String(decoding: usual.written(), as: UTF8.self)
+        for (old, new) in [
+            ("\" \"", "\"_\""), ("\"start\": 1", "\"start\": 2"), ("\"stop\": 0", "\"stop\": 1"),
+        ] {
+            let changed = text.replacing(old, with: new, maxReplacements: 1)
+            try #require(changed != text)
+            #expect(try warns(json(changed)), "\(old)")
+        }
+        #expect(try warns(.null))
+        func meta(_ scheme: String) -> String {
+            #"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "\#(scheme)", "split": true}"#
+        }
+        func both(_ scheme: String) -> String {
+            #"{"type": "Sequence", "decoders": [{"type": "ByteFallback"}, \#(meta(scheme))]}"#
+        }
+        #expect(try !warns(json(both("first"))) && !warns(json(both("always"))))
+        #expect(try warns(json(both("never"))) && warns(json(meta("first"))))
+    }
+
+    @Test("what the tokenizers library refuses is refused")
+    func contradictions() throws {
+        #expect(try why { try read(Self.file([("version", .string("2.0"))])) }.contains("version"))
+        let prepend = #"{"type": "Prepend", "prepend": "▁"}"#
+        let replace = #"{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}"#
+        let twice = try json(
+            #"{"type": "Sequence", "normalizers": [\#(prepend), \#(prepend), \#(replace)]}"#)
+        #expect(try why { try read(Self.file([("normalizer", twice)])) }.contains("one Prepend"))
+        func metaspace(_ members: String) throws -> JSON {
+            Self.file([
+                ("normalizer", .null),
+                (
+                    "pre_tokenizer",
+                    try json(
+                        #"{"type": "Metaspace", "replacement": "▁", "split": false, \#(members)}"#)
+                ),
+            ])
+        }
+        let error = try why {
+            try read(metaspace(#""add_prefix_space": false, "prepend_scheme": "always""#))
+        }
+        #expect(error.contains("contradict"))
+        for members in [#""prepend_scheme": "always""#, #""add_prefix_space": true"#] {
+            #expect(try read(metaspace(members)).warnings.contains { $0.contains("\"always\"") })
+        }
+        #expect(
+            try !read(metaspace(#""prepend_scheme": "first""#)).warnings.contains {
+                $0.contains("\"always\"")
+            })
+    }
+
+    // MARK: Which file
+
+    @Test(
+        "settings without a tokenizer are one that was not downloaded whole",
+        arguments: [
+            "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+            "tokenizer.json.gz", "tokenizer.json.incomplete", "tokenizer.model.part",
+        ])
+    func left(_ name: String) throws {
+        do {
+            _ = try imported([(name, json("{}"))])
+            Issue.record("accepted")
+        } catch let error as PackError {
+            #expect(
+                error.description.contains("\(name): neither tokenizer.json nor tokenizer.model"))
+        }
+        #expect(try imported([]) == nil)
     }
 }

@@ -16,7 +16,8 @@ package enum TinyModel {
 
     /// Packs the model of `seed` to `path`; without a tokenizer it serves token ids only.
     package static func write(
-        to path: FilePath, seed: UInt64 = 1, hasTokenizer: Bool = true, replacing: Bool = false
+        to path: FilePath, seed: UInt64 = 1, hasTokenizer: Bool = true, scale: Float = 0.05,
+        replacing: Bool = false
     ) throws {
         var random = SeededGenerator(seed)
         var writer = try PackedWriter(
@@ -28,7 +29,7 @@ package enum TinyModel {
                 // A byte is five trits in base three: every value below 3^5 is one.
                 bytes = (0..<tensor.byteCount).map { _ in UInt8.random(in: 0...242, using: &random)
                 }
-                try writer.setScale(0.05, of: tensor.name)
+                try writer.setScale(scale, of: tensor.name)
             } else {
                 let isEmbedding = tensor.name == "token_embd.weight"
                 for _ in 0..<tensor.byteCount / 4 {

@@ -14,6 +14,8 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
     case unknownKernels(String, runnable: [String])
     /// The vocabulary in the file cannot be used.
     case badTokenizer(String)
+    /// Its weights are so large that what is computed of them overflows.
+    case notFinite
     /// The file changed while it was read.
     case store(StoreError)
 
@@ -29,6 +31,8 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
             "kernels '\(name)' cannot run on this CPU; it can run: \(runnable.joined(separator: ", "))"
         case .badTokenizer(let what):
             "the tokenizer in the file is unusable: \(what)"
+        case .notFinite:
+            "its results are not finite: they overflow; the checkpoint it was packed from is damaged or no model of this kind"
         case .store(let error): error.description
         }
     }

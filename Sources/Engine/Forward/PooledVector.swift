@@ -29,15 +29,19 @@ package struct PooledVector {
     }
 
     /// All rows have come.
-    package mutating func finish(normalizes: Bool) {
+    ///
+    /// - Returns: whether all numbers are finite.
+    package mutating func finish(normalizes: Bool) -> Bool {
         if kind == .mean {
             let count = Float(rows)
             for k in values.indices { values[k] /= count }
         }
-        guard normalizes, width > 0 else { return }
+        guard values.withUnsafeBufferPointer({ $0.isFinite }) else { return false }
+        guard normalizes, width > 0 else { return true }
         for start in stride(from: 0, to: values.count, by: width) {
             normalize(start..<start + width)
         }
+        return true
     }
 
     /// Scales to length one; a vector of zeros stays.

@@ -66,7 +66,14 @@ package struct SamplingOptions: Sendable, Equatable {
         let wrong = logitBias.filter {
             Int($0.key) >= vocabulary || $0.value.isNaN || $0.value == .infinity
         }
-        guard let first = wrong.min(by: { $0.key < $1.key }) else { return }
+        guard let first = wrong.min(by: { $0.key < $1.key }) else {
+            guard logitBias.values.count(where: { $0 == -.infinity }) < vocabulary else {
+                throw SamplingError(
+                    field: "logit_bias", value: "-inf for all \(vocabulary) tokens",
+                    allowed: "-inf for all tokens but one")
+            }
+            return
+        }
         guard Int(first.key) < vocabulary else {
             throw SamplingError(
                 field: "logit_bias", value: "given for token \(first.key)",

@@ -8,8 +8,6 @@ import SystemPackage
 package struct SocketChoice: Equatable, Sendable {
     /// The system's daemon; systemd makes it.
     package static let system = "/run/mmfreed/mmfreed.sock"
-    /// What `sockaddr_un` holds besides the NUL.
-    package static let limit = 107
 
     /// In the order to try.
     package let paths: [String]
@@ -36,35 +34,10 @@ package struct SocketChoice: Equatable, Sendable {
         }
     }
 
-    /// The path in one of the ways a socket is written: PATH, unix:PATH, unix:///PATH.
     static func path(_ text: String, _ source: String) throws(MMFreeError) -> String {
-        func refuse(_ what: String) -> MMFreeError {
-            MMFreeError(.invalidArgument, what, reason: "BAD_SOCKET_PATH")
+        do { return try SocketSpelling.path(text) } catch {
+            throw MMFreeError(.invalidArgument, "\(source): \(error)", reason: "BAD_SOCKET_PATH")
         }
-        var path = text[...]
-        let scheme = text.prefix { $0 != ":" }
-        if text.hasPrefix("unix:///") {
-            path = text.dropFirst("unix://".count)
-        } else if text.hasPrefix("unix://") {
-            throw refuse(
-                "\(source): '\(text)': unix:// takes an absolute path, as in unix:///run/mmfreed/mmfreed.sock; write the path alone"
-            )
-        } else if text.hasPrefix("unix:") {
-            path = text.dropFirst("unix:".count)
-        } else if text.dropFirst(scheme.count).hasPrefix("://") || text.hasPrefix("unix-") {
-            throw refuse(
-                "\(source): '\(text)': the daemon listens on a Unix socket only; write the path alone"
-            )
-        }
-        guard !path.isEmpty else {
-            throw refuse("\(source) is empty: write the path of the daemon's socket")
-        }
-        guard path.utf8.count <= limit else {
-            throw refuse(
-                "\(source) is too long: a socket's path has at most \(limit) bytes, this has \(path.utf8.count); "
-                    + "use a relative path or a symbolic link to its directory")
-        }
-        return String(path)
     }
 
     /// Connects to the first that can be reached.

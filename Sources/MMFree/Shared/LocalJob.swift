@@ -72,6 +72,14 @@ protocol LocalConsumer: AnyObject {
     func fail(_ error: MMFreeError)
 }
 
+extension LocalConsumer {
+    /// Ends the call of a model whose results are not finite.
+    fileprivate var failed: LocalStep {
+        fail(MMFreeError(.dataLoss, "\(ModelError.notFinite)", reason: "MODEL_DAMAGED"))
+        return .over
+    }
+}
+
 /// An answer as it is written.
 final class LocalCompletion: LocalConsumer {
     let call: LocalCall<GenerateEvent>
@@ -114,7 +122,10 @@ final class LocalCompletion: LocalConsumer {
     func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep {
         guard isPromptDone else { return .reading }
         lap(step.count == 0 ? \.prefill : \.decode)
-        let added = evaluator.withLogits(row: rows.upperBound - 1) { step.take($0) }
+        guard
+            let added = evaluator.withLogits(
+                row: rows.upperBound - 1, { $0.isFinite ? step.take($0) : nil })
+        else { return failed }
         var event = GenerateEvent(text: added.text)
         if added.ending != .endOfText {
             event.tokens = added.tokens.map(\.id)
@@ -172,7 +183,7 @@ final class LocalVector: LocalConsumer {
         let wanted = vector.kind == .last ? rows.suffix(isPromptDone ? 1 : 0) : rows[...]
         for row in wanted { evaluator.withHidden(row: row) { vector.add($0) } }
         guard isPromptDone else { return .reading }
-        vector.finish(normalizes: normalizes)
+        guard vector.finish(normalizes: normalizes) else { return failed }
         call.send(
             Embedding(
                 index: index, dimensions: vector.width, values: vector.values,

@@ -55,11 +55,11 @@ package enum ShareSocket {
         }
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        guard path.utf8.count <= SocketChoice.limit else {
+        guard path.utf8.count <= SocketSpelling.limit else {
             try? descriptor.close()
             throw MMFreeError(
                 .invalidArgument,
-                "\(path): a socket's path has at most \(SocketChoice.limit) bytes",
+                "\(path): a socket's path has at most \(SocketSpelling.limit) bytes",
                 reason: "BAD_SOCKET_PATH")
         }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }

@@ -72,8 +72,10 @@ package struct OutputFile: ~Copyable {
     }
 
     /// Writes `bytes` as the whole of a file.
-    package static func replace(_ path: FilePath, with bytes: [UInt8]) throws(StoreError) {
-        var file = try OutputFile(path, replacing: true)
+    package static func replace(
+        _ path: FilePath, with bytes: [UInt8], replacing: Bool = true
+    ) throws(StoreError) {
+        var file = try OutputFile(path, replacing: replacing)
         let result = bytes.withUnsafeBytes { bytes in
             Result { () throws(StoreError) in try file.write(bytes, at: 0) }
         }
@@ -173,6 +175,20 @@ package enum OutputPlace {
         }
         guard replacing else { throw .exists(path) }
         return target
+    }
+
+    /// Refuses a place that is one of the files read, by whatever name.
+    package static func check(
+        _ path: FilePath, isNone inputs: some Sequence<FilePath>
+    ) throws(StoreError) {
+        var (place, input) = (stat(), stat())
+        guard stat(path.string, &place) == 0 else { return }
+        for file in inputs
+        where stat(file.string, &input) == 0 && input.st_ino == place.st_ino
+            && input.st_dev == place.st_dev
+        {
+            throw .destination(path, "that is the input \(file); write to another file")
+        }
     }
 
     static func directory(of path: FilePath) -> FilePath {

@@ -65,6 +65,7 @@ package final class PackedFile: Sendable {
     ///
     /// - Parameter progress: told the bytes done and the bytes in all; returns false to stop.
     package func verify(progress: (Int, Int) -> Bool = { _, _ in true }) throws(StoreError) {
+        try checkGaps()
         let total = tensors.reduce(0) { $0 + $1.byteCount }
         var done = 0
         for tensor in tensors {
@@ -83,6 +84,28 @@ package final class PackedFile: Sendable {
                 isCorrupt.store(true, ordering: .relaxed)
                 throw .damaged("tensor \(tensor.name)", expected: expected.quoted, found: found)
             }
+        }
+    }
+
+    /// Nothing but zeros lies between the tensors, and nothing behind the last.
+    private func checkGaps() throws(StoreError) {
+        func damaged(_ what: String) -> StoreError {
+            isCorrupt.store(true, ordering: .relaxed)
+            return .malformed("\(what): the file is damaged; copy it again")
+        }
+        let sorted = tensors.sorted { $0.offset < $1.offset }
+        var end = sorted.first?.offset ?? map.count
+        for tensor in sorted {
+            let gap = UnsafeRawBufferPointer(start: map.start + end, count: tensor.offset - end)
+            if let place = gap.firstIndex(where: { $0 != 0 }) {
+                throw damaged(
+                    "byte \(end + place), before tensor \(tensor.name), is \(gap[place]) where a 0 was written"
+                )
+            }
+            end = tensor.offset + tensor.byteCount
+        }
+        guard end == map.count else {
+            throw damaged("\(map.count - end) bytes follow the last tensor")
         }
     }
 

@@ -44,6 +44,12 @@ package final class Checkpoint: Sendable {
         throw .missingTensors([name])
     }
 
+    /// All that may be read of it.
+    var files: [FilePath] {
+        tensors.values.map(\.file.path)
+            + ((try? Directory.names(in: directory)) ?? []).map { directory.appending($0) }
+    }
+
     /// Bytes of all tensors as stored.
     package var byteCount: Int { tensors.values.reduce(0) { $0 + $1.entry.byteCount } }
     /// Number of weights stored.
@@ -131,13 +137,19 @@ package final class Checkpoint: Sendable {
         _ config: CheckpointConfig, _ tensors: [ByteString: CheckpointTensor]
     ) -> [String] {
         let names = ["float32": "F32", "float16": "F16", "bfloat16": "BF16"]
-        let matrix = config.roles.first { $0.kind == .ternary }?.name ?? ""
-        guard let said = config.type, let found = tensors[ByteString(matrix)]?.type,
-            names[said.replacing("torch.", with: "")] != found.rawValue
+        let found = config.roles.filter { $0.kind == .ternary }
+            .compactMap { tensors[ByteString($0.name)]?.type.rawValue }
+        let types = Set(found).sorted()
+        let said = config.type
+        guard
+            types.count > 1
+                || said.map({ names[$0.replacing("torch.", with: "")] != types.first }) == true
         else { return [] }
+        let list = types.map { type in "\(type) (\(found.count { $0 == type }))" }
         return [
-            "config.json: torch_dtype is \"\(said.quoted)\", but the weights are stored as \(found.rawValue), "
-                + "which counts: trits are made in the stored type"
+            "config.json: torch_dtype is \(said.map { "\"\($0.quoted)\"" } ?? "absent"), but the ternary matrices are stored as "
+                + (types.count > 1 ? list.joined(separator: ", ") : types.first ?? "nothing")
+                + ", which counts: trits are made in the stored type; where transformers converts first, it makes others"
         ]
     }
 
@@ -160,8 +172,16 @@ package final class Checkpoint: Sendable {
                 throw .wrongShape(tensor: role.name, expected: role.shape, found: tensor.shape)
             }
         }
-        guard missing.isEmpty else { throw .missingTensors(missing) }
         let extra = tensors.values.map(\.name).filter { !known.contains(ByteString($0)) }
+        if let first = missing.first, let name = extra.first(where: { $0.hasSuffix("." + first) }) {
+            throw .unsupported(
+                file: directory.string,
+                what:
+                    "tensors are called \"\(name.quoted)\" where \"\(first)\" is read: take the prefix "
+                    + "\"\(name.dropLast(first.count))\" off all names, or save the model without its wrapper"
+            )
+        }
+        guard missing.isEmpty else { throw .missingTensors(missing) }
         guard extra.isEmpty else { throw .unexpectedTensors(extra.sorted()) }
         try checkTie()
     }

@@ -71,8 +71,9 @@ package struct CheckpointConfig: Sendable, Equatable {
         ends = try reader.tokens("eos_token_id", default: [2])
         padding = try reader.tokens("pad_token_id", default: [], atMost: 1).first
         name = json["_name_or_path"]?.string
-        tokenizerClass = json["tokenizer_class"]?.string
-        type = json["dtype"]?.string ?? json["torch_dtype"]?.string
+        tokenizerClass = try reader.text("tokenizer_class")
+        let older = try reader.text("torch_dtype")
+        type = try reader.text("dtype") ?? older
 
         if reader.isAbsent("intermediate_size") {
             let size = Int(Double(hiddenSize) * hiddenRatio * 2 / 3)
@@ -178,16 +179,24 @@ struct ConfigReader {
         return number
     }
 
-    func flag(_ name: String, default value: Bool) throws(PackError) -> Bool {
-        if isAbsent(name) { return value }
+    func flag(_ name: String) throws(PackError) -> Bool? {
+        if isAbsent(name) { return nil }
         guard let flag = json[name]?.bool else { throw wrong(name, "true or false") }
         return flag
     }
 
-    func text(_ name: String, default value: String) throws(PackError) -> String {
-        if isAbsent(name) { return value }
+    func flag(_ name: String, default value: Bool) throws(PackError) -> Bool {
+        try flag(name) ?? value
+    }
+
+    func text(_ name: String) throws(PackError) -> String? {
+        if isAbsent(name) { return nil }
         guard let text = json[name]?.string else { throw wrong(name, "a string") }
         return text
+    }
+
+    func text(_ name: String, default value: String) throws(PackError) -> String {
+        try text(name) ?? value
     }
 
     /// A token id, or a list of them. Null and numbers below 0 ("none" in early Llama configurations) are none.

@@ -30,7 +30,12 @@ struct CheckpointFolder {
                     + "model without it")
         }
         guard names.contains("config.json") else {
-            throw .noCheckpoint(directory.string, why: "config.json is missing")
+            let isCache = names.contains("snapshots") && names.contains("blobs")
+            throw .noCheckpoint(
+                directory.string,
+                why: isCache
+                    ? "it is the root of a download cache; give a directory in \(directory.appending("snapshots"))"
+                    : "config.json is missing")
         }
     }
 
@@ -40,6 +45,13 @@ struct CheckpointFolder {
         if names.contains(Self.index) { return .sharded(index: directory.appending(Self.index)) }
         func nothing(_ why: String) -> PackError { .noCheckpoint(directory.string, why: why) }
         let others = unread([])
+        if let variant = others.first(where: {
+            $0.hasPrefix("model.") && $0.hasSuffix(".safetensors") && !$0.contains("-of-")
+        }) {
+            throw nothing(
+                "there is \(variant.quoted), a variant, but not \(Self.single): rename it to that, or download that"
+            )
+        }
         if let shard = others.first(where: { $0.hasSuffix(".safetensors") }) {
             throw nothing(
                 "there is \(shard.quoted), but neither \(Self.single) nor \(Self.index), which says "

@@ -75,6 +75,13 @@ enum ConfigKeys {
         "token_healing", "top_k", "top_p", "typical_p", "watermarking_config",
     ]
 
+    /// Their defaults, where these are not off.
+    private static let usual = [
+        "encoder_repetition_penalty": 1.0, "guidance_scale": 1, "length_penalty": 1,
+        "max_length": 20, "num_beam_groups": 1, "num_beams": 1, "num_return_sequences": 1,
+        "repetition_penalty": 1, "temperature": 1, "top_k": 50, "top_p": 1, "typical_p": 1,
+    ]
+
     /// Refuses what makes another model of config.json, and says what else is not understood, in words to follow its name.
     static func check(_ config: JSON, file: String) throws(PackError) -> [String] {
         var unknown: [String] = []
@@ -118,9 +125,8 @@ enum ConfigKeys {
     /// What generation_config.json, or an older config.json, asks for that each request asks for itself.
     static func sampling(_ json: JSON, file: String) -> [String] {
         let asked = (json.members ?? []).filter { member in
-            let usual = ["top_k": 50.0, "max_length": 20.0][member.name, default: 1]
-            return sampling.contains(member.name) && !member.value.isOff
-                && member.value.number != usual
+            sampling.contains(member.name) && !member.value.isOff
+                && usual[member.name].map { $0 == member.value.number } != true
         }
         guard !asked.isEmpty else { return [] }
         return [

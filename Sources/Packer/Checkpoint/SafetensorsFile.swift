@@ -88,6 +88,14 @@ package final class SafetensorsFile: Sendable {
         }
         guard let members = header.members else { throw broken("its header is \(header.kind)") }
 
+        let format = header["__metadata__"]?["format"]
+        guard format == nil || ["pt", "mlx"].contains(format?.string) else {
+            throw .unsupported(
+                file: name,
+                what:
+                    "its format is \(format?.brief ?? ""): other frameworks store matrices transposed; only \"pt\" is read"
+            )
+        }
         var entries: [SafetensorsEntry] = []
         entries.reserveCapacity(members.count)
         for member in members where !member.name.isSame(as: "__metadata__") {
@@ -100,8 +108,8 @@ package final class SafetensorsFile: Sendable {
             guard entry.offset == end else {
                 throw broken(
                     entry.offset < end
-                        ? "\(entry.name) overlaps the tensor before it"
-                        : "there is a gap before \(entry.name)")
+                        ? "\(entry.name.quoted) overlaps the tensor before it"
+                        : "there is a gap before \(entry.name.quoted)")
             }
             end += entry.byteCount
         }

@@ -36,6 +36,21 @@ package enum JSON: Sendable {
     package var members: [Member]? { if case .object(let list) = self { list } else { nil } }
     package var isNull: Bool { if case .null = self { true } else { false } }
 
+    /// Whether this is the same value, whatever the order of members.
+    func isSame(as other: JSON) -> Bool {
+        switch (self, other) {
+        case (.null, .null): true
+        case (.bool(let left), .bool(let right)): left == right
+        case (.string(let left), .string(let right)): left.isSame(as: right)
+        case (.array(let left), .array(let right)):
+            left.elementsEqual(right) { $0.isSame(as: $1) }
+        case (.object(let left), .object(let right)):
+            left.count == right.count
+                && left.allSatisfy { other[$0.name]?.isSame(as: $0.value) == true }
+        default: number.map { $0 == other.number } ?? false
+        }
+    }
+
     /// Whether this says "not at all": null, false, 0, nothing in it.
     package var isOff: Bool {
         switch self {

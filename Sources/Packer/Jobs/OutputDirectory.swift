@@ -15,10 +15,10 @@ struct OutputDirectory: ~Copyable {
     private var isPublished = false
 
     /// Refuses a destination that is there and not an empty directory.
-    init(_ destination: FilePath) throws(PackError) {
-        let destination = destination.lexicallyNormalized()
+    init(_ path: FilePath) throws(PackError) {
+        let destination = path.lexicallyNormalized()
         guard let name = destination.lastComponent, name.kind == .regular else {
-            throw .store(.destination(destination, "give the name of a directory to make"))
+            throw .store(.destination(path, "give the name of a directory to make"))
         }
         guard try Self.isFree(destination) else {
             throw .destinationExists(destination.string)

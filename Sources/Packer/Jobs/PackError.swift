@@ -54,7 +54,7 @@ extension PackError: CustomStringConvertible {
         case .wrongShape(let tensor, let expected, let found):
             "\(tensor) has shape \(found); config.json asks for \(expected)"
         case .wrongType(let tensor, let found):
-            "\(tensor) has type \(found); F32, F16 and BF16 are read"
+            "\(tensor) has type \(found.quoted); F32, F16 and BF16 are read"
         case .notFinite(let tensor, let index, let value):
             "\(tensor) is not finite: element \(index) is \(value)"
         case .tensor(let name, let what):
@@ -70,8 +70,8 @@ extension PackError: CustomStringConvertible {
 
     /// "tensor a", or "3 tensors: a, b, c", of which at most ten are named.
     private static func list(_ names: [String]) -> String {
-        guard names.count > 1 else { return "tensor \(names.first ?? "?")" }
-        let shown = names.prefix(10).joined(separator: ", ")
+        guard names.count > 1 else { return "tensor \(names.first?.quoted ?? "?")" }
+        let shown = names.prefix(10).map(\.quoted).joined(separator: ", ")
         return "\(names.count) tensors: \(shown)\(names.count > 10 ? ", …" : "")"
     }
 }

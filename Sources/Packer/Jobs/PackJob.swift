@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 package import SystemPackage
 
 /// Converts one checkpoint into one packed file.
@@ -44,12 +45,24 @@ package struct PackJob {
         ternariser = Ternariser(parallel: parallel)
     }
 
+    private var noTokenizer: [String] {
+        let ends = checkpoint.config.ends.map(String.init).joined(separator: ", ")
+        return ends.isEmpty
+            ? []
+            : [
+                "there is no tokenizer: eos_token_id (\(ends) in config.json) is not kept, and answers end at no token"
+            ]
+    }
+
     /// Does it. `progress` is called before each tensor and within large ones, `isCancelled` as
     /// often; both on the calling thread.
     package func run(
         isCancelled: () -> Bool = { false }, progress: (Progress) -> Void = { _ in }
     ) throws(PackError) -> PackReport {
         let start = ContinuousClock.now
+        try storing { () throws(StoreError) in
+            try OutputPlace.check(destination, isNone: checkpoint.files)
+        }
         let tokenizer = try TokenizerImport(checkpoint)
         let contents = try PackedContents(
             checkpoint, name: name, tokenizer: tokenizer?.vocabulary, embedding: embedding)
@@ -61,7 +74,8 @@ package struct PackJob {
         if isCancelled() { throw .cancelled }
         var report = try run.finish()
         report.tokenizer = tokenizer?.file
-        report.warnings = checkpoint.warnings + report.warnings + (tokenizer?.warnings ?? [])
+        report.warnings =
+            checkpoint.warnings + report.warnings + (tokenizer?.warnings ?? noTokenizer)
         report.seconds = (ContinuousClock.now - start) / .seconds(1)
         return report
     }

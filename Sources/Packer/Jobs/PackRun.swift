@@ -17,6 +17,7 @@ struct PackRun: ~Copyable {
     private var writer: PackedWriter
     private var report: PackReport
     private var rowScaled: [String] = []
+    private var zeros: [String] = []
     /// A tied head is the embedding, which no converter makes ternary.
     private var sharesHead = false
 
@@ -53,6 +54,12 @@ struct PackRun: ~Copyable {
             progress(PackJob.Progress(done: done + within, total: total, tensor: tensor.name))
         }
         try step(0)
+        // Zero lower bounds are what training begins with.
+        if role.packedName != PackedContents.lowerBounds,
+            tensor.withBytes({ $0.allSatisfy { $0 == 0 } })
+        {
+            zeros.append(role.name)
+        }
         switch role.kind {
         case .vector: try vector(role, tensor)
         case .ternary: try matrix(role, tensor)
@@ -176,6 +183,11 @@ struct PackRun: ~Copyable {
             report.digest = try PackedFile(path: destination).modelDigest
         } catch {
             throw .store(error)
+        }
+        if let first = zeros.first {
+            report.warnings.append(
+                "\(zeros.count) tensors hold zeros only, \(first) first: the checkpoint was not written whole, or never trained"
+            )
         }
         if !rowScaled.isEmpty {
             report.warnings.append(

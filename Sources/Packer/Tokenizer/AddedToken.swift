@@ -16,13 +16,17 @@ struct AddedToken {
     let file: String
 
     /// - Parameter flags: the object with `special`, `lstrip` and so on.
-    init(id: Int?, content: String, flags: JSON, file: String) {
+    init(id: Int?, content: String, flags: JSON, file: String) throws(PackError) {
+        let reader = ConfigReader(json: flags, file: "\(file): added token \"\(content.quoted)\"")
         self.id = id
         self.content = content
         self.file = file
-        isSpecial = flags["special"]?.bool ?? false
-        isNormalized = flags["normalized"]?.bool ?? false
-        ignoredFlags = ["lstrip", "rstrip", "single_word"].filter { flags[$0]?.bool == true }
+        isSpecial = try reader.flag("special", default: false)
+        isNormalized = try reader.flag("normalized", default: !isSpecial)
+        var ignored: [String] = []
+        for flag in ["lstrip", "rstrip", "single_word"]
+        where try reader.flag(flag, default: false) { ignored.append(flag) }
+        ignoredFlags = ignored
     }
 
     /// A token of added_tokens.json, or one that is named as special.
@@ -117,6 +121,11 @@ struct VocabularyDraft {
     }
 
     private mutating func mark(_ token: AddedToken, _ id: Int) {
+        if vocabulary.kinds[id] == .byte {
+            warnings.append(
+                "\(token.file): added token \"\(token.content.quoted)\" is the token of a byte, "
+                    + "ignoring: a text that spells it is plain characters")
+        }
         guard vocabulary.kinds[id] == .normal else { return }
         vocabulary.kinds[id] = token.isSpecial ? .control : .userDefined
         // Where nothing is done to text before, the flag says nothing.

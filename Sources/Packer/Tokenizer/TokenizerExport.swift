@@ -110,7 +110,7 @@ extension Vocabulary {
         ])
     }
 
-    private var decoder: JSON {
+    var decoder: JSON {
         func stage(_ type: String) -> JSON { Self.object([("type", .string(type))]) }
         let replace = Self.object([
             ("type", .string("Replace")),

@@ -16,26 +16,38 @@ struct TokenizerJSON {
         guard let model = json["model"], model.members != nil else {
             throw broken("it has no model")
         }
+        let version = json["version"]
+        guard version == nil || version?.string == "1.0" else {
+            throw refuse("its version is \(version?.brief ?? ""); only \"1.0\" is read")
+        }
         try checkModel(model)
         var draft = try readVocabulary(model, limit: limit)
         try readMerges(model, into: &draft)
         try readSpaces(into: &draft)
-        if let unknown = model["unk_token"]?.string, let id = draft.id(of: unknown) {
+        let reader = ConfigReader(json: model, file: file)
+        if let unknown = try reader.text("unk_token"), let id = draft.id(of: unknown) {
             draft.vocabulary.kinds[Int(id)] = .unknown
             draft.vocabulary.unknown = id
         }
-        for token in json["added_tokens"]?.array ?? [] {
+        try checkBytes(&draft)
+        try addTokens(to: &draft)
+        checkAlwaysPrepended(&draft)
+        draft.vocabulary.addsBOS = false
+        if !ignoresTemplate { try readTemplate(into: &draft) }
+        checkDecoder(&draft)
+        return draft
+    }
+
+    func addTokens(to draft: inout VocabularyDraft) throws(PackError) {
+        guard let tokens = json["added_tokens"].map({ $0.isNull ? [] : $0.array }) ?? [] else {
+            throw broken("added_tokens is no list")
+        }
+        for token in tokens {
             guard let id = token["id"]?.integer, let content = token["content"]?.string else {
                 throw broken("an added token has no id or content")
             }
             try draft.add(AddedToken(id: id, content: content, flags: token, file: file))
         }
-        try checkBytes(&draft)
-        try checkAlwaysPrepended(&draft)
-        draft.vocabulary.addsBOS = false
-        if !ignoresTemplate { try readTemplate(into: &draft) }
-        checkDecoder(&draft)
-        return draft
     }
 
     // MARK: - Model
@@ -63,7 +75,7 @@ struct TokenizerJSON {
                 throw refuse("its model has \(name), which is not done")
             }
         }
-        if model["ignore_merges"]?.bool == true {
+        if try ConfigReader(json: model, file: file).flag("ignore_merges", default: false) {
             throw refuse("its model has ignore_merges, which is not done")
         }
     }
@@ -220,18 +232,24 @@ struct TokenizerJSON {
 
     /// Texts are put together as Llama's decoder does it.
     private func checkDecoder(_ draft: inout VocabularyDraft) {
-        let decoder = json["decoder"].flatMap { $0.isNull ? nil : $0 }
-        let stages = decoder?["decoders"]?.array ?? decoder.map { [$0] } ?? []
-        let types = stages.map { $0["type"]?.string ?? "?" }
-        let strips = draft.vocabulary.addsSpacePrefix
-        let usual = ["Replace", "ByteFallback", "Fuse"] + (strips ? ["Strip"] : [])
-        // A file without a decoder is one that was never meant to decode.
-        guard decoder != nil, types != usual, types != ["Metaspace"],
-            types != ["ByteFallback", "Metaspace"], types != ["ByteFallback", "Fuse", "Metaspace"]
-        else { return }
+        let usual = draft.vocabulary.decoder
+        let decoder = json["decoder"] ?? .null
+        guard !decoder.isSame(as: usual), !isMetaspace(decoder, draft.vocabulary) else { return }
         draft.warnings.append(
-            "tokenizer.json: its decoder is \(types.joined(separator: ", ").quoted), ignoring: answers are put together by "
-                + usual.joined(separator: ", "))
+            "tokenizer.json: its decoder is \(decoder.brief), ignoring: answers are put together by \(usual.brief)"
+        )
+    }
+
+    /// The same, in the words of a Metaspace pre-tokenizer.
+    private func isMetaspace(_ decoder: JSON, _ vocabulary: Vocabulary) -> Bool {
+        let stages = decoder["decoders"]?.array ?? []
+        guard let last = stages.last,
+            [["ByteFallback", "Metaspace"], ["ByteFallback", "Fuse", "Metaspace"]].contains(
+                stages.map { $0["type"]?.string ?? "?" })
+        else { return false }
+        let strips = last["prepend_scheme"].map { $0.string != "never" }
+        return last["replacement"]?.string == Vocabulary.space
+            && strips ?? last["add_prefix_space"]?.bool ?? true == vocabulary.addsSpacePrefix
     }
 
     // MARK: - Spaces
@@ -245,7 +263,8 @@ struct TokenizerJSON {
         for step in steps {
             let type = step["type"]?.string ?? "?"
             switch type {
-            case "Prepend" where step["prepend"]?.string == Vocabulary.space && !replaces:
+            case "Prepend"
+            where step["prepend"]?.string == Vocabulary.space && !replaces && !prepends:
                 prepends = true
             case "Replace"
             where step["pattern"]?["String"]?.string == " "
@@ -253,7 +272,7 @@ struct TokenizerJSON {
                 replaces = true
             default:
                 throw refuse(
-                    "its normalizer \(type.quoted) is not done; only Prepend \"▁\" and "
+                    "its normalizer \(type.quoted) is not done; only one Prepend \"▁\" and "
                         + "Replace \" \" by \"▁\", in this order, are")
             }
         }
@@ -270,10 +289,15 @@ struct TokenizerJSON {
             guard scheme == nil || ["always", "first", "never"].contains(scheme) else {
                 throw broken("an unknown prepend_scheme")
             }
-            prepends = scheme.map { $0 != "never" } ?? splitter["add_prefix_space"]?.bool ?? true
+            let reader = ConfigReader(json: splitter, file: file)
+            let flag = try reader.flag("add_prefix_space")
+            prepends = scheme.map { $0 != "never" } ?? flag ?? true
+            guard flag != false || !prepends else {
+                throw broken("its add_prefix_space and prepend_scheme contradict each other")
+            }
             draft.vocabulary.prefixesOnlyIfMissing = prepends
             replaces = true
-            if splitter["split"]?.bool ?? true { try checkSplit(draft.vocabulary) }
+            if try reader.flag("split", default: true) { try checkSplit(draft.vocabulary) }
         }
         guard replaces else {
             throw refuse("spaces are not turned into \"▁\"; only the Llama form is read")
@@ -281,15 +305,15 @@ struct TokenizerJSON {
         draft.vocabulary.addsSpacePrefix = prepends
     }
 
-    private func checkAlwaysPrepended(_ draft: inout VocabularyDraft) throws(PackError) {
+    private func checkAlwaysPrepended(_ draft: inout VocabularyDraft) {
         let scheme = json["pre_tokenizer"]?["prepend_scheme"]?.string
         if draft.vocabulary.prefixesOnlyIfMissing, scheme != "first",
-            draft.vocabulary.kinds.contains(.userDefined)
+            draft.vocabulary.kinds.contains(where: { $0 == .userDefined || $0 == .control })
         {
             draft.warnings.append(
-                "its pre_tokenizer Metaspace puts a space after added tokens too "
-                    + "(prepend_scheme \"always\"), ignoring: only the beginning of a text gets one"
-            )
+                "tokenizer.json: its pre_tokenizer Metaspace puts a space after added and special tokens too "
+                    + "(prepend_scheme \"always\"), ignoring: only the beginning of a text gets one; "
+                    + "texts in which such tokens are looked for become other tokens")
         }
     }
 

@@ -10,8 +10,11 @@ struct TokenizerSettings {
     private let directory: FilePath
     private let model: CheckpointConfig
     private let config, map, added, generation: JSON
+    private let reader: ConfigReader
     /// The tokenizer's class, "Fast" left out.
     private let kind: String?
+    /// Whether transformers makes the tokenizer from tokenizer.model anew, although there is a tokenizer.json.
+    let isRebuilt: Bool
 
     init(_ directory: FilePath, _ model: CheckpointConfig) throws(PackError) {
         func read(_ name: String) throws(PackError) -> JSON {
@@ -29,8 +32,15 @@ struct TokenizerSettings {
         map = try read("special_tokens_map.json")
         added = try read("added_tokens.json")
         generation = try read("generation_config.json")
-        let name = config["tokenizer_class"]?.string ?? model.tokenizerClass
+        reader = ConfigReader(
+            json: config, file: directory.appending("tokenizer_config.json").string)
+        let name = try reader.text("tokenizer_class") ?? model.tokenizerClass
         kind = name.map { $0.hasSuffix("Fast") ? String($0.dropLast(4)) : $0 }
+        let fromSlow = try reader.flag("from_slow", default: false)
+        isRebuilt = try reader.flag("add_prefix_space") != nil || fromSlow
+        guard !isModern || config["added_tokens_decoder"]?.members != nil else {
+            throw reader.wrong("added_tokens_decoder", "an object")
+        }
     }
 
     private func path(_ name: String) -> String { directory.appending(name).string }
@@ -42,17 +52,17 @@ struct TokenizerSettings {
     }
 
     func apply(to draft: inout VocabularyDraft) throws(PackError) {
-        applySpaces(to: &draft)
+        try applySpaces(to: &draft)
         try addTokens(to: &draft)
         try applyBOS(to: &draft)
         try applyEnds(to: &draft)
-        warn(&draft)
+        try warn(&draft)
     }
 
     // MARK: Added tokens
 
     /// Where tokenizer_config.json lists the added tokens, transformers reads neither of the two older files.
-    private var isModern: Bool { config["added_tokens_decoder"] != nil }
+    var isModern: Bool { config["added_tokens_decoder"] != nil }
 
     private func addTokens(to draft: inout VocabularyDraft) throws(PackError) {
         var tokens: [AddedToken] = []
@@ -62,7 +72,8 @@ struct TokenizerSettings {
                 throw .malformed(
                     file: file, what: "added_tokens_decoder[\"\(member.name.quoted)\"]")
             }
-            tokens.append(AddedToken(id: id, content: content, flags: member.value, file: file))
+            tokens.append(
+                try AddedToken(id: id, content: content, flags: member.value, file: file))
         }
         let named = try names.map { name throws(PackError) in try special(name) }
         let specials = Set(named.compactMap { $0?.content }.map(ByteString.init))
@@ -93,7 +104,7 @@ struct TokenizerSettings {
             draft.vocabulary.source = .json
         }
         for token in tokens.sorted(by: { ($0.id ?? 0) < ($1.id ?? 0) }) { try draft.add(token) }
-        for case let token? in named + extras { try addNamed(token, to: &draft) }
+        for case let token? in named + (try extras()) { try addNamed(token, to: &draft) }
     }
 
     /// A token that is only named special: transformers appends it where the vocabulary has none of that name.
@@ -112,25 +123,41 @@ struct TokenizerSettings {
         "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
     ]
 
-    private var extras: [AddedToken?] {
-        let file = path("tokenizer_config.json")
-        return ["additional_special_tokens", "extra_special_tokens"].flatMap { name in
-            let value = isModern ? config[name] : map[name] ?? config[name]
-            return (value?.array ?? value?.members?.map(\.value) ?? []).map { item in
-                (item.string ?? item["content"]?.string).map {
-                    AddedToken(id: nil, content: $0, isSpecial: true, file: file)
+    private func extras() throws(PackError) -> [AddedToken?] {
+        var tokens: [AddedToken?] = []
+        for name in ["additional_special_tokens", "extra_special_tokens"] {
+            let isOlder = !isModern && map[name] != nil
+            let reader = isOlder ? ConfigReader(json: map, file: path(Self.map)) : self.reader
+            if reader.isAbsent(name) { continue }
+            let value = reader.json[name]
+            guard let items = value?.array ?? value?.members?.map(\.value) else {
+                throw reader.wrong(name, "a list of tokens")
+            }
+            for item in items {
+                guard let content = item.string ?? item["content"]?.string else {
+                    throw reader.wrong(name, "a list of tokens")
                 }
+                tokens.append(
+                    AddedToken(id: nil, content: content, isSpecial: true, file: reader.file))
             }
         }
+        return tokens
     }
+
+    private static let map = "special_tokens_map.json"
 
     /// The token that the files call `name`.
     private func special(_ name: String) throws(PackError) -> AddedToken? {
         let isOlder = !isModern && map[name] != nil
-        let file = path(isOlder ? "special_tokens_map.json" : "tokenizer_config.json")
+        let file = path(isOlder ? Self.map : "tokenizer_config.json")
         guard let value = isOlder ? map[name] : config[name] else {
             // The class's own.
-            let usual = ["bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"][name]
+            let usual =
+                kind == "GemmaTokenizer"
+                ? [
+                    "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>",
+                    "pad_token": "<pad>",
+                ][name] : ["bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"][name]
             return isLlama
                 ? usual.map { AddedToken(id: nil, content: $0, isSpecial: true, file: file) } : nil
         }
@@ -157,9 +184,17 @@ struct TokenizerSettings {
         let named = try special("bos_token")
         let bos = try id("bos_token", draft)
         let inFront = draft.vocabulary.addsBOS ? draft.vocabulary.bos : nil
-        let flag = config["add_bos_token"]?.bool
+        // Null is false to transformers.
+        let flag =
+            config["add_bos_token"]?.isNull == true ? false : try reader.flag("add_bos_token")
         if isLlama {
             draft.vocabulary.addsBOS = flag ?? true
+            guard !draft.vocabulary.addsBOS || named != nil else {
+                throw .unsupported(
+                    file: file,
+                    what: "bos_token is null and add_bos_token true, which transformers refuses: "
+                        + "name the token, or set add_bos_token to false")
+            }
             draft.vocabulary.bos = bos ?? row(model.bos) ?? draft.vocabulary.bos
         } else {
             if kind == nil, let flag { draft.vocabulary.addsBOS = flag }
@@ -182,7 +217,7 @@ struct TokenizerSettings {
             draft.warnings.append("no bos_token is named: none is put before a text")
             draft.vocabulary.addsBOS = false
         }
-        if config["add_eos_token"]?.bool == true, isLlama || kind == nil {
+        if try reader.flag("add_eos_token", default: false), isLlama || kind == nil {
             throw .unsupported(
                 file: file,
                 what:
@@ -236,9 +271,9 @@ struct TokenizerSettings {
 
     // MARK: Spaces
 
-    private func applySpaces(to draft: inout VocabularyDraft) {
+    private func applySpaces(to draft: inout VocabularyDraft) throws(PackError) {
         guard isLlama else {
-            if let flag = config["add_prefix_space"]?.bool, kind != nil,
+            if let flag = try reader.flag("add_prefix_space"), kind != nil,
                 flag != draft.vocabulary.addsSpacePrefix
             {
                 draft.warnings.append(
@@ -247,11 +282,11 @@ struct TokenizerSettings {
             }
             return
         }
-        // Both make transformers build the tokenizer from tokenizer.model anew.
-        let flag = config["add_prefix_space"]?.bool
-        if let flag { draft.vocabulary.addsSpacePrefix = flag }
-        let isRebuilt = draft.vocabulary.source == .sentencePiece || flag != nil
-        if isRebuilt, config["legacy"]?.bool == false {
+        if let flag = try reader.flag("add_prefix_space") {
+            draft.vocabulary.addsSpacePrefix = flag
+        }
+        let isRebuilt = draft.vocabulary.source == .sentencePiece || isRebuilt
+        if try reader.flag("legacy") == false, isRebuilt {
             draft.vocabulary.prefixesOnlyIfMissing = draft.vocabulary.addsSpacePrefix
         }
         if !draft.vocabulary.addsSpacePrefix { draft.vocabulary.prefixesOnlyIfMissing = false }
@@ -276,14 +311,14 @@ struct TokenizerSettings {
         "truncation_strategy", "unk_token", "use_default_system_prompt", "use_fast", "vocab_file",
     ]
 
-    private func warn(_ draft: inout VocabularyDraft) {
+    private func warn(_ draft: inout VocabularyDraft) throws(PackError) {
         let classes = ["PreTrainedTokenizer", "TokenizersBackend"]
         if let kind, !isLlama, !classes.contains(kind) {
             draft.warnings.append(
                 "tokenizer_config.json: tokenizer_class \(kind.quoted) is not known here: its files are read as "
                     + "PreTrainedTokenizerFast reads them")
         }
-        if config["clean_up_tokenization_spaces"]?.bool == true {
+        if try reader.flag("clean_up_tokenization_spaces", default: false) {
             draft.warnings.append(
                 "tokenizer_config.json: clean_up_tokenization_spaces is true, ignoring: transformers takes "
                     + "spaces before punctuation out of answers")

@@ -27,8 +27,6 @@ package enum ListenError: Error, Equatable, CustomStringConvertible {
 /// before the lock is released, so one that refuses connections under the lock is stale, and of several processes that start
 /// at once exactly one listens.
 struct SocketPath: Sendable {
-    static let limit = 107
-
     let path: String
     private let device: dev_t
     private let inode: ino_t
@@ -38,7 +36,11 @@ struct SocketPath: Sendable {
     static func listen(
         _ path: String, kind: __socket_type = SOCK_STREAM, mode: UInt16, backlog: Int32
     ) throws(ListenError) -> (descriptor: Int32, socket: SocketPath) {
+        let limit = SocketSpelling.limit
         guard path.utf8.count <= limit else { throw .tooLong(path, limit: limit) }
+        guard !path.hasSuffix("/") else {
+            throw .failed(path, "a socket's path does not end in a slash")
+        }
         return try locked(path) { () throws(ListenError) in
             try makeRoom(path, kind)
             let descriptor = try make(path, kind)

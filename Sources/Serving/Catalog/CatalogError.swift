@@ -30,7 +30,7 @@ struct Refusal: Error, Equatable {
             case StoreError.io: .unreadable
             case StoreError.damaged, StoreError.truncated, StoreError.malformed,
                 StoreError.missingKey, StoreError.wrongType, StoreError.notGGUF,
-                StoreError.changed:
+                StoreError.changed, StoreError.notRegular:
                 .damaged
             default: .unsupported
             }

@@ -351,7 +351,9 @@ struct CatalogState {
             entry.lastInfo = nil
             entry.state = size.map { .preparing(version, done: 0, of: $0) } ?? .mapped(version)
         case .failure(let refusal):
-            entry.state = .refused(refusal, at: time)
+            let hidden = skipped.first { $0.reason == "hidden by \(entry.file.path)" }
+            let note = hidden.map { "; it hides \($0.path)" } ?? ""
+            entry.state = .refused(Refusal(refusal.cause, refusal.reason + note), at: time)
         }
         entries[name] = entry
         return true

@@ -41,7 +41,7 @@ final class Completion: Consumer {
 
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
         guard isPromptDone else { return .reading }
-        let added = rows.withLogits { step.take($0) }
+        guard let added = rows.withLogits({ step.take($0) }) else { return .notFinite }
         record.completionTokens = step.count
         if added.ending != .endOfText {
             var response = GenerateResponse()

@@ -36,6 +36,10 @@ enum Step: Equatable {
     case over(FinishReason)
     /// Nobody reads the answer any more.
     case closed
+    /// The model's results are of no use: why.
+    case unusable(String)
+
+    static let notFinite = unusable("\(ModelError.notFinite)")
 }
 
 /// Rows of the last batch that belong to one sequence.
@@ -43,9 +47,9 @@ struct ComputedRows {
     let evaluator: Evaluator
     let rows: Range<Int>
 
-    /// The logits of the last row: [vocabulary].
-    func withLogits<R>(_ body: (UnsafeBufferPointer<Float>) -> R) -> R {
-        evaluator.withLogits(row: rows.upperBound - 1, body)
+    /// The logits of the last row: [vocabulary]; `nil` if they are not finite.
+    func withLogits<R>(_ body: (UnsafeBufferPointer<Float>) -> R) -> R? {
+        evaluator.withLogits(row: rows.upperBound - 1) { $0.isFinite ? body($0) : nil }
     }
 
     /// The hidden state of row `index` of these: [hidden].

@@ -46,7 +46,7 @@ final class EmbeddingJob: Consumer {
             vectors[sequence.input] = vector
             return .reading
         }
-        vector.finish(normalizes: normalizes)
+        guard vector.finish(normalizes: normalizes) else { return .notFinite }
         var embedding = Embedding()
         embedding.index = UInt32(sequence.input)
         embedding.dimensions = UInt32(vector.width)

@@ -58,7 +58,7 @@ final class Request: @unchecked Sendable {
         case drained
         /// Nothing of the answer was read for so many nanoseconds.
         case slowReader(UInt64)
-        /// Its model's file has been written or cut short.
+        /// Its model's file has been written or cut short, or its results are not finite.
         case damaged(String)
     }
 

@@ -258,6 +258,7 @@ struct SchedulerCore: ~Copyable {
             prefillEnded(request, now)
             return close(request, .complete(reason))
         case .closed: return close(request, .cancelled)
+        case .unusable(let why): return close(request, .damaged(why))
         }
         return nil
     }

@@ -28,6 +28,7 @@ struct Bench: ParsableCommand {
     @Flag(help: "Leave out the time to the first token.") var noFirstToken = false
     @Option(help: "Write a CSV file, \"-\" for standard output.", completion: .file())
     var csv: String?
+    @OptionGroup var replacing: Replacing
     @Flag(help: "One JSON object a line.") var json = false
     @OptionGroup var options: LocalOptions
 
@@ -54,7 +55,9 @@ struct Bench: ParsableCommand {
 
     func run() throws {
         // Before the work.
-        if let csv { _ = try Output(csv) }
+        let output = try csv.map {
+            try Output($0, replacing: replacing.force, inputs: file.map { [$0] } ?? [])
+        }
         let made = try shape.map { try make($0) }
         defer { try? made?.close() }
         let path = made.map { "/proc/self/fd/\($0.rawValue)" } ?? file ?? ""
@@ -79,7 +82,7 @@ struct Bench: ParsableCommand {
         rows.append(BenchRow("resident memory", Double(memoryFigure("Rss")) / 1e6, "MB", nil, nil))
         rows.append(
             BenchRow("proportional memory", Double(memoryFigure("Pss")) / 1e6, "MB", nil, nil))
-        try show(rows, run)
+        try show(rows, run, output)
     }
 
     /// Writes a random model and takes its name away at once: a killed bench leaves nothing behind.
@@ -92,15 +95,15 @@ struct Bench: ParsableCommand {
         return try FileDescriptor.open(path, .readOnly, options: [.closeOnExec])
     }
 
-    private func show(_ rows: [BenchRow], _ run: BenchRun) throws {
-        if let csv {
+    private func show(_ rows: [BenchRow], _ run: BenchRun, _ output: Output?) throws {
+        if let output {
             var text = "name,value,unit,ratio,of\n"
             for row in rows {
                 text += "\(row.name.filter { $0 != "," }),\(row.value),\(row.unit),"
                 text += row.ratio.map { "\($0)" } ?? ""
                 text += ",\(row.of ?? "")\n"
             }
-            try Output(csv).write(Array(text.utf8))
+            try output.write(Array(text.utf8))
             if csv == "-" { return }
         }
         if json {

@@ -40,7 +40,7 @@ struct Connection: ParsableArguments {
 /// Which model.
 struct ModelOption: ParsableArguments {
     @Option(
-        name: [.customShort("m"), .customLong("model")],
+        name: [.customShort("m"), .customLong("model")], parsing: .unconditional,
         help: "The model's name. Default: $MMFREED_MODEL, or the daemon's default model.",
         completion: .custom { words, _, _ in await Completion.models(words) })
     var name: String?

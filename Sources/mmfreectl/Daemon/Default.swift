@@ -33,6 +33,8 @@ struct Default: AsyncParsableCommand {
         let present = models.first(where: \.isDefault)?.name
         if !clear, name == nil {
             guard let present else {
+                // The daemon knows why.
+                if !models.isEmpty { _ = try await client.tokenize("") }
                 throw Failure(
                     "there is no default model: name one with -m or $MMFREED_MODEL, or set it with `mmfreectl default NAME`",
                     .configuration)

@@ -153,14 +153,7 @@ struct Compare: ParsableCommand {
     }
 
     private func prompt() throws -> [UInt32] {
-        let all = try source.tokens { text in
-            let model = try Model(try open(file))
-            guard let tokenizer = model.tokenizer else {
-                throw Failure("the packed file has no tokenizer: give --ids", .configuration)
-            }
-            return tokenizer.encode(text, addBOS: tokenizer.addsBOS)
-        }
-        let tokens = Array(all.prefix(limit))
+        let tokens = Array(try source.tokens(for: Model(try open(file))).prefix(limit))
         guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
         return tokens
     }
@@ -217,6 +210,9 @@ struct Compare: ParsableCommand {
         var began = ContinuousClock.now
         let output = model.run(tokens.map { Int($0) }, state: &state, logits: .all)
         let promptRate = Double(tokens.count) / seconds(since: began)
+        guard output.logits.allSatisfy({ $0.withUnsafeBufferPointer { $0.isFinite } }) else {
+            throw ModelError.notFinite
+        }
         var total = 0.0
         for place in 0..<tokens.count - 1 {
             output.logits[place].withUnsafeBufferPointer {

@@ -54,42 +54,48 @@ final class LocalModel {
         _ tokens: some RandomAccessCollection<UInt32>, wants: Wants, chunk: Int = LocalModel.chunk,
         _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void = { _, _ in }
     ) throws {
+        func lend(_ row: UnsafeBufferPointer<Float>, _ place: Int) throws {
+            guard row.isFinite else {
+                throw Failure("\(ModelError.notFinite) (token \(place) of the text)", .data)
+            }
+            try body(place, row)
+        }
         var start = 0
         while start < tokens.count {
             let part = Array(tokens.dropFirst(start).prefix(chunk))
-            try check(part)
+            try check(part, model)
             evaluator.run(part.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
             try model.file.map.checkUnchanged()
             for row in part.indices {
                 switch wants {
                 case .nothing: break
-                case .logits: try evaluator.withLogits(row: row) { try body(start + row, $0) }
-                case .hidden: try evaluator.withHidden(row: row) { try body(start + row, $0) }
+                case .logits: try evaluator.withLogits(row: row) { try lend($0, start + row) }
+                case .hidden: try evaluator.withHidden(row: row) { try lend($0, start + row) }
                 }
             }
             start += part.count
         }
     }
+}
 
-    /// - Throws: `Failure` for a token that is not in the vocabulary.
-    func check(_ tokens: [UInt32]) throws {
-        if let wrong = tokens.first(where: { $0 >= UInt32(model.shape.vocabulary) }) {
-            throw Failure(
-                "token \(wrong); the model's vocabulary has \(model.shape.vocabulary)", .usage)
-        }
+/// The tokens of a text as a prompt.
+func encode(_ text: String, _ model: Model) throws -> [UInt32] {
+    guard let tokenizer = model.tokenizer else {
+        throw Failure(
+            "the file was packed without a tokenizer and takes token ids only", .configuration)
     }
+    return tokenizer.encode(text, addBOS: tokenizer.addsBOS)
+}
 
-    /// The tokens of a text as a prompt.
-    func tokens(of text: String) throws -> [UInt32] {
-        guard let tokenizer = model.tokenizer else {
-            throw Failure(
-                "the file was packed without a tokenizer and takes token ids only", .configuration)
-        }
-        return tokenizer.encode(text, addBOS: tokenizer.addsBOS)
+/// Refuses tokens that the model does not have.
+func check(_ tokens: some Sequence<UInt32>, _ model: Model) throws {
+    let vocabulary = model.shape.vocabulary
+    if let wrong = tokens.first(where: { $0 >= UInt32(vocabulary) }) {
+        throw Failure("token \(wrong); the model's vocabulary has \(vocabulary)", .usage)
     }
 }
 
-/// log p(token) under logits.
+/// log p(token) under logits, which must be finite.
 func logProbability(
     _ token: UInt32, _ logits: UnsafeBufferPointer<Float>, _ kernels: Kernels.Table
 ) -> Double {

@@ -24,6 +24,7 @@ struct Logits: ParsableCommand {
     var output: String
     @Flag(help: "The final hidden states instead.") var hidden = false
     @Flag(help: "The recurrent state after the last token instead.") var state = false
+    @OptionGroup var replacing: Replacing
     @OptionGroup var options: LocalOptions
 
     func validate() throws {
@@ -36,9 +37,10 @@ struct Logits: ParsableCommand {
 
     func run() throws {
         // Before the work.
-        let place = try Output(output, input: file)
+        let place = try Output(
+            output, replacing: replacing.force, inputs: [file] + (text.map { [$0] } ?? []))
         let local = try LocalModel(file, options)
-        let ids = try tokens?.ids ?? local.tokens(of: prompt ?? readText(text ?? "-"))
+        let ids = try tokens?.ids ?? encode(prompt ?? readText(text ?? "-"), local.model)
         var values: [Float] = []
         try local.feed(ids, wants: state ? .nothing : hidden ? .hidden : .logits) { _, row in
             values.append(contentsOf: row)

@@ -34,14 +34,17 @@ struct Pack: ParsableCommand {
     )
     var name: String?
 
-    @Flag(name: [.short, .long], help: "Replace the file if it is there.") var force = false
+    @OptionGroup var replacing: Replacing
+
+    func validate() throws { try checkIsFile(output) }
 
     func run() throws {
         Interruption.watch()
         let progress = ProgressLine()
         let source = try Checkpoint(directory: FilePath(checkpoint))
         let report = try PackJob(
-            source, to: FilePath(output), embedding: embedding, name: name, replacing: force,
+            source, to: FilePath(output), embedding: embedding, name: name,
+            replacing: replacing.force,
             parallel: Parallel(workers: CPUBudget.threads())
         ).run(
             isCancelled: { Interruption.isWanted },
@@ -99,6 +102,13 @@ struct Pack: ParsableCommand {
 
 extension PackJob.Embedding: ExpressibleByArgument {}
 
+private func checkIsFile(_ output: String) throws {
+    guard output != "-" else {
+        throw ValidationError(
+            "-o -: not written to standard output; give a name (./- for a file of this one)")
+    }
+}
+
 struct Unpack: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Turn a packed file back into a checkpoint of scaled ternary weights.",
@@ -107,6 +117,8 @@ struct Unpack: ParsableCommand {
     @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
     @Option(name: [.short, .long], help: "The directory to make.", completion: .directory)
     var output: String
+
+    func validate() throws { try checkIsFile(output) }
 
     func run() throws {
         Interruption.watch()

@@ -33,11 +33,9 @@ struct Perplexity: ParsableCommand {
     func run() throws {
         Interruption.watch()
         let local = try LocalModel(file, options)
-        var tokens = try source.tokens { try local.tokens(of: $0) }
+        var tokens = try source.tokens(for: local.model)
         if let limit { tokens = Array(tokens.prefix(limit)) }
         guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
-        // The last of a window is predicted and never fed.
-        try local.check(tokens)
         let progress = ProgressLine()
         let began = ContinuousClock.now
         let size = window ?? tokens.count

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import Engine
 
 /// The tokens to measure with: a text's, or ids as they are.
 struct TokenSource: ParsableArguments {
@@ -19,17 +20,19 @@ struct TokenSource: ParsableArguments {
         }
     }
 
-    /// - Parameter encode: makes tokens of a text.
-    func tokens(_ encode: (String) throws -> [UInt32]) throws -> [UInt32] {
-        guard let ids else { return try encode(readText(text ?? "-")) }
+    /// Tokens that `model` has.
+    func tokens(for model: Model) throws -> [UInt32] {
+        guard let ids else { return try encode(readText(text ?? "-"), model) }
         let input = try Input(ids)
         let bytes = try input.bytes(limit: textLimit)
         guard bytes.count % 2 == 0 else {
             throw Failure("\(input.name) has an odd number of bytes", .data)
         }
-        return stride(from: 0, to: bytes.count, by: 2).map {
+        let tokens = stride(from: 0, to: bytes.count, by: 2).map {
             UInt32(bytes[$0]) | UInt32(bytes[$0 + 1]) << 8
         }
+        try check(tokens, model)
+        return tokens
     }
 }
 

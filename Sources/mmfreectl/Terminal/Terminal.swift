@@ -105,6 +105,8 @@ enum Terminal {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
         let text = String(decoding: try encoder.encode(value), as: UTF8.self)
         guard text.unicodeScalars.contains(where: \.isControl) else { return text }
         // They stand in strings only, and all are below U+FFFF.

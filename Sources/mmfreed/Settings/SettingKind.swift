@@ -4,6 +4,7 @@ import Engine
 import Glibc
 import Logging
 import ModelStore
+import RPC
 import Serving
 
 /// What a setting takes: from what is written to a value, and back to what a settings file has.
@@ -39,6 +40,16 @@ extension SettingKind where Value == String {
     static let path = SettingKind(word: "a path", text: SettingsFile.quoted) {
         $0.isEmpty ? nil : $0
     }
+
+    /// As clients read it.
+    static let socket = SettingKind(
+        "a path", text: SettingsFile.quoted,
+        read: { input throws(SettingRefusal) in
+            let text = try path.read(input)
+            do { return try SocketSpelling.path(text) } catch {
+                throw SettingRefusal("\(error)")
+            }
+        })
 }
 
 extension SettingKind where Value == String? {

@@ -9,7 +9,7 @@ import Serving
 /// its type.
 struct SettingsTable: Sendable {
     let socket = Setting(
-        "socket", .path, "/run/mmfreed/mmfreed.sock",
+        "socket", .socket, "/run/mmfreed/mmfreed.sock",
         "Where to listen, unless the service manager hands over a socket.")
     let socketMode = Setting(
         "socket_mode", .mode, 0o660, "Permissions of a socket the daemon makes itself.")

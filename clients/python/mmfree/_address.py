@@ -13,7 +13,7 @@ from .errors import ConnectionFailed, MMFreeError, PermissionDenied, ResourceExh
 
 SYSTEM = "/run/mmfreed/mmfreed.sock"
 # What sockaddr_un holds besides the NUL.
-PATH_LIMIT = 107
+PATH_LIMIT = 103
 
 
 def candidates(path: str | None) -> list[str]:
