@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 internal import Packer
 
 /// The only matrix operation of the model: normalise, quantise to int8, multiply by trits, scale.
@@ -14,9 +15,9 @@ struct BitLinear {
     /// [rows][columns]
     let trits: [Int8]
 
-    init(_ checkpoint: Checkpoint, _ name: String) throws(PackError) {
-        norm = try checkpoint.tensor(named: name + ".norm.weight").floats()
-        let weight = try checkpoint.tensor(named: name + ".weight")
+    init(_ checkpoint: Checkpoint, _ product: TensorLayout.Product) throws(PackError) {
+        norm = try checkpoint.tensor(product.norm).floats()
+        let weight = try checkpoint.tensor(product.weight)
         let ternariser = Ternariser()
         let rule = try ternariser.rule(for: weight)
         trits = ternariser.trits(of: weight, rule)

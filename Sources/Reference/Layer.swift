@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 internal import Packer
 
 /// One block: the gated recurrence, then the gated feed-forward part, each added to its input.
@@ -11,17 +12,18 @@ struct Layer {
     /// Lower bound of the forget gate; nil in layer 0 and in models without.
     private let bound: [Float]?
 
-    init(_ checkpoint: Checkpoint, _ index: Int, bound: [Float]?) throws(PackError) {
-        let prefix = "model.layers.\(index)."
-        attentionNorm = try checkpoint.tensor(named: prefix + "attn_norm.weight").floats()
-        gateNorm = try checkpoint.tensor(named: prefix + "attn.g_norm.weight").floats()
-        feedForwardNorm = try checkpoint.tensor(named: prefix + "mlp_norm.weight").floats()
-        i = try BitLinear(checkpoint, prefix + "attn.i_proj")
-        f = try BitLinear(checkpoint, prefix + "attn.f_proj")
-        g = try BitLinear(checkpoint, prefix + "attn.g_proj")
-        o = try BitLinear(checkpoint, prefix + "attn.o_proj")
-        gateUp = try BitLinear(checkpoint, prefix + "mlp.gate_proj")
-        down = try BitLinear(checkpoint, prefix + "mlp.down_proj")
+    init(
+        _ checkpoint: Checkpoint, _ layer: TensorLayout.Layer, bound: [Float]?
+    ) throws(PackError) {
+        attentionNorm = try checkpoint.tensor(layer.attentionNorm).floats()
+        gateNorm = try checkpoint.tensor(layer.gateNorm).floats()
+        feedForwardNorm = try checkpoint.tensor(layer.feedForwardNorm).floats()
+        i = try BitLinear(checkpoint, layer.input)
+        f = try BitLinear(checkpoint, layer.forget)
+        g = try BitLinear(checkpoint, layer.gate)
+        o = try BitLinear(checkpoint, layer.output)
+        gateUp = try BitLinear(checkpoint, layer.gateUp)
+        down = try BitLinear(checkpoint, layer.down)
         self.bound = bound
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 package import Packer
 
 /// The original checkpoint run as the original code runs it, for comparison only.
@@ -25,7 +26,7 @@ package final class ReferenceModel {
         package var layers: [[Float]]
     }
 
-    package let config: CheckpointConfig
+    private let shape: ModelShape
     private let embedding: CheckpointTensor
     private let layers: [Layer]
     private let norm: [Float]
@@ -35,42 +36,41 @@ package final class ReferenceModel {
 
     package init(_ checkpoint: Checkpoint) throws(PackError) {
         self.checkpoint = checkpoint
-        config = checkpoint.config
-        embedding = try checkpoint.tensor(named: "model.embeddings.weight")
-        var bounds: [[Float]] = []
-        if config.useLowerBound {
-            let values = try checkpoint.tensor(named: "model.lower_bounds").floats()
+        shape = checkpoint.config.shape
+        let layout = checkpoint.layout
+        embedding = try checkpoint.tensor(layout.embedding)
+        var bounds: [[Float]]?
+        if let role = layout.lowerBounds {
             bounds = Arithmetic.lowerBounds(
-                values, layers: config.layerCount, width: config.hiddenSize)
+                try checkpoint.tensor(role).floats(), layers: shape.layers,
+                width: shape.hidden)
         }
         var layers: [Layer] = []
-        for index in 0..<config.layerCount {
-            layers.append(
-                try Layer(checkpoint, index, bound: index > 0 ? bounds[optional: index] : nil))
+        for (index, layer) in layout.layers.enumerated() {
+            layers.append(try Layer(checkpoint, layer, bound: index > 0 ? bounds?[index] : nil))
         }
         self.layers = layers
-        norm = try checkpoint.tensor(named: "model.norm.weight").floats()
-        head = try BitLinear(checkpoint, "lm_head")
+        norm = try checkpoint.tensor(layout.finalNorm).floats()
+        head = try BitLinear(checkpoint, layout.head)
     }
 
     package var freshState: State {
         State(
-            layers: Array(
-                repeating: Array(repeating: 0, count: config.innerSize), count: config.layerCount))
+            layers: Array(repeating: Array(repeating: 0, count: shape.inner), count: shape.layers))
     }
 
     /// Runs `tokens` (each below the vocabulary's size) after whatever `state` has seen.
     package func run(
         _ tokens: [Int], state: inout State, logits wanted: Logits = .all
     ) -> Output {
-        var output = Output(hiddenLayers: Array(repeating: [], count: config.layerCount))
+        var output = Output(hiddenLayers: Array(repeating: [], count: shape.layers))
         for (position, token) in tokens.enumerated() {
             var h = embeddingRow(token)
             for (index, layer) in layers.enumerated() {
                 output.hiddenLayers[index].append(h)
-                h = layer.run(h, state: &state.layers[index], epsilon: config.epsilon)
+                h = layer.run(h, state: &state.layers[index], epsilon: shape.epsilon)
             }
-            let y = Arithmetic.rms(h, norm, config.epsilon)
+            let y = Arithmetic.rms(h, norm, shape.epsilon)
             output.hidden.append(y)
             switch wanted {
             case .all: output.logits.append(head(y))
@@ -102,8 +102,8 @@ package final class ReferenceModel {
     }
 
     private func embeddingRow(_ token: Int) -> [Float] {
-        precondition(token >= 0 && token < config.vocabularySize, "token out of range")
-        let width = config.hiddenSize
+        precondition(token >= 0 && token < shape.vocabulary, "token out of range")
+        let width = shape.hidden
         return [Float](unsafeUninitializedCapacity: width) { buffer, initialized in
             if let base = buffer.baseAddress {
                 embedding.copyFloats(token * width..<(token + 1) * width, to: base)
@@ -120,11 +120,5 @@ extension ReferenceModel.Output {
         return (0..<width).map { k in
             Float(hidden.reduce(0.0) { $0 + Double($1[k]) } / Double(hidden.count))
         }
-    }
-}
-
-extension Array {
-    fileprivate subscript(optional index: Int) -> Element? {
-        indices.contains(index) ? self[index] : nil
     }
 }

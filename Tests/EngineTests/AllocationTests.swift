@@ -2,6 +2,7 @@
 
 import CAllocations
 import Engine
+import ModelStore
 import Testing
 
 @Suite("A token takes nothing from the heap")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 
 /// One conversation in slot 0, remembering everything it was given.
 final class Run {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
 import Packer
 import TestSupport
 import Testing
@@ -111,9 +112,9 @@ struct CheckpointHostileTests {
             }
             guard let config = try? CheckpointConfig(.object(members), file: "c") else { continue }
             accepted += 1
-            #expect(config.hiddenSize * config.vocabularySize <= 1 << 31)
-            #expect((1...1 << 17).contains(config.innerSize))
-            #expect(config.layerCount * config.innerSize * 4 <= 64 << 20)
+            #expect(config.shape.hidden * config.shape.vocabulary <= 1 << 31)
+            #expect((1...1 << 17).contains(config.shape.inner))
+            #expect(config.shape.layers * config.shape.inner * 4 <= 64 << 20)
         }
         #expect(accepted > 1000)
     }

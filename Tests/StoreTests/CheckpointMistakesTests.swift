@@ -109,7 +109,7 @@ struct CheckpointMistakesTests {
             }
             #expect(error?.description.contains("rms_norm_eps") == true)
         }
-        #expect(try config(#""rms_norm_eps": 1e-5"#).epsilon == 1e-5)
+        #expect(try config(#""rms_norm_eps": 1e-5"#).shape.epsilon == 1e-5)
     }
 
     @Test("a type in config.json that is not the weights' is named")

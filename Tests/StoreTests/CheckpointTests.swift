@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
 import Packer
 import SystemPackage
 import TestSupport
@@ -24,8 +25,8 @@ struct CheckpointTests {
             made.tied = random.next() % 3 == 0
             made.type = [.f32, .f16, .bf16][Int(random.next() % 3)]
             try made.open { checkpoint in
-                #expect(checkpoint.config.intermediateSize == made.intermediate)
-                #expect(checkpoint.config.innerSize == Int(Double(made.hidden) * made.expand))
+                #expect(checkpoint.config.shape.intermediate == made.intermediate)
+                #expect(checkpoint.config.shape.inner == Int(Double(made.hidden) * made.expand))
                 let head = try checkpoint.tensor(named: "lm_head.weight")
                 #expect(head.type == made.type)
             }
@@ -51,7 +52,7 @@ struct CheckpointTests {
         let json = JSON.object([
             member("hidden_size", .integer(hidden)), member("intermediate_size", .null),
         ])
-        #expect(try CheckpointConfig(json, file: "config.json").intermediateSize == wanted)
+        #expect(try CheckpointConfig(json, file: "config.json").shape.intermediate == wanted)
     }
 
     @Test(

@@ -126,7 +126,7 @@ struct OutputFileTests {
             let path = directory.appending("x")
             var first = try OutputFile(path, replacing: true, nameless: false)
             try OutputFile.replace(path, with: [2])
-            try withUnsafeBytes(of: UInt8(1)) { try first.write($0, at: 0) }
+            try first.write([1], at: 0)
             try first.commit()
             #expect(try bytes(of: path) == [1])
             #expect(names(in: directory) == ["x"])

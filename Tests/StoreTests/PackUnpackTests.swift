@@ -81,14 +81,14 @@ struct PackUnpackTests {
                 made.expand =
                     Double(1 + Int(random.next() % 3)) / Double(1 + Int(random.next() % 3))
             }
-            guard made.config.innerSize > 0 else { continue }
+            guard made.config.shape.inner > 0 else { continue }
             try made.open { checkpoint in
                 for embedding in PackJob.Embedding.allCases {
                     try roundTrip(checkpoint, embedding) { first, unpacked, second in
                         sameTernary(first, second)
-                        #expect(unpacked.config.innerSize == checkpoint.config.innerSize)
+                        #expect(unpacked.config.shape.inner == checkpoint.config.shape.inner)
                         if embedding == .keep {
-                            #expect(unpacked.config.tieWordEmbeddings == made.tied)
+                            #expect(unpacked.config.shape.isTied == made.tied)
                             #expect(
                                 second.digest(of: "token_embd.weight")
                                     == first.digest(of: "token_embd.weight"))

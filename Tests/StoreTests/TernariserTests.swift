@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
 import Packer
 import SystemPackage
 import TestSupport
@@ -23,7 +24,7 @@ struct TernariserTests {
     func models(_ name: String) throws {
         let golden = try Golden(name)
         let checkpoint = try golden.checkpoint()
-        #expect(golden.ternaryNames.count == checkpoint.config.layerCount * 6 + 1)
+        #expect(golden.ternaryNames.count == checkpoint.config.shape.layers * 6 + 1)
         for tensor in golden.ternaryNames { try check(checkpoint.tensor(named: tensor), golden) }
     }
 

@@ -394,7 +394,7 @@ struct TokenizerImportTests {
 
     private func check(_ checkpoint: Checkpoint) {
         guard let tables = (try? TokenizerImport(checkpoint))?.vocabulary else { return }
-        let count = UInt32(checkpoint.config.vocabularySize)
+        let count = UInt32(checkpoint.config.shape.vocabulary)
         #expect(tables.count == Int(count))
         #expect(tables.kinds.count == Int(count) && tables.scores.count == Int(count))
         let ids = [tables.bos, tables.eos, tables.unknown, tables.padding].compactMap { $0 }

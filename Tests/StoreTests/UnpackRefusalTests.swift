@@ -28,78 +28,81 @@ struct UnpackRefusalTests {
     static let wrongFacts: [Spoilt] = [
         .fact(
             FormatKeys.vocabularySize, .uint32(0),
-            "vocab_size is 0; it must be a whole number from 1 to 4194304"),
+            "hgrnbit.vocab_size is 0; it must be 1 to 1048576"),
         .fact(
             FormatKeys.vocabularySize, .uint32(.max),
-            "vocab_size is 4294967295; it must be a whole number from 1 to 4194304"),
+            "hgrnbit.vocab_size is 4294967295; it must be 1 to 1048576"),
         .fact(
             FormatKeys.vocabularySize, .bool(true),
             "the key hgrnbit.vocab_size holds bool, not uint32"),
         .fact(FormatKeys.vocabularySize, nil, "the key hgrnbit.vocab_size is missing"),
         .fact(
             FormatKeys.embeddingLength, .uint32(17),
-            "blk.0.attn_i.weight has shape [16, 16]; config.json asks for [16, 17]"),
+            "tensor blk.0.attn_norm.weight is f32 [16], but the file's own keys ask for f32 [17]"),
         .fact(
             FormatKeys.embeddingLength, .uint32(0),
-            "hidden_size is 0; it must be a whole number from 1 to 65536"),
+            "hgrnbit.embedding_length is 0; it must be 1 to 65536"),
         .fact(
             FormatKeys.embeddingLength, .uint32(.max),
-            "hidden_size is 4294967295; it must be a whole number from 1 to 65536"),
+            "hgrnbit.embedding_length is 4294967295; it must be 1 to 65536"),
         .fact(
             FormatKeys.blockCount, .uint32(0),
-            "num_hidden_layers is 0; it must be a whole number from 1 to 1024"),
-        .fact(FormatKeys.blockCount, .uint32(2), "the checkpoint lacks tensor blk.1.attn_i.weight"),
+            "hgrnbit.block_count is 0; it must be 1 to 1024"),
+        .fact(FormatKeys.blockCount, .uint32(2), "tensor blk.1.attn_norm.weight is missing"),
         .fact(
             FormatKeys.blockCount, .uint32(.max),
-            "num_hidden_layers is 4294967295; it must be a whole number from 1 to 1024"),
+            "hgrnbit.block_count is 4294967295; it must be 1 to 1024"),
         .fact(
             FormatKeys.feedForwardLength, .uint32(0),
-            "intermediate_size is 0; it must be a whole number from 1 to 1048576"),
+            "hgrnbit.feed_forward_length is 0; it must be 1 to 1048576"),
         .fact(
             FormatKeys.feedForwardLength, .uint32(21),
-            "blk.0.ffn_gate_up.weight has shape [40, 16]; config.json asks for [42, 16]"),
+            "tensor blk.0.ffn_down_norm.weight is f32 [20], but the file's own keys ask for f32 [21]"
+        ),
         .fact(
             FormatKeys.feedForwardLength, .uint32(.max),
-            "intermediate_size is 4294967295; it must be a whole number from 1 to 1048576"),
+            "hgrnbit.feed_forward_length is 4294967295; it must be 1 to 1048576"),
         .fact(
             FormatKeys.innerLength, .uint32(0),
-            "expand_ratio is 0.0; it must be a number from 0.001 to 64.0"),
+            "hgrnbit.inner_length is 0; it must be 1 to 131072"),
         .fact(
             FormatKeys.innerLength, .uint32(32),
-            "blk.0.attn_i.weight has shape [16, 16]; config.json asks for [32, 16]"),
+            "tensor blk.0.attn_gate_norm.weight is f32 [16], but the file's own keys ask for f32 [32]"
+        ),
         .fact(
             FormatKeys.innerLength, .uint32(.max),
-            "expand_ratio is 268435455.9375; it must be a number from 0.001 to 64.0"),
+            "hgrnbit.inner_length is 4294967295; it must be 1 to 131072"),
         .fact(
             FormatKeys.headCount, .uint32(0),
-            "num_heads is 0; it must be a whole number from 1 to 65536"),
+            "hgrnbit.attention.head_count is 0; it must be 1 to 65536"),
         .fact(
             FormatKeys.headCount, .uint32(3),
             "the packed file: hidden_size 16 is not divisible by num_heads 3"),
         .fact(
-            FormatKeys.contextLength, .uint32(0),
-            "max_position_embeddings is 0; it must be a whole number from 1 to 2147483647"),
-        .fact(
             FormatKeys.rmsEpsilon, .float(.nan),
-            "hgrnbit.attention.layer_norm_rms_epsilon: it is nan"),
+            "hgrnbit.attention.layer_norm_rms_epsilon is nan; it must be between 0 and 1"),
         .fact(
             FormatKeys.rmsEpsilon, .float(0),
-            "rms_norm_eps is 0.0; it must be a number from 1e-12 to 1.0"),
+            "hgrnbit.attention.layer_norm_rms_epsilon is 0.0; it must be between 0 and 1"),
         .fact(
             FormatKeys.rmsEpsilon, .float(-1),
-            "rms_norm_eps is -1.0; it must be a number from 1e-12 to 1.0"),
+            "hgrnbit.attention.layer_norm_rms_epsilon is -1.0; it must be between 0 and 1"),
         .fact(
-            FormatKeys.useLowerBound, .bool(true), "the checkpoint lacks tensor lower_bounds.weight"
+            FormatKeys.useLowerBound, .bool(true), "tensor lower_bounds.weight is missing"
         ),
+        .fact(
+            FormatKeys.contextLength, .uint32(0),
+            "hgrnbit.context_length is 0; it must be 1 to 2147483647"),
         .fact(FormatKeys.useLowerBound, nil, "the key hgrnbit.use_lower_bound is missing"),
         .fact(
             FormatKeys.embeddingEncoding, .string("q6"),
-            "token_embd.weight: it is 128 bytes of bf16, not 208 of i8"),
+            "tensor token_embd.weight is bf16 [4, 16], but the file's own keys ask for i8 [208]"),
         .fact(
             FormatKeys.embeddingEncoding, .string("f32"),
-            "token_embd.weight: it is 128 bytes of bf16, not 256 of f32"),
+            "tensor token_embd.weight is bf16 [4, 16], but the file's own keys ask for f32 [4, 16]"),
         .fact(
-            FormatKeys.embeddingEncoding, .string("?"), "token_embd.weight: its encoding is \"?\""),
+            FormatKeys.embeddingEncoding, .string("?"),
+            "hgrnbit.embedding.encoding is '?'; f32, f16, bf16 and q6 are read"),
         .fact(FormatKeys.name, .uint32(1), "the key general.name holds uint32, not string"),
     ]
 
@@ -135,49 +138,53 @@ struct UnpackRefusalTests {
     ]
 
     static let wrongTensors: [Spoilt] = [
-        Spoilt("no head", "the checkpoint lacks tensor output.weight") {
+        Spoilt("no head", "tensor output.weight is missing") {
             $0.put(nil, for: "output.weight")
         },
-        Spoilt("no norm", "the checkpoint lacks tensor output_norm.weight") {
+        Spoilt("no norm", "tensor output_norm.weight is missing") {
             $0.put(nil, for: "output_norm.weight")
         },
-        Spoilt("no embedding", "the checkpoint lacks tensor token_embd.weight") {
+        Spoilt("no embedding", "tensor token_embd.weight is missing") {
             $0.put(nil, for: "token_embd.weight")
         },
         Spoilt(
-            "a head of other rows", "output.weight has shape [5, 16]; config.json asks for [4, 16]"
+            "a head of other rows",
+            "tensor output.weight is ternary [5, 16], but the file's own keys ask for ternary [4, 16]"
         ) {
             $0.put(
                 TensorPlan(packed: "output.weight", rows: 5, columns: 16, sourceType: "BF16"),
                 for: "output.weight")
         },
-        Spoilt("a head that is not packed", "the checkpoint lacks tensor output.weight") {
+        Spoilt("a head that is not packed", "tensor output.weight is missing") {
             $0.put(TensorPlan(name: "output.weight", type: .i8, shape: [64]), for: "output.weight")
         },
         Spoilt(
             "a head from a type that is none",
-            "output.weight has type I8; F32, F16 and BF16 are read"
+            "tensor output.weight was made of I8; F32, F16 and BF16 are written"
         ) {
             $0.put(
                 TensorPlan(packed: "output.weight", rows: 4, columns: 16, sourceType: "I8"),
                 for: "output.weight")
         },
         Spoilt(
-            "a norm of another length", "output_norm.weight: it is 60 bytes of f32, not 64 of f32"
+            "a norm of another length",
+            "tensor output_norm.weight is f32 [15], but the file's own keys ask for f32 [16]"
         ) {
             $0.put(
                 TensorPlan(name: "output_norm.weight", type: .f32, shape: [15]),
                 for: "output_norm.weight")
         },
-        Spoilt("a norm of another type", "output_norm.weight: it is 64 bytes of i32, not 64 of f32")
-        {
+        Spoilt(
+            "a norm of another type",
+            "tensor output_norm.weight is i32 [16], but the file's own keys ask for f32 [16]"
+        ) {
             $0.put(
                 TensorPlan(name: "output_norm.weight", type: .i32, shape: [16]),
                 for: "output_norm.weight")
         },
         Spoilt(
             "an embedding of another type",
-            "token_embd.weight: it is 128 bytes of f16, not 128 of bf16"
+            "tensor token_embd.weight is f16 [4, 16], but the file's own keys ask for bf16 [4, 16]"
         ) {
             $0.put(
                 TensorPlan(name: "token_embd.weight", type: .f16, shape: [4, 16]),

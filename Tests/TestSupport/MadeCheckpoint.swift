@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ModelStore
 package import Packer
 package import SystemPackage
 
@@ -21,13 +22,10 @@ package struct MadeCheckpoint {
 
     package var config: CheckpointConfig {
         var config = CheckpointConfig()
-        config.vocabularySize = vocabulary
-        config.hiddenSize = hidden
-        config.layerCount = layers
-        config.intermediateSize = intermediate
-        config.expandRatio = expand
-        config.useLowerBound = bound
-        config.tieWordEmbeddings = tied
+        config.shape = ModelShape(
+            vocabulary: vocabulary, hidden: hidden, layers: layers,
+            inner: Int(Double(hidden) * expand), intermediate: intermediate, hasLowerBound: bound)
+        config.shape.isTied = tied
         return config
     }
 

@@ -31,7 +31,7 @@ package enum TinyModel {
                 }
                 try writer.setScale(scale, of: tensor.name)
             } else {
-                let isEmbedding = tensor.name == "token_embd.weight"
+                let isEmbedding = tensor.name == TensorLayout(shape).embedding.packedName
                 for _ in 0..<tensor.byteCount / 4 {
                     let value =
                         isEmbedding
@@ -40,87 +40,38 @@ package enum TinyModel {
                     withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes += $0 }
                 }
             }
-            try bytes.withUnsafeBytes { try writer.write($0) }
+            try writer.write(bytes)
         }
         try writer.finish()
     }
 
+    private static let shape = ModelShape(
+        vocabulary: vocabulary, hidden: hidden, layers: layers, inner: inner,
+        intermediate: intermediate, hasLowerBound: false)
+
     private static var tensors: [TensorPlan] {
-        func vector(_ name: String, _ shape: Int...) -> TensorPlan {
-            TensorPlan(name: name + ".weight", type: .f32, shape: shape)
-        }
-        func matrix(_ name: String, _ rows: Int, _ columns: Int) -> TensorPlan {
-            TensorPlan(packed: name + ".weight", rows: rows, columns: columns, sourceType: "F32")
-        }
-        let blocks = (0..<layers).map { "blk.\($0)." }
-        var all = [vector("output_norm", hidden), vector("output_head_norm", hidden)]
-        for b in blocks {
-            all += ["attn_norm", "attn_i_norm", "attn_f_norm", "attn_g_norm"].map {
-                vector(b + $0, hidden)
-            }
-            all += [vector(b + "attn_gate_norm", inner), vector(b + "attn_output_norm", inner)]
-            all += [vector(b + "ffn_norm", hidden), vector(b + "ffn_gate_up_norm", hidden)]
-            all.append(vector(b + "ffn_down_norm", intermediate))
-        }
-        for b in blocks {
-            all += ["attn_i", "attn_f", "attn_g"].map { matrix(b + $0, inner, hidden) }
-            all += [
-                matrix(b + "attn_output", hidden, inner),
-                matrix(b + "ffn_gate_up", 2 * intermediate, hidden),
-                matrix(b + "ffn_down", hidden, intermediate),
-            ]
-        }
-        return all + [
-            matrix("output", vocabulary, hidden), vector("token_embd", vocabulary, hidden),
-        ]
+        let all = TensorLayout(shape).plans(.f32) { _ in "F32" }
+        // The last norms first: the order in which the random numbers are drawn.
+        let vectors = all.prefix { $0.packed == nil }
+        return vectors.suffix(2) + vectors.dropLast(2) + all.dropFirst(vectors.count)
     }
 
-    private static var facts: [(key: String, value: MetadataValue)] {
-        func size(_ value: Int) -> MetadataValue { .uint32(UInt32(value)) }
-        return [
-            (FormatKeys.architecture, .string(Format.architecture)),
-            (FormatKeys.name, .string("tiny")),
-            (FormatKeys.alignment, size(Format.alignment)),
-            (FormatKeys.formatVersion, .uint32(Format.version)),
-            (FormatKeys.vocabularySize, size(vocabulary)),
-            (FormatKeys.embeddingLength, size(hidden)),
-            (FormatKeys.blockCount, size(layers)),
-            (FormatKeys.feedForwardLength, size(intermediate)),
-            (FormatKeys.innerLength, size(inner)), (FormatKeys.headCount, size(1)),
-            (FormatKeys.contextLength, size(2048)), (FormatKeys.rmsEpsilon, .float(1e-6)),
-            (FormatKeys.useLowerBound, .bool(false)),
-            (FormatKeys.tieWordEmbeddings, .bool(false)),
-            (FormatKeys.embeddingEncoding, .string("f32")),
-        ]
-    }
+    private static var facts: Facts { shape.facts(name: "tiny", embedding: .f32) }
 
     /// <unk>, <s>, </s>, the 256 bytes, a space, the letters, and tokens nobody uses.
-    private static var tokenizer: [(key: String, value: MetadataValue)] {
-        func hex(_ byte: Int) -> String {
-            (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+    private static var tokenizer: Facts {
+        var tokens = Vocabulary()
+        tokens.append("<unk>".utf8, .unknown)
+        for name in ["<s>", "</s>"] { tokens.append(name.utf8, .control) }
+        for byte in UInt8.min...UInt8.max { tokens.append(Vocabulary.byteToken(byte).utf8, .byte) }
+        for piece in ["▁"] + "abcdefghijklmnopqrstuvwxyz".map({ String($0) }) + ["ab"] {
+            tokens.append(piece.utf8, .normal)
         }
-        let letters = "abcdefghijklmnopqrstuvwxyz".map { String($0) }
-        var tokens = ["<unk>", "<s>", "</s>"]
-        tokens += (0..<256).map { "<0x\(hex($0))>" }
-        tokens += ["▁"] + letters + ["ab"]
-        var types: [Int32] = [2, 3, 3]
-        types += [Int32](repeating: 6, count: 256) + [Int32](repeating: 1, count: 28)
-        while tokens.count < vocabulary {
-            tokens.append("<unused\(tokens.count)>")
-            types.append(5)
-        }
-        return [
-            (FormatKeys.tokenizerModel, .string("llama")),
-            (FormatKeys.tokens, .strings(tokens)),
-            (FormatKeys.scores, .floats(tokens.map { _ in 0 })),
-            (FormatKeys.tokenTypes, .int32s(types)),
-            (FormatKeys.bosToken, .uint32(1)), (FormatKeys.eosToken, .uint32(eos)),
-            (FormatKeys.unknownToken, .uint32(0)), (FormatKeys.addBOS, .bool(true)),
-            (FormatKeys.addSpacePrefix, .bool(true)),
-            (FormatKeys.tokenizerSource, .string("tokenizer.json")),
-            // a + b → ab
-            (FormatKeys.merges, .uint32s([260, 261, 286, 0])),
-        ]
+        while tokens.count < vocabulary { tokens.append("<unused\(tokens.count)>".utf8, .unused) }
+        (tokens.bos, tokens.eos, tokens.unknown) = (1, eos, 0)
+        // a + b → ab
+        tokens.merges = [.init(left: 260, right: 261, result: 286, rank: 0)]
+        return tokens.facts
     }
 }
 

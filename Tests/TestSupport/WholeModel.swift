@@ -6,25 +6,17 @@ import SystemPackage
 
 /// A whole small model as the writer takes it, to be spoilt one thing at a time.
 package struct WholeModel {
-    package var metadata: [(key: String, value: MetadataValue)] = [
-        (FormatKeys.architecture, .string(Format.architecture)),
-        (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
-        (FormatKeys.formatVersion, .uint32(Format.version)),
-        (FormatKeys.name, .string("x")),
-        (FormatKeys.vocabularySize, .uint32(4)), (FormatKeys.embeddingLength, .uint32(16)),
-        (FormatKeys.blockCount, .uint32(1)), (FormatKeys.feedForwardLength, .uint32(20)),
-        (FormatKeys.innerLength, .uint32(16)), (FormatKeys.headCount, .uint32(1)),
-        (FormatKeys.contextLength, .uint32(2048)), (FormatKeys.rmsEpsilon, .float(1e-6)),
-        (FormatKeys.useLowerBound, .bool(false)), (FormatKeys.tieWordEmbeddings, .bool(false)),
-        (FormatKeys.embeddingEncoding, .string("bf16")),
-        (FormatKeys.tokenizerModel, .string("llama")),
-        (FormatKeys.tokens, .strings(["<unk>", "a", "b", "ab"])),
-        (FormatKeys.scores, .floats([0, 0, 0, -1])),
-        (FormatKeys.tokenTypes, .int32s([2, 1, 1, 1])),
-        (FormatKeys.merges, .uint32s([1, 2, 3, 0])), (FormatKeys.unknownToken, .uint32(0)),
-        (FormatKeys.addBOS, .bool(false)), (FormatKeys.addSpacePrefix, .bool(true)),
-        (FormatKeys.tokenizerSource, .string("tokenizer.json")),
-    ]
+    package var metadata: Facts =
+        ModelShape(vocabulary: 4, hidden: 16, layers: 1, intermediate: 20, hasLowerBound: false)
+        .facts(name: "x", embedding: .bf16) + [
+            (FormatKeys.tokenizerModel, .string("llama")),
+            (FormatKeys.tokens, .strings(["<unk>", "a", "b", "ab"])),
+            (FormatKeys.scores, .floats([0, 0, 0, -1])),
+            (FormatKeys.tokenTypes, .int32s([2, 1, 1, 1])),
+            (FormatKeys.merges, .uint32s([1, 2, 3, 0])), (FormatKeys.unknownToken, .uint32(0)),
+            (FormatKeys.addBOS, .bool(false)), (FormatKeys.addSpacePrefix, .bool(true)),
+            (FormatKeys.tokenizerSource, .string("tokenizer.json")),
+        ]
     package var tensors: [(plan: TensorPlan, bytes: [UInt8])] = []
 
     package init() throws {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CKernels
+import ModelStore
 
 /// A part of the forward pass that workers can share out: by rows, or by channels for the scan.
 enum RowStage {

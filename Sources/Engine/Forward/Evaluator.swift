@@ -9,6 +9,7 @@
 
 import CKernels
 import CLinux
+import ModelStore
 
 /// Runs batches of rows through a model. Owned by one thread.
 ///

@@ -4,29 +4,17 @@ package import ModelStore
 
 /// Why a packed file cannot be run, although its bytes are sound.
 package enum ModelError: Error, Equatable, CustomStringConvertible {
-    /// A tensor the architecture needs is not in the file.
-    case missingTensor(String)
-    /// A tensor has another shape or type than the file's own metadata promises.
-    case wrongShape(String, expected: String, found: String)
-    /// A metadata value is absent, of another type or out of range.
-    case badMetadata(String)
     /// `MMFREED_KERNELS` names a table this build or this CPU does not have.
     case unknownKernels(String, runnable: [String])
     /// The vocabulary in the file cannot be used.
     case badTokenizer(String)
     /// Its weights are so large that what is computed of them overflows.
     case notFinite
-    /// The file changed while it was read.
+    /// The file is no model of these sizes, or has changed while it was read.
     case store(StoreError)
 
     package var description: String {
         switch self {
-        case .missingTensor(let name):
-            "tensor \(name) is missing: the file is incomplete, pack the checkpoint again"
-        case .wrongShape(let name, let expected, let found):
-            "tensor \(name) is \(found), but the file's metadata asks for \(expected)"
-        case .badMetadata(let what):
-            what
         case .unknownKernels(let name, let runnable):
             "kernels '\(name)' cannot run on this CPU; it can run: \(runnable.joined(separator: ", "))"
         case .badTokenizer(let what):

@@ -2,6 +2,7 @@
 
 import CKernels
 import Glibc
+import ModelStore
 
 /// The memory a forward pass works in, sized once for `maxRows` rows; pages are touched only as rows need them.
 struct Scratch: ~Copyable {

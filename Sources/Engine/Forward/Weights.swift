@@ -62,42 +62,37 @@ final class Weights: @unchecked Sendable {
         layers.deallocate()
     }
 
-    init(_ file: PackedFile, _ shape: ModelShape) throws(ModelError) {
+    init(_ file: PackedFile, _ shape: ModelShape) throws(StoreError) {
         var binder = Binder(file: file)
         do {
-            let (d, e, i) = (shape.hidden, shape.inner, shape.intermediate)
-            embedding = try EmbeddingTable(file, rows: shape.vocabulary, columns: d)
-            let bounds =
-                shape.hasLowerBound
-                ? try binder.floats("lower_bound_table", [shape.layers, e]) : nil
+            let layout = TensorLayout(shape)
+            embedding = try EmbeddingTable(file, layout.embedding)
+            let bounds = try layout.lowerBoundTable.map { table throws(StoreError) in
+                try binder.floats(table)
+            }
             var layers: [LayerWeights] = []
             layers.reserveCapacity(shape.layers)
-            for n in 0..<shape.layers {
-                let b = "blk.\(n)."
+            for (n, layer) in layout.layers.enumerated() {
                 layers.append(
                     LayerWeights(
-                        attentionNorm: try binder.floats(b + "attn_norm", [d]),
-                        input: try binder.matrix(b + "attn_i", e, d),
-                        forget: try binder.matrix(b + "attn_f", e, d),
-                        gate: try binder.matrix(b + "attn_g", e, d),
-                        mixNorms: binder.list([
-                            try binder.floats(b + "attn_i_norm", [d]),
-                            try binder.floats(b + "attn_f_norm", [d]),
-                            try binder.floats(b + "attn_g_norm", [d]),
-                        ]),
-                        lowerBound: n > 0 ? bounds.map { $0 + n * e } : nil,
-                        gateNorm: try binder.floats(b + "attn_gate_norm", [e]),
-                        outputNorm: try binder.floats(b + "attn_output_norm", [e]),
-                        output: try binder.matrix(b + "attn_output", d, e),
-                        feedForwardNorm: try binder.floats(b + "ffn_norm", [d]),
-                        gateUpNorm: binder.list([try binder.floats(b + "ffn_gate_up_norm", [d])]),
-                        gateUp: try binder.matrix(b + "ffn_gate_up", 2 * i, d),
-                        downNorm: binder.list([try binder.floats(b + "ffn_down_norm", [i])]),
-                        down: try binder.matrix(b + "ffn_down", d, i)))
+                        attentionNorm: try binder.floats(layer.attentionNorm),
+                        input: try binder.matrix(layer.input.weight),
+                        forget: try binder.matrix(layer.forget.weight),
+                        gate: try binder.matrix(layer.gate.weight),
+                        mixNorms: try binder.list(layer.input, layer.forget, layer.gate),
+                        lowerBound: n > 0 ? bounds.map { $0 + n * shape.inner } : nil,
+                        gateNorm: try binder.floats(layer.gateNorm),
+                        outputNorm: try binder.floats(layer.output.norm),
+                        output: try binder.matrix(layer.output.weight),
+                        feedForwardNorm: try binder.floats(layer.feedForwardNorm),
+                        gateUpNorm: try binder.list(layer.gateUp),
+                        gateUp: try binder.matrix(layer.gateUp.weight),
+                        downNorm: try binder.list(layer.down),
+                        down: try binder.matrix(layer.down.weight)))
             }
-            finalNorm = try binder.floats("output_norm", [d])
-            headNorm = binder.list([try binder.floats("output_head_norm", [d])])
-            head = try binder.matrix("output", shape.vocabulary, d)
+            finalNorm = try binder.floats(layout.finalNorm)
+            headNorm = try binder.list(layout.head)
+            head = try binder.matrix(layout.head.weight)
             lists = binder.lists
             // Where the forward pass finds it without copying or counting references.
             let memory = UnsafeMutablePointer<LayerWeights>.allocate(capacity: layers.count)
@@ -110,36 +105,27 @@ final class Weights: @unchecked Sendable {
     }
 }
 
-/// Resolves names to pointers, checking each shape.
+/// Resolves roles to pointers into the mapping.
 private struct Binder {
     let file: PackedFile
     var lists: [UnsafeMutablePointer<UnsafePointer<Float>>] = []
 
-    /// A float32 tensor `name.weight` of exactly `shape`.
-    func floats(_ name: String, _ shape: [Int]) throws(ModelError) -> UnsafePointer<Float> {
-        let name = name + ".weight"
-        guard let info = file[name] else { throw .missingTensor(name) }
-        guard info.type == .f32, info.shape == shape else {
-            throw .wrongShape(name, expected: "f32 \(shape)", found: "\(info.type) \(info.shape)")
-        }
-        return file.pointer(to: info).assumingMemoryBound(to: Float.self)
+    func floats(_ role: TensorRole) throws(StoreError) -> UnsafePointer<Float> {
+        file.pointer(to: try file.tensor(role)).assumingMemoryBound(to: Float.self)
     }
 
-    /// A packed ternary matrix `name.weight` of rows × columns.
-    func matrix(_ name: String, _ rows: Int, _ columns: Int) throws(ModelError) -> TernaryMatrix {
-        let name = name + ".weight"
-        guard let matrix = file.packed[name] else { throw .missingTensor(name) }
-        guard matrix.rows == rows, matrix.columns == columns else {
-            throw .wrongShape(
-                name, expected: "packed [\(rows), \(columns)]",
-                found: "packed [\(matrix.rows), \(matrix.columns)]")
-        }
+    func matrix(_ role: TensorRole) throws(StoreError) -> TernaryMatrix {
+        let matrix = try file.matrix(role)
         return TernaryMatrix(
             packed: file.pointer(to: matrix.info).assumingMemoryBound(to: UInt8.self),
-            rows: rows, columns: columns, scale: matrix.scale)
+            rows: matrix.rows, columns: matrix.columns, scale: matrix.scale)
     }
 
-    mutating func list(_ pointers: [UnsafePointer<Float>]) -> UnsafePointer<UnsafePointer<Float>> {
+    /// The norms of some products, as the kernels take them.
+    mutating func list(
+        _ products: TensorLayout.Product...
+    ) throws(StoreError) -> UnsafePointer<UnsafePointer<Float>> {
+        let pointers = try products.map { product throws(StoreError) in try floats(product.norm) }
         let list = UnsafeMutablePointer<UnsafePointer<Float>>.allocate(capacity: pointers.count)
         list.initialize(from: pointers, count: pointers.count)
         lists.append(list)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ModelStore
+
 /// The recurrent states of all slots: [slots][layers][inner] float32, zero at first.
 ///
 /// The model is recurrent, so this block is a conversation's whole memory.

@@ -36,8 +36,7 @@ package final class Tokenizer: Sendable {
     }
 
     /// The tokenizer of a packed file; `nil` when it carries none and serves token ids only.
-    package convenience init?(file: PackedFile) throws(ModelError) {
-        let size = try ModelShape(file.metadata).vocabulary
+    package convenience init?(file: PackedFile, vocabulary size: Int) throws(ModelError) {
         let vocabulary: Vocabulary?
         do { vocabulary = try Vocabulary(file.metadata, size: size) } catch {
             throw .badTokenizer("\(error)")

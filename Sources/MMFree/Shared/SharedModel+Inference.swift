@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 
 extension SharedModel {
     /// Continues a prompt; what ``Client/generate(_:model:options:timeout:)`` does, in this process.

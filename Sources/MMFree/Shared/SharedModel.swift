@@ -126,7 +126,9 @@ extension MMFreeError {
             case .io, .exists, .noSpace, .destination: .unavailable
             case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram, .untrusted:
                 .failedPrecondition
-            case .truncated, .malformed, .missingKey, .wrongType, .damaged, .changed: .dataLoss
+            case .truncated, .malformed, .missingKey, .wrongType, .missingTensor, .wrongTensor,
+                .damaged, .changed:
+                .dataLoss
             }
         self.init(code, "\(error)", reason: "MODEL_FILE")
     }

@@ -63,9 +63,7 @@ package struct OutputFile: ~Copyable {
         try? descriptor.close()
     }
 
-    package func write(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int
-    ) throws(StoreError) {
+    package func write(_ bytes: [UInt8], at offset: Int) throws(StoreError) {
         do { _ = try descriptor.writeAll(toAbsoluteOffset: Int64(offset), bytes) } catch {
             throw .io(error as? Errno ?? .ioError, doing: "write", path)
         }
@@ -76,10 +74,7 @@ package struct OutputFile: ~Copyable {
         _ path: FilePath, with bytes: [UInt8], replacing: Bool = true
     ) throws(StoreError) {
         var file = try OutputFile(path, replacing: replacing)
-        let result = bytes.withUnsafeBytes { bytes in
-            Result { () throws(StoreError) in try file.write(bytes, at: 0) }
-        }
-        try result.get()
+        try file.write(bytes, at: 0)
         try file.commit()
     }
 

@@ -67,7 +67,7 @@ package enum Format {
     package static let digestAlgorithm = "sha256"
     /// Bytes of everything before the tensors' data. A vocabulary of 262,144 tokens takes some 20 MB.
     package static let headerLimit = 128 << 20
-    /// Tokens of a vocabulary; each takes some 250 bytes of memory in a tokenizer.
+    /// Tokens of a model; each takes some 250 bytes of memory in a tokenizer.
     package static let vocabularyLimit = 1 << 20
     /// Bytes of one token's piece.
     package static let pieceLimit = 1024
@@ -97,4 +97,28 @@ package enum EmbeddingEncoding: String, Sendable, CaseIterable {
     case f32, f16, bf16
     /// Blocks of 64 values in 52 bytes: about 6.5 bits a value.
     case q6
+
+    package init(_ metadata: Metadata) throws(StoreError) {
+        let key = FormatKeys.embeddingEncoding
+        let name = try metadata.string(forKey: key)
+        guard let encoding = Self(rawValue: name) else {
+            throw .malformed("\(key) is '\(name.quoted)'; f32, f16, bf16 and q6 are read")
+        }
+        self = encoding
+    }
+
+    /// The elements of the packed file's tensor; q6 blocks are bytes.
+    package var type: TensorType {
+        switch self {
+        case .f32: .f32
+        case .f16: .f16
+        case .bf16: .bf16
+        case .q6: .i8
+        }
+    }
+
+    /// Bytes of a row of `columns` values.
+    package func rowBytes(_ columns: Int) -> Int {
+        self == .q6 ? (columns + 63) / 64 * 52 : columns * type.size
+    }
 }

@@ -12,6 +12,9 @@ package enum MetadataValue: Sendable, Equatable {
     case floats([Float])
 }
 
+/// Keys and values in the order to write them.
+package typealias Facts = [(key: String, value: MetadataValue)]
+
 /// A tensor to write.
 package struct TensorPlan: Sendable, Equatable {
     /// What an I8 tensor of packed tiles holds.
@@ -54,15 +57,14 @@ package struct TensorPlan: Sendable, Equatable {
 /// A file's header and where its tensors go, before any tensor is written. The header's length does not depend on scales and
 /// digests, so it is written over once they are known.
 struct PackPlan {
-    let metadata: [(key: String, value: MetadataValue)]
+    let metadata: Facts
     let tensors: [TensorPlan]
     /// From the beginning of the file, one per tensor.
     let offsets: [Int]
     let dataStart: Int
     let fileSize: Int
 
-    init(metadata: [(key: String, value: MetadataValue)], tensors: [TensorPlan]) throws(StoreError)
-    {
+    init(metadata: Facts, tensors: [TensorPlan]) throws(StoreError) {
         try Self.check(metadata)
         try Self.check(tensors)
         self.metadata = metadata
@@ -90,9 +92,7 @@ struct PackPlan {
     }
 
     /// Refuses what the reader would.
-    private static func check(
-        _ metadata: [(key: String, value: MetadataValue)]
-    ) throws(StoreError) {
+    private static func check(_ metadata: Facts) throws(StoreError) {
         var keys = ownKeys
         for (key, _) in metadata {
             guard key.utf8.count <= Metadata.keyLength, keys.insert(key).inserted else {
@@ -169,12 +169,12 @@ struct PackPlan {
 
     /// The header's bytes without padding, and where the 64 characters of the model's digest stand in them.
     private static func header(
-        _ metadata: [(key: String, value: MetadataValue)], _ tensors: [TensorPlan], offsets: [Int],
-        dataStart: Int, scales: [Float], digests: [String], model: String
+        _ metadata: Facts, _ tensors: [TensorPlan], offsets: [Int], dataStart: Int,
+        scales: [Float], digests: [String], model: String
     ) -> (bytes: [UInt8], slot: Range<Int>) {
         let packed = tensors.indices.filter { tensors[$0].packed != nil }
         let shapes = packed.compactMap { tensors[$0].packed }
-        let own: [(String, MetadataValue)] = [
+        let own: Facts = [
             (FormatKeys.packedEncoding, .string(Format.packedEncoding)),
             (FormatKeys.packedNames, .strings(packed.map { tensors[$0].name })),
             (FormatKeys.packedRows, .uint32s(shapes.map { UInt32($0.rows) })),
@@ -191,8 +191,7 @@ struct PackPlan {
         writer.integer(Format.ggufVersion)
         writer.integer(UInt64(tensors.count))
         writer.integer(UInt64(metadata.count + own.count))
-        for (key, value) in metadata { writer.pair(key, value) }
-        for (key, value) in own { writer.pair(key, value) }
+        for (key, value) in metadata + own { writer.pair(key, value) }
         let slot = writer.bytes.count - 64..<writer.bytes.count
         for (tensor, offset) in zip(tensors, offsets) {
             writer.string(tensor.name)

@@ -27,7 +27,7 @@ package struct PackedWriter: ~Copyable {
     ///   - replacing: whether `path` may exist, at the beginning or at the end.
     ///   - nameless: whether to ask for a file without a name.
     package init(
-        path: FilePath, metadata: [(key: String, value: MetadataValue)], tensors: [TensorPlan],
+        path: FilePath, metadata: Facts, tensors: [TensorPlan],
         replacing: Bool = false, nameless: Bool = true
     ) throws(StoreError) {
         let plan = try PackPlan(metadata: metadata, tensors: tensors)
@@ -66,6 +66,10 @@ package struct PackedWriter: ~Copyable {
             rest = rest.dropFirst(part.count)
             if written == plan.tensors[current].byteCount { try endTensor() }
         }
+    }
+
+    package mutating func write(_ values: [some BitwiseCopyable]) throws(StoreError) {
+        try values.span.bytes.withUnsafeBytes { bytes throws(StoreError) in try write(bytes) }
     }
 
     /// Sets the scale of a packed tensor; any time before `finish`.
@@ -135,10 +139,7 @@ package struct PackedWriter: ~Copyable {
     }
 
     private func store(_ bytes: [UInt8], at offset: Int) throws(StoreError) {
-        let result = bytes.withUnsafeBytes { bytes in
-            Result { () throws(StoreError) in try file.write(bytes, at: offset) }
-        }
-        do { try result.get() } catch {
+        do { try file.write(bytes, at: offset) } catch {
             guard case .io(.noSpace, _, let path) = error else { throw error }
             throw .noSpace(path, needs: plan.fileSize, free: 0)
         }

@@ -29,6 +29,10 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
     case missingKey(String)
     /// A key holds another type than it must.
     case wrongType(key: String, expected: String, found: String)
+    /// A tensor that the model must have is not in the file.
+    case missingTensor(String)
+    /// A tensor has another shape or type than the file's own keys promise.
+    case wrongTensor(String, expected: String, found: String)
     /// The bytes of a tensor, or of the header, are not those that were written.
     case damaged(String, expected: String, found: String)
     /// The file is not what it was when it was opened.
@@ -62,6 +66,10 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
             "the key \(key) is missing"
         case .wrongType(let key, let expected, let found):
             "the key \(key) holds \(found), not \(expected)"
+        case .missingTensor(let name):
+            "tensor \(name) is missing: the file is incomplete, pack the checkpoint again"
+        case .wrongTensor(let name, let expected, let found):
+            "tensor \(name) is \(found), but the file's own keys ask for \(expected)"
         case .damaged(let what, let expected, let found):
             "\(what) is damaged: its SHA-256 is \(found), it was written as \(expected); copy the file again"
         case .changed(let path, .unreadable):

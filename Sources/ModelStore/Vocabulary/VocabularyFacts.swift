@@ -3,8 +3,8 @@
 /// The `tokenizer.*` keys of a packed file, both ways; docs/format.md lays them down.
 extension Vocabulary {
     /// The keys and values to write, in order.
-    package var facts: [(key: String, value: MetadataValue)] {
-        var facts: [(key: String, value: MetadataValue)] = [
+    package var facts: Facts {
+        var facts: Facts = [
             (FormatKeys.tokenizerModel, .string(Self.model)),
             (FormatKeys.tokens, .strings(tokens)),
             (FormatKeys.scores, .floats(scores)),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
-internal import ModelStore
+package import ModelStore
 package import SystemPackage
 
 /// A checkpoint in Hugging Face layout: config.json, and model.safetensors or shards with their index.
@@ -13,6 +13,7 @@ package final class Checkpoint: Sendable {
     package let config: CheckpointConfig
     /// What is survivable but may not be what was meant.
     package let warnings: [String]
+    package let layout: TensorLayout
     private let tensors: [ByteString: CheckpointTensor]
 
     /// Room for a config.json or index with a lot of commentary.
@@ -23,14 +24,18 @@ package final class Checkpoint: Sendable {
         let folder = try CheckpointFolder(directory)
         let configPath = directory.appending("config.json")
         config = try CheckpointConfig(try Self.json(configPath), file: configPath.string)
+        layout = TensorLayout(config.shape)
         tensors =
             switch try folder.weights() {
             case .single(let path): try Self.open(path)
             case .sharded(let index): try Self.openShards(index, in: directory)
             }
+        let types = layout.roles.filter { $0.kind == .ternary }
+            .compactMap { [tensors] in tensors[ByteString($0.name)]?.type.rawValue }
         let files = Set(tensors.values.map { $0.file.path.lastComponent?.string ?? "" })
         warnings =
-            config.warnings + folder.warnings(read: files) + Self.typeWarnings(config, tensors)
+            config.warnings + folder.warnings(read: files)
+            + Self.typeWarnings(config.type, stored: types)
         try check()
     }
 
@@ -38,8 +43,8 @@ package final class Checkpoint: Sendable {
     /// embedding.
     package func tensor(named name: String) throws(PackError) -> CheckpointTensor {
         if let tensor = tensors[ByteString(name)] { return tensor }
-        if config.tieWordEmbeddings, name == "lm_head.weight" {
-            return try tensor(named: "model.embeddings.weight")
+        if config.shape.isTied, name == layout.head.weight.name {
+            return try tensor(layout.embedding)
         }
         throw .missingTensors([name])
     }
@@ -48,6 +53,10 @@ package final class Checkpoint: Sendable {
     var files: [FilePath] {
         tensors.values.map(\.file.path)
             + ((try? Directory.names(in: directory)) ?? []).map { directory.appending($0) }
+    }
+
+    package func tensor(_ role: TensorRole) throws(PackError) -> CheckpointTensor {
+        try tensor(named: role.name)
     }
 
     /// Bytes of all tensors as stored.
@@ -133,14 +142,9 @@ package final class Checkpoint: Sendable {
     // MARK: - Contents
 
     /// Trits depend on the type that the weights are stored in; it is not converted to the one that config.json names.
-    private static func typeWarnings(
-        _ config: CheckpointConfig, _ tensors: [ByteString: CheckpointTensor]
-    ) -> [String] {
+    private static func typeWarnings(_ said: String?, stored found: [String]) -> [String] {
         let names = ["float32": "F32", "float16": "F16", "bfloat16": "BF16"]
-        let found = config.roles.filter { $0.kind == .ternary }
-            .compactMap { tensors[ByteString($0.name)]?.type.rawValue }
         let types = Set(found).sorted()
-        let said = config.type
         guard
             types.count > 1
                 || said.map({ names[$0.replacing("torch.", with: "")] != types.first }) == true
@@ -157,12 +161,10 @@ package final class Checkpoint: Sendable {
     private func check() throws(PackError) {
         var known: Set<ByteString> = []
         var missing: [String] = []
-        for role in config.roles {
+        for role in layout.roles {
             known.insert(ByteString(role.name))
             guard let tensor = tensors[ByteString(role.name)] else {
-                if !(config.tieWordEmbeddings && role.name == "lm_head.weight") {
-                    missing.append(role.name)
-                }
+                if !config.shape.isTied || role != layout.head.weight { missing.append(role.name) }
                 continue
             }
             guard tensor.type.isFloat else {
@@ -188,8 +190,8 @@ package final class Checkpoint: Sendable {
 
     /// A tied model may store its head again, as long as it is the same.
     private func checkTie() throws(PackError) {
-        guard config.tieWordEmbeddings, let head = tensors[ByteString("lm_head.weight")],
-            let embedding = tensors[ByteString("model.embeddings.weight")]
+        guard config.shape.isTied, let head = tensors[ByteString(layout.head.weight.name)],
+            let embedding = tensors[ByteString(layout.embedding.name)]
         else { return }
         let isSame = head.withBytes { left in
             embedding.withBytes { right in
@@ -200,8 +202,8 @@ package final class Checkpoint: Sendable {
         }
         guard head.type == embedding.type, isSame else {
             throw .tensor(
-                "lm_head.weight",
-                what: "it differs from model.embeddings.weight although tie_word_embeddings is "
+                head.name,
+                what: "it differs from \(embedding.name) although tie_word_embeddings is "
                     + "true; set it to false to keep both")
         }
         head.release()

@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ModelStore
+package import ModelStore
 
 /// config.json of an HGRNBit checkpoint, its defaults filled in and its limits checked.
 package struct CheckpointConfig: Sendable, Equatable {
-    package var vocabularySize = 32000
-    /// D
-    package var hiddenSize = 2048
-    /// L
-    package var layerCount = 24
-    package var headCount = 1
-    package var expandRatio = 1.0
-    package var useLowerBound = true
-    package var hiddenRatio = 4.0
-    /// I; already computed where the file leaves it null.
-    package var intermediateSize = 5632
-    package var contextLength = 2048
-    package var epsilon: Float = 1e-6
+    package var shape = ModelShape()
     package var bos: Int? = 1
     /// Where answers end.
     package var ends: [Int] = [2]
     package var padding: Int?
-    package var tieWordEmbeddings = false
     /// `_name_or_path`, if the file has one.
     package var name: String?
     /// The type that `torch_dtype` says the weights have.
@@ -31,10 +18,10 @@ package struct CheckpointConfig: Sendable, Equatable {
     /// What the file asks for that is survivable but not done.
     package var warnings: [String] = []
 
-    /// E = int(D · expand_ratio): the width of the recurrence.
-    package var innerSize: Int { Int(Double(hiddenSize) * expandRatio) }
-
     package init() {}
+
+    /// All tensors, in the order of the packed file.
+    package var roles: [TensorRole] { TensorLayout(shape).roles }
 
     /// Reads and checks config.json. `file` is its name, for messages.
     package init(_ json: JSON, file: String) throws(PackError) {
@@ -44,29 +31,28 @@ package struct CheckpointConfig: Sendable, Equatable {
         let reader = ConfigReader(json: json, file: file)
         try Self.refuseForeign(reader)
         warnings = try ConfigKeys.check(json, file: file)
-        vocabularySize = try reader.size("vocab_size", default: 32000, limit: 1 << 22)
-        hiddenSize = try reader.size("hidden_size", default: 2048, limit: 1 << 16)
-        layerCount = try reader.size("num_hidden_layers", default: 24, limit: 1 << 10)
-        headCount = try reader.size("num_heads", default: 1, limit: 1 << 16)
-        contextLength = try reader.size(
-            "max_position_embeddings", default: 2048, limit: Int(Int32.max))
-        expandRatio = try reader.number("expand_ratio", default: 1, in: 0.001...64)
-        useLowerBound = try reader.flag("use_lower_bound", default: true)
-        hiddenRatio = try reader.number("hidden_ratio", default: 4, in: 0.001...1024)
-        epsilon = Float(try reader.number("rms_norm_eps", default: 1e-6, in: 1e-12...1))
-        guard epsilon < 1 else { throw reader.wrong("rms_norm_eps", "below 1") }
+        shape.vocabulary = try reader.size("vocab_size", \.vocabulary)
+        shape.hidden = try reader.size("hidden_size", \.hidden)
+        shape.layers = try reader.size("num_hidden_layers", \.layers)
+        shape.heads = try reader.size("num_heads", \.heads)
+        shape.context = try reader.size("max_position_embeddings", \.context)
+        let expandRatio = try reader.number("expand_ratio", default: 1, in: 0.001...64)
+        shape.inner = Int(Double(shape.hidden) * expandRatio)
+        shape.hasLowerBound = try reader.flag("use_lower_bound", default: true)
+        let hiddenRatio = try reader.number("hidden_ratio", default: 4, in: 0.001...1024)
+        shape.epsilon = Float(try reader.number("rms_norm_eps", default: 1e-6, in: 1e-12...1))
+        guard shape.epsilon < 1 else { throw reader.wrong("rms_norm_eps", "below 1") }
         for other in ["norm_eps", "layer_norm_eps", "layer_norm_epsilon"] {
-            guard let value = json[other], !value.isNull, value.number.map(Float.init) != epsilon
-            else {
-                continue
-            }
+            guard let value = json[other], !value.isNull,
+                value.number.map(Float.init) != shape.epsilon
+            else { continue }
             throw .unsupported(
                 file: file,
                 what:
-                    "\(other) is \(value.brief) and rms_norm_eps \(epsilon); only the latter is read"
+                    "\(other) is \(value.brief) and rms_norm_eps \(shape.epsilon); only the latter is read"
             )
         }
-        tieWordEmbeddings = try reader.flag("tie_word_embeddings", default: false)
+        shape.isTied = try reader.flag("tie_word_embeddings", default: false)
         bos = try reader.tokens("bos_token_id", default: [1], atMost: 1).first
         ends = try reader.tokens("eos_token_id", default: [2])
         padding = try reader.tokens("pad_token_id", default: [], atMost: 1).first
@@ -76,46 +62,39 @@ package struct CheckpointConfig: Sendable, Equatable {
         type = try reader.text("dtype") ?? older
 
         if reader.isAbsent("intermediate_size") {
-            let size = Int(Double(hiddenSize) * hiddenRatio * 2 / 3)
-            intermediateSize = (size + 255) / 256 * 256
+            let size = Int(Double(shape.hidden) * hiddenRatio * 2 / 3)
+            shape.intermediate = (size + 255) / 256 * 256
         } else {
-            intermediateSize = try reader.size("intermediate_size", default: 0, limit: 1 << 20)
+            shape.intermediate = try reader.size("intermediate_size", \.intermediate)
         }
-        try checkWidths(file)
+        try checkWidths(file, expandRatio)
+        // What no reader of the packed file takes is not packed.
+        do { try shape.check() } catch { throw .unsupported(file: file, what: error.description) }
     }
 
-    private func checkWidths(_ file: String) throws(PackError) {
+    private func checkWidths(_ file: String, _ expandRatio: Double) throws(PackError) {
         func refuse(_ what: String) -> PackError { .unsupported(file: file, what: what) }
-        guard (1...1 << 20).contains(intermediateSize) else {
-            throw refuse("the intermediate size comes to \(intermediateSize)")
+        let (d, e, i, heads) = (shape.hidden, shape.inner, shape.intermediate, shape.heads)
+        guard (1...ModelShape.limit(\.intermediate)).contains(i) else {
+            throw refuse("the intermediate size comes to \(i)")
         }
-        guard hiddenSize % headCount == 0 else {
-            throw refuse(
-                "hidden_size \(hiddenSize) is not divisible by num_heads \(headCount)")
+        guard d % heads == 0 else {
+            throw refuse("hidden_size \(d) is not divisible by num_heads \(heads)")
         }
-        guard (1...1 << 17).contains(innerSize) else {
-            throw refuse("expand_ratio \(expandRatio) makes the recurrence \(innerSize) wide")
+        guard (1...ModelShape.limit(\.inner)).contains(e) else {
+            throw refuse("expand_ratio \(expandRatio) makes the recurrence \(e) wide")
         }
-        guard innerSize % headCount == 0 else {
-            throw refuse(
-                "the recurrence's width \(innerSize) is not divisible by num_heads \(headCount)")
-        }
-        let state = layerCount * innerSize * MemoryLayout<Float>.size
-        guard state <= Format.stateLimit else {
-            throw refuse(
-                "\(layerCount) layers, the recurrence \(innerSize) wide, make a conversation's state "
-                    + "\(state) bytes; at most \(Format.stateLimit) are allowed")
+        guard e % heads == 0 else {
+            throw refuse("the recurrence's width \(e) is not divisible by num_heads \(heads)")
         }
         // Upstream fails too: lower_bounds is [L, D], the gate [., E].
-        if innerSize != hiddenSize, useLowerBound, layerCount > 1 {
+        if e != d, shape.hasLowerBound, shape.layers > 1 {
             throw refuse(
                 "expand_ratio \(expandRatio) with use_lower_bound is not defined: the lower "
-                    + "bounds are \(hiddenSize) wide, the gates \(innerSize)")
+                    + "bounds are \(d) wide, the gates \(e)")
         }
-        for (rows, columns) in [
-            (vocabularySize, hiddenSize), (2 * intermediateSize, hiddenSize),
-            (innerSize, hiddenSize),
-        ] where rows * columns > 1 << 31 {
+        for (rows, columns) in [(shape.vocabulary, d), (2 * i, d), (e, d)]
+        where rows * columns > 1 << 31 {
             throw refuse("a matrix of \(rows) x \(columns) is beyond anything published")
         }
     }
@@ -161,8 +140,9 @@ struct ConfigReader {
             file: file, what: "\(name) is \(json[name]?.brief ?? "absent"); it must be \(wanted)")
     }
 
-    func size(_ name: String, default value: Int, limit: Int) throws(PackError) -> Int {
-        if isAbsent(name) { return value }
+    func size(_ name: String, _ path: KeyPath<ModelShape, Int>) throws(PackError) -> Int {
+        if isAbsent(name) { return ModelShape()[keyPath: path] }
+        let limit = ModelShape.limit(path)
         guard let size = json[name]?.integer, (1...limit).contains(size) else {
             throw wrong(name, "a whole number from 1 to \(limit)")
         }

@@ -57,6 +57,10 @@ struct SafetensorsWriter: ~Copyable {
         try NewFile.write(bytes, to: descriptor, path)
     }
 
+    mutating func append(_ values: [some BitwiseCopyable]) throws(PackError) {
+        try values.span.bytes.withUnsafeBytes { bytes throws(PackError) in try append(bytes) }
+    }
+
     /// Makes sure that the file is on the disk.
     mutating func finish() throws(PackError) {
         precondition(missing == 0, "less data than declared")

@@ -68,7 +68,7 @@ package struct PackJob {
             checkpoint, name: name, tokenizer: tokenizer?.vocabulary, embedding: embedding)
         var run = try PackRun(
             checkpoint, contents, to: destination, replacing: replacing, ternariser)
-        for role in checkpoint.config.roles {
+        for role in checkpoint.layout.roles {
             try run.pack(role, isCancelled: isCancelled, progress: progress)
         }
         if isCancelled() { throw .cancelled }

@@ -26,8 +26,8 @@ struct PackRun: ~Copyable {
         replacing: Bool, _ ternariser: Ternariser
     ) throws(PackError) {
         var total = 0
-        for role in checkpoint.config.roles {
-            total += try checkpoint.tensor(named: role.name).entry.byteCount
+        for role in checkpoint.layout.roles {
+            total += try checkpoint.tensor(role).entry.byteCount
         }
         var report = PackReport(name: contents.name)
         report.checkpointBytes = checkpoint.byteCount
@@ -47,7 +47,7 @@ struct PackRun: ~Copyable {
     mutating func pack(
         _ role: TensorRole, isCancelled: () -> Bool, progress: (PackJob.Progress) -> Void
     ) throws(PackError) {
-        let tensor = try checkpoint.tensor(named: role.name)
+        let tensor = try checkpoint.tensor(role)
         let (done, total) = (done, total)
         func step(_ within: Int) throws(PackError) {
             if isCancelled() { throw .cancelled }
@@ -55,7 +55,7 @@ struct PackRun: ~Copyable {
         }
         try step(0)
         // Zero lower bounds are what training begins with.
-        if role.packedName != PackedContents.lowerBounds,
+        if role != checkpoint.layout.lowerBounds,
             tensor.withBytes({ $0.allSatisfy { $0 == 0 } })
         {
             zeros.append(role.name)
@@ -77,14 +77,12 @@ struct PackRun: ~Copyable {
     ) throws(PackError) {
         let values = try tensor.floats()
         try write(values)
-        if role.packedName == PackedContents.lowerBounds {
-            let config = checkpoint.config
-            let table =
-                config.innerSize == config.hiddenSize
-                ? LowerBoundTable.folded(
-                    values, layers: config.layerCount, width: config.hiddenSize)
-                : [Float](repeating: 0, count: config.layerCount * config.innerSize)
-            try write(table)
+        if role == checkpoint.layout.lowerBounds {
+            let shape = checkpoint.config.shape
+            try write(
+                shape.inner == shape.hidden
+                    ? LowerBoundTable.folded(values, layers: shape.layers, width: shape.hidden)
+                    : [Float](repeating: 0, count: shape.stateCount))
         }
     }
 
@@ -99,12 +97,8 @@ struct PackRun: ~Copyable {
         }
         let result = MatrixPacker(ternariser: ternariser).pack(tensor, rule)
         try write(result.bytes)
-        do {
-            try writer.setScale(rule.scale, of: role.packedName)
-        } catch {
-            throw .store(error)
-        }
-        if role.name == "lm_head.weight", checkpoint.config.tieWordEmbeddings {
+        do { try writer.setScale(rule.scale, of: role.packedName) } catch { throw .store(error) }
+        if checkpoint.config.shape.isTied, role == checkpoint.layout.head.weight {
             sharesHead = !rule.alreadyTernary
         }
         report.matrices += 1
@@ -155,23 +149,12 @@ struct PackRun: ~Copyable {
 
     // MARK: - Writing
 
-    private mutating func write(
-        _ bytes: UnsafeRawBufferPointer
-    ) throws(PackError) {
-        do {
-            try writer.write(bytes)
-        } catch {
-            throw .store(error)
-        }
+    private mutating func write(_ bytes: UnsafeRawBufferPointer) throws(PackError) {
+        do { try writer.write(bytes) } catch { throw .store(error) }
     }
 
-    private mutating func write<Element: BitwiseCopyable>(
-        _ values: [Element]
-    ) throws(PackError) {
-        let result = values.withUnsafeBytes { bytes in
-            Result { () throws(PackError) in try write(bytes) }
-        }
-        try result.get()
+    private mutating func write(_ values: [some BitwiseCopyable]) throws(PackError) {
+        do { try writer.write(values) } catch { throw .store(error) }
     }
 
     /// Ends the file and puts it in its place.
@@ -181,9 +164,7 @@ struct PackRun: ~Copyable {
         do {
             try writer.finish()
             report.digest = try PackedFile(path: destination).modelDigest
-        } catch {
-            throw .store(error)
-        }
+        } catch { throw .store(error) }
         if let first = zeros.first {
             report.warnings.append(
                 "\(zeros.count) tensors hold zeros only, \(first) first: the checkpoint was not written whole, or never trained"
@@ -209,9 +190,5 @@ struct PackRun: ~Copyable {
 func storing<R: ~Copyable>(
     _ body: () throws(StoreError) -> R
 ) throws(PackError) -> R {
-    do {
-        return try body()
-    } catch {
-        throw .store(error)
-    }
+    do { return try body() } catch { throw .store(error) }
 }

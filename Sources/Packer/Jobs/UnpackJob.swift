@@ -10,46 +10,89 @@ package import SystemPackage
 /// stored (q6: F32). Packing the result gives the same trits and scales, with one exception: a
 /// matrix with a single weight that is not zero, which by definition is not taken as ternary.
 package struct UnpackJob {
+    /// What a tensor of the checkpoint is made of.
+    private enum Source {
+        case copy(TensorInfo)
+        case q6(TensorInfo)
+        case trits(PackedMatrix)
+    }
+
     private let file: PackedFile
     private let destination: FilePath
-    private let config: CheckpointConfig
-    private let encoding: EmbeddingEncoding
+    private let shape: ModelShape
+    private let name: String
+    private let tokenizer: Vocabulary?
+    /// A tied head is left to the embedding, unless that was made coarser than the head's trits.
+    private let isTied: Bool
+    private var tensors: [SafetensorsWriter.Tensor] = []
+    /// One for each of `tensors`.
+    private var sources: [Source] = []
 
     /// Checks that `file` holds all tensors of its model, in their sizes.
     package init(_ file: PackedFile, to destination: FilePath) throws(PackError) {
         self.file = file
         self.destination = destination
-        (config, encoding) = try PackedFacts(file).read()
+        do throws(StoreError) {
+            shape = try ModelShape(file.metadata)
+            name = try file.metadata.string(forKey: FormatKeys.name)
+            let encoding = try EmbeddingEncoding(file.metadata)
+            isTied = shape.isTied && encoding != .q6
+            tokenizer = try Vocabulary(file.metadata, size: shape.vocabulary)
+            let layout = TensorLayout(shape)
+            for role in layout.roles where !isTied || role != layout.head.weight {
+                let source = try Self.source(of: role, in: file, encoding)
+                tensors.append(
+                    .init(name: role.name, type: try Self.type(of: source), shape: role.shape))
+                sources.append(source)
+            }
+        } catch { throw .store(error) }
+        // What is written can be packed again.
+        _ = try CheckpointConfig(configJSON, file: "the packed file")
     }
 
-    /// Bytes of the checkpoint's tensors.
-    package var byteCount: Int { (try? tensors())?.reduce(0) { $0 + $1.byteCount } ?? 0 }
+    private static func source(
+        of role: TensorRole, in file: PackedFile, _ encoding: EmbeddingEncoding
+    ) throws(StoreError) -> Source {
+        if role.kind == .ternary { return .trits(try file.matrix(role)) }
+        let info = try file.tensor(role, encoding)
+        return role.kind == .embedding && encoding == .q6 ? .q6(info) : .copy(info)
+    }
+
+    /// The type a tensor is written in; of ternary weights the one they had, unless it cannot hold the scale.
+    private static func type(of source: Source) throws(StoreError) -> ElementType {
+        switch source {
+        case .copy(let info): return info.type == .f16 ? .f16 : info.type == .bf16 ? .bf16 : .f32
+        case .q6: return .f32
+        case .trits(let matrix):
+            guard let type = ElementType(rawValue: matrix.sourceType), type.isFloat else {
+                throw .malformed(
+                    "tensor \(matrix.info.name) was made of \(matrix.sourceType.quoted); F32, F16 and BF16 are written"
+                )
+            }
+            return type.rounded(matrix.scale) == matrix.scale ? type : .f32
+        }
+    }
 
     /// Does it. The directory appears whole or not at all; one with something in it is refused.
     package func run(
         isCancelled: () -> Bool = { false }, progress: (PackJob.Progress) -> Void = { _ in }
     ) throws(PackError) {
-        let tokenizer: Vocabulary?
-        do { tokenizer = try Vocabulary(file.metadata, size: config.vocabularySize) } catch {
-            throw .unsupported(file: "the packed file's tokenizer", what: error.description)
-        }
         var directory = try OutputDirectory(destination)
         func save(_ json: JSON, _ name: String) throws(PackError) {
             try NewFile.write(json.written(), to: directory.temporary.appending(name))
         }
-        try save(configJSON(tokenizer), "config.json")
+        try save(configJSON, "config.json")
         if let tokenizer {
             try save(tokenizer.tokenizerJSON, "tokenizer.json")
             try save(tokenizer.configJSON, "tokenizer_config.json")
             try save(tokenizer.specialTokensJSON, "special_tokens_map.json")
         }
-        let list = try tensors()
         var writer = try SafetensorsWriter(
-            directory.temporary.appending("model.safetensors"), list)
-        let total = list.reduce(0) { $0 + $1.byteCount }
+            directory.temporary.appending("model.safetensors"), tensors)
+        let total = tensors.reduce(0) { $0 + $1.byteCount }
         var done = 0
-        for (role, tensor) in zip(roles, list) {
-            try write(role, tensor, to: &writer) { () throws(PackError) in
+        for (source, tensor) in zip(sources, tensors) {
+            try write(source, tensor, to: &writer) { () throws(PackError) in
                 if isCancelled() { throw .cancelled }
                 progress(PackJob.Progress(done: done, total: total, tensor: tensor.name))
             }
@@ -61,94 +104,37 @@ package struct UnpackJob {
         try directory.publish()
     }
 
-    /// A tied head is left to the embedding, unless that was made coarser than the head's trits.
-    private var isTied: Bool { config.tieWordEmbeddings && encoding != .q6 }
-
-    private var roles: [TensorRole] {
-        config.roles.filter { !(isTied && $0.name == "lm_head.weight") }
-    }
-
-    private func tensors() throws(PackError) -> [SafetensorsWriter.Tensor] {
-        var list: [SafetensorsWriter.Tensor] = []
-        for role in roles {
-            let type: ElementType
-            switch role.kind {
-            case .vector: type = .f32
-            case .ternary: type = try matrix(role).type
-            case .embedding:
-                type =
-                    switch encoding {
-                    case .f16: .f16
-                    case .bf16: .bf16
-                    case .f32, .q6: .f32
-                    }
-            }
-            list.append(.init(name: role.name, type: type, shape: role.shape))
-        }
-        return list
-    }
-
-    /// The stored matrix and the type its weights are written in: the source's, unless that cannot
-    /// hold the scale.
-    private func matrix(_ role: TensorRole) throws(PackError) -> (PackedMatrix, type: ElementType) {
-        guard let matrix = file.packed[role.packedName] else {
-            throw .missingTensors([role.packedName])
-        }
-        guard [matrix.rows, matrix.columns] == role.shape else {
-            throw .wrongShape(
-                tensor: role.packedName, expected: role.shape,
-                found: [matrix.rows, matrix.columns])
-        }
-        guard let type = ElementType(rawValue: matrix.sourceType), type.isFloat else {
-            throw .wrongType(tensor: role.packedName, found: matrix.sourceType)
-        }
-        guard matrix.scale.isFinite, matrix.scale > 0 else {
-            throw .tensor(role.packedName, what: "its scale is \(matrix.scale)")
-        }
-        return (matrix, type.rounded(matrix.scale) == matrix.scale ? type : .f32)
-    }
-
     // MARK: - Data
 
     private func write(
-        _ role: TensorRole, _ tensor: SafetensorsWriter.Tensor,
-        to writer: inout SafetensorsWriter, step: () throws(PackError) -> Void
+        _ source: Source, _ tensor: SafetensorsWriter.Tensor, to writer: inout SafetensorsWriter,
+        step: () throws(PackError) -> Void
     ) throws(PackError) {
         try step()
-        switch role.kind {
-        case .ternary: try writeMatrix(role, to: &writer, step)
-        case .embedding where encoding == .q6: try writeRows(role, to: &writer, step)
-        case .vector, .embedding:
-            let stored: TensorType =
-                switch tensor.type {
-                case .bf16: .bf16
-                case .f16: .f16
-                default: .f32
-                }
-            let info = try info(role.packedName, stored, byteCount: tensor.byteCount)
-            try writer.append(
-                UnsafeRawBufferPointer(start: file.pointer(to: info), count: info.byteCount))
+        switch source {
+        case .copy(let info): try writer.append(file.bytes(of: info))
+        case .q6(let info):
+            try write(rowsOf: info, columns: tensor.shape[1], to: &writer, step)
+        case .trits(let matrix): try write(matrix, tensor.type, to: &writer, step)
         }
     }
 
-    private func writeMatrix(
-        _ role: TensorRole, to writer: inout SafetensorsWriter,
+    private func write(
+        _ matrix: PackedMatrix, _ type: ElementType, to writer: inout SafetensorsWriter,
         _ step: () throws(PackError) -> Void
     ) throws(PackError) {
-        let (matrix, type) = try matrix(role)
-        let (rows, columns) = (matrix.rows, matrix.columns)
-        let info = try info(role.packedName, .i8, byteCount: ck_packed_bytes(rows, columns))
+        let (rows, columns, info) = (matrix.rows, matrix.columns, matrix.info)
         let packed = file.pointer(to: info).assumingMemoryBound(to: UInt8.self)
         guard ck_check_packed(packed, info.byteCount) == info.byteCount else {
-            throw .tensor(role.packedName, what: "it holds a byte that is no code")
+            throw .tensor(info.name, what: "it holds a byte that is no code")
         }
         let bits = type.bits(of: matrix.scale)
         let negative = bits | 1 << UInt32(type.size * 8 - 1)
         let tileRows = Int(CK_TILE_ROWS)
-        let step16 = max(1, (1 << 20) / (columns * tileRows)) * tileRows
-        for start in stride(from: 0, to: rows, by: step16) {
+        let most = max(1, (1 << 20) / (columns * tileRows)) * tileRows
+        for start in stride(from: 0, to: rows, by: most) {
             try step()
-            let count = min(step16, rows - start)
+            let count = min(most, rows - start)
             let trits = [Int8](unsafeUninitializedCapacity: count * columns) { buffer, done in
                 if let base = buffer.baseAddress {
                     ck_unpack(packed + ck_packed_bytes(start, columns), count, columns, base)
@@ -156,96 +142,68 @@ package struct UnpackJob {
                 done = count * columns
             }
             if type == .f32 {
-                try append(trits.map { $0 == 0 ? 0 : $0 > 0 ? bits : negative }, to: &writer)
+                try writer.append(trits.map { $0 == 0 ? 0 : $0 > 0 ? bits : negative })
             } else {
                 let (plus, minus) = (UInt16(bits), UInt16(negative))
-                try append(trits.map { $0 == 0 ? 0 : $0 > 0 ? plus : minus }, to: &writer)
+                try writer.append(trits.map { $0 == 0 ? 0 : $0 > 0 ? plus : minus })
             }
         }
     }
 
-    private func writeRows(
-        _ role: TensorRole, to writer: inout SafetensorsWriter,
+    private func write(
+        rowsOf info: TensorInfo, columns: Int, to writer: inout SafetensorsWriter,
         _ step: () throws(PackError) -> Void
     ) throws(PackError) {
-        let (rows, columns) = (role.shape[0], role.shape[1])
-        let rowBytes = ck_q6_row_bytes(columns)
-        let info = try info(role.packedName, .i8, byteCount: rows * rowBytes)
         let base = file.pointer(to: info).assumingMemoryBound(to: UInt8.self)
-        for row in 0..<rows {
+        let rowBytes = ck_q6_row_bytes(columns)
+        for row in 0..<info.byteCount / rowBytes {
             if row % 256 == 0 { try step() }
-            let values = [Float](unsafeUninitializedCapacity: columns) { buffer, done in
-                if let out = buffer.baseAddress {
-                    ck_q6_decode(base + row * rowBytes, columns, out)
-                }
-                done = columns
-            }
-            try append(values, to: &writer)
+            try writer.append(
+                [Float](unsafeUninitializedCapacity: columns) { buffer, done in
+                    if let out = buffer.baseAddress {
+                        ck_q6_decode(base + row * rowBytes, columns, out)
+                    }
+                    done = columns
+                })
         }
-    }
-
-    private func info(
-        _ name: String, _ type: TensorType, byteCount: Int
-    ) throws(PackError) -> TensorInfo {
-        guard let info = file[name] else { throw .missingTensors([name]) }
-        guard info.type == type, info.byteCount == byteCount else {
-            throw .tensor(
-                name,
-                what: "it is \(info.byteCount) bytes of \(info.type), not \(byteCount) of \(type)")
-        }
-        return info
-    }
-
-    private func append<Element: BitwiseCopyable>(
-        _ values: [Element], to writer: inout SafetensorsWriter
-    ) throws(PackError) {
-        let result = values.withUnsafeBytes { bytes in
-            Result { () throws(PackError) in try writer.append(bytes) }
-        }
-        try result.get()
     }
 
     // MARK: - config.json
 
-    /// What most weights are stored as, in the words of config.json. For information only.
-    private var dominantType: String {
-        switch (try? tensors())?.first(where: { $0.name.hasSuffix("proj.weight") })?.type {
-        case .bf16: "bfloat16"
-        case .f16: "float16"
-        default: "float32"
-        }
-    }
-
-    private static func ids(_ values: [UInt32]) -> JSON {
-        let items = values.map { JSON.integer(Int($0)) }
-        return items.count == 1 ? items[0] : items.isEmpty ? .null : .array(items)
-    }
-
-    private func configJSON(_ tokenizer: Vocabulary?) -> JSON {
+    private var configJSON: JSON {
         func id(_ value: UInt32?) -> JSON { value.map { .integer(Int($0)) } ?? .null }
-        let ratio =
-            Int(exactly: config.expandRatio).map(JSON.integer) ?? .number(config.expandRatio)
+        let ends = (tokenizer.map(\.endTokens) ?? [2]).map { JSON.integer(Int($0)) }
+        let ratio = Self.ratio(shape.inner, shape.hidden)
+        // What most weights are stored as. For information only.
+        let matrix = sources.firstIndex { if case .trits = $0 { true } else { false } }
+        let type = matrix.flatMap { [.f16: "float16", .bf16: "bfloat16"][tensors[$0].type] }
         let members: [(String, JSON)] = [
             ("architectures", .array([.string("HGRNBitForCausalLM")])),
             ("model_type", .string("hgrn_bit")), ("attn_mode", .string("fused_recurrent")),
-            ("vocab_size", .integer(config.vocabularySize)),
-            ("hidden_size", .integer(config.hiddenSize)),
-            ("num_hidden_layers", .integer(config.layerCount)),
-            ("num_heads", .integer(config.headCount)),
-            ("expand_ratio", ratio),
-            ("intermediate_size", .integer(config.intermediateSize)),
+            ("vocab_size", .integer(shape.vocabulary)),
+            ("hidden_size", .integer(shape.hidden)),
+            ("num_hidden_layers", .integer(shape.layers)),
+            ("num_heads", .integer(shape.heads)),
+            ("expand_ratio", Int(exactly: ratio).map(JSON.integer) ?? .number(ratio)),
+            ("intermediate_size", .integer(shape.intermediate)),
             ("hidden_act", .string("swish")), ("use_short_conv", .bool(false)),
-            ("use_lower_bound", .bool(config.useLowerBound)),
-            ("max_position_embeddings", .integer(config.contextLength)),
+            ("use_lower_bound", .bool(shape.hasLowerBound)),
+            ("max_position_embeddings", .integer(shape.context)),
             // The shortest decimal that reads back as the same Float.
-            ("rms_norm_eps", .number(Double(config.epsilon.description) ?? Double(config.epsilon))),
+            ("rms_norm_eps", .number(Double(shape.epsilon.description) ?? Double(shape.epsilon))),
             ("bos_token_id", id(tokenizer.map(\.bos) ?? 1)),
-            ("eos_token_id", Self.ids(tokenizer.map(\.endTokens) ?? [2])),
+            ("eos_token_id", ends.count == 1 ? ends[0] : ends.isEmpty ? .null : .array(ends)),
             ("pad_token_id", id(tokenizer?.padding)),
             ("tie_word_embeddings", .bool(isTied)),
-            ("torch_dtype", .string(dominantType)),
-            ("_name_or_path", .string(config.name ?? "hgrnbit")),
+            ("torch_dtype", .string(type ?? "float32")),
+            ("_name_or_path", .string(name)),
         ]
         return .object(members.map { JSON.Member($0.0, $0.1) })
+    }
+
+    /// The number that int(D · ratio) turns back into E.
+    private static func ratio(_ inner: Int, _ hidden: Int) -> Double {
+        let ratio = Double(inner) / Double(hidden)
+        return Int(Double(hidden) * ratio) == inner ? ratio : ratio.nextUp
     }
 }

@@ -16,12 +16,10 @@ struct EmbeddingCoder {
     /// The largest magnitude of either sign that a block holds: the largest half, 31 times.
     private static let limit: Float = 65504 * 31
 
-    static func rowBytes(_ columns: Int) -> Int { ck_q6_row_bytes(columns) }
-
     /// The rows of `range`. Refuses NaN, infinity and what is too large for q6.
     func encode(_ tensor: CheckpointTensor, rows range: Range<Int>) throws(PackError) -> Rows {
         let columns = tensor.columns
-        let rowBytes = Self.rowBytes(columns)
+        let rowBytes = ck_q6_row_bytes(columns)
         var result = Rows(
             bytes: [UInt8](repeating: 0, count: range.count * rowBytes), error: 0, power: 0)
         var sums = [(error: Double, power: Double)](repeating: (0, 0), count: range.count)

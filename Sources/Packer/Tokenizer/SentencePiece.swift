@@ -160,7 +160,6 @@ struct SentencePiece {
     private func check() throws(PackError) {
         func refuse(_ what: String) -> PackError { .unsupported(file: file, what: what) }
         guard !pieces.isEmpty else { throw .malformed(file: file, what: "it has no pieces") }
-        guard pieces.count <= 1 << 22 else { throw refuse("\(pieces.count) pieces") }
         guard options.modelType == 2 else {
             let names: [UInt64: String] = [1: "Unigram", 3: "word", 4: "character"]
             throw refuse(

@@ -19,7 +19,7 @@ package struct TokenizerImport {
     /// reason to take the other.
     package init?(_ checkpoint: Checkpoint) throws(PackError) {
         let directory = checkpoint.directory
-        let size = checkpoint.config.vocabularySize
+        let size = checkpoint.config.shape.vocabulary
         let settings = try TokenizerSettings(directory, checkpoint.config)
         var draft: VocabularyDraft
         let json = try Self.find("tokenizer.json", directory).map { path throws(PackError) in

@@ -174,7 +174,7 @@ struct TokenizerSettings {
     }
 
     private func row(_ id: Int?) -> UInt32? {
-        id.flatMap { (0..<model.vocabularySize).contains($0) ? UInt32($0) : nil }
+        id.flatMap { (0..<model.shape.vocabulary).contains($0) ? UInt32($0) : nil }
     }
 
     // MARK: What goes before and behind a text
@@ -241,7 +241,7 @@ struct TokenizerSettings {
         let rows = asked.compactMap(row)
         if rows.count < asked.count {
             draft.warnings.append(
-                "\(source): eos_token_id \(asked) is not all among the model's \(model.vocabularySize) tokens: answers cannot end there"
+                "\(source): eos_token_id \(asked) is not all among the model's \(model.shape.vocabulary) tokens: answers cannot end there"
             )
         }
         let named = try special("eos_token")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 
 /// One model's evaluator and states. Owned by the decode thread.
 final class ModelRunner {

@@ -2,6 +2,7 @@
 
 import Engine
 import Logging
+import ModelStore
 import RPC
 
 /// mmfree.v1.Inference: calls in, requests to the decode loop.

@@ -200,7 +200,7 @@ struct Compare: ParsableCommand {
 
     private func measureCheckpoint(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
         let source = try Checkpoint(directory: FilePath(checkpoint))
-        let vocabulary = source.config.vocabularySize
+        let vocabulary = source.config.shape.vocabulary
         if let wrong = tokens.first(where: { $0 >= UInt32(vocabulary) }) {
             throw Failure("token \(wrong); the checkpoint's vocabulary has \(vocabulary)", .data)
         }

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Engine
+import ModelStore
 
 struct Logits: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,1 +1,0 @@
-../../dev/sanitizer/Mutex.swift
