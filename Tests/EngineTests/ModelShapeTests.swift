@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ModelStore
-import TestSupport
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("The sizes a packed file claims")
