@@ -27,6 +27,9 @@ final class FakeDaemon: Sendable {
             socket ?? "/tmp/mmfree-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
         var configuration = RPCServer.Configuration()
         configuration.administrator = nil
+        // Readers are slow where many tests run at once; no test here is about those.
+        configuration.slowReaderTimeout = 3_600_000_000_000
+        configuration.frameTime = 3_600_000_000_000
         nonisolated(unsafe) var owner: (() -> FakeDaemon?)?
         @Sendable func enter(_ method: String) throws(RPCError) {
             try owner?()?.enter(method)

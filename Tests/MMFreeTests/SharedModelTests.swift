@@ -16,8 +16,11 @@ func withDaemon(_ body: (Client, FilePath) async throws -> Void) async throws {
     try await withModels { directory in
         var configuration = ServingConfiguration()
         configuration.threads = 2
+        var transport = RPCServer.Configuration()
+        transport.slowReaderTimeout = 3_600_000_000_000
+        transport.frameTime = 3_600_000_000_000
         let service = try ServingService(
-            configuration, transport: .init(), directory: ModelDirectory([directory]),
+            configuration, transport: transport, directory: ModelDirectory([directory]),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let socket = directory.appending("socket").string
         try service.server.listen(on: .path(socket, mode: 0o600))

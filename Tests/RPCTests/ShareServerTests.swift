@@ -210,11 +210,11 @@ struct ShareServerTests {
         "one user's connections are limited; those beyond are told so once, then closed; then there is room"
     )
     func limits() async throws {
-        try await withShare({
+        try await withShare {
             $0.connections = 8
             $0.connectionsPerUser = 2
             $0.descriptors = 100
-        }) { share in
+        } body: { share in
             let sockets = try (0..<2).map { _ in try RawShareSocket(share.path) }
             for socket in sockets {
                 socket.ask("a")
@@ -234,10 +234,10 @@ struct ShareServerTests {
 
     @Test("the administrator is always served")
     func administrator() async throws {
-        try await withShare({
+        try await withShare {
             $0.connectionsPerUser = 1
             $0.administrator = getuid()
-        }) { share in
+        } body: { share in
             let sockets = try (0..<20).map { _ in try RawShareSocket(share.path) }
             for socket in sockets {
                 socket.ask("a")
@@ -248,10 +248,10 @@ struct ShareServerTests {
 
     @Test("where descriptors would run out, the next connections wait until others are closed")
     func descriptors() async throws {
-        try await withShare({
+        try await withShare {
             $0.descriptors = 10
             $0.administrator = getuid()
-        }) { share in
+        } body: { share in
             var sockets = try (0..<30).map { _ in try RawShareSocket(share.path) }
             try await eventually { share.server.openConnections == 10 }
             let last = sockets.removeLast()
@@ -265,7 +265,7 @@ struct ShareServerTests {
 
     @Test("a connection that keeps silent is closed when its time is over")
     func silent() async throws {
-        try await withShare({ $0.idleTime = 20_000_000 }) { share in
+        try await withShare { $0.idleTime = 20_000_000 } body: { share in
             let socket = try RawShareSocket(share.path)
             #expect(socket.isAtEnd)
             try await eventually { share.server.idleSince != nil }

@@ -34,6 +34,9 @@ final class TestServer: Sendable {
     init(_ change: (inout RPCServer.Configuration) -> Void = { _ in }) {
         var configuration = RPCServer.Configuration()
         configuration.administrator = nil
+        // Readers are slow where many tests run at once. Tests about those say another time.
+        configuration.slowReaderTimeout = 3_600_000_000_000
+        configuration.frameTime = 3_600_000_000_000
         change(&configuration)
         var services = Services { [bugs] error, _, number in
             bugs.withLock { $0.append("\(error) \(number)") }

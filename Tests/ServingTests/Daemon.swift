@@ -96,6 +96,7 @@ func withDaemon<R>(
         let clock = ShiftedClock()
         var transport = RPCServer.Configuration()
         transport.slowReaderTimeout = 3_600_000_000_000
+        transport.frameTime = 3_600_000_000_000
         let service = try ServingService(
             configuration, transport: transport, directory: places, logger: logger,
             catalog: ModelCatalog(places, configuration, logger, opener: opener),
