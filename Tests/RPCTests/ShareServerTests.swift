@@ -265,7 +265,9 @@ struct ShareServerTests {
 
     @Test("a connection that keeps silent is closed when its time is over")
     func silent() async throws {
-        try await withShare { $0.idleTime = 20_000_000 } body: { share in
+        try await withShare {
+            $0.idleTime = 20_000_000
+        } body: { share in
             let socket = try RawShareSocket(share.path)
             #expect(socket.isAtEnd)
             try await eventually { share.server.idleSince != nil }
