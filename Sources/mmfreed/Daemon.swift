@@ -72,7 +72,10 @@ final class Daemon {
             let duty = IdleExit(
                 limit: settings.idleExit, logger, idleSince: { service.idleSince },
                 stopAccepting: {
-                    service.share.idleSince != nil && service.server.stopAcceptingIfIdle()
+                    guard service.share.stopAcceptingIfIdle() else { return false }
+                    if service.server.stopAcceptingIfIdle() { return true }
+                    service.share.resumeAccepting()
+                    return false
                 })
             duties.append(duty)
             idleExit = duty

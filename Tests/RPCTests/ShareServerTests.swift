@@ -67,7 +67,7 @@ private final class TestShare: Sendable {
 
 private func withShare(
     _ change: (inout ShareServer.Configuration) -> Void = { _ in },
-    _ body: (TestShare) async throws -> Void
+    body: (TestShare) async throws -> Void
 ) async throws {
     let directory = try makeTemporaryDirectory()
     defer { try? removeFile(directory) }
@@ -258,6 +258,24 @@ struct ShareServerTests {
             last.ask("a")
             sockets = []
             let (bytes, file) = try last.receive()
+            #expect(!bytes.isEmpty)
+            try file?.close()
+        }
+    }
+
+    @Test("an idle server that stops accepting leaves who connects to the next that listens")
+    func stopping() async throws {
+        try await withShare { share in
+            var open = [try RawShareSocket(share.path)]
+            try await eventually { share.server.openConnections == open.count }
+            #expect(!share.server.stopAcceptingIfIdle())
+            open = []
+            try await eventually { share.server.stopAcceptingIfIdle() }
+            let late = try RawShareSocket(share.path)
+            late.ask("a")
+            #expect(share.server.openConnections == 0)
+            share.server.resumeAccepting()
+            let (bytes, file) = try late.receive()
             #expect(!bytes.isEmpty)
             try file?.close()
         }

@@ -82,9 +82,7 @@ struct MemoryTests {
         }
     }
 
-    @Test(
-        "unknown models are told so; so are those whom the settings do not name",
-        arguments: ["load", "unload"])
+    @Test("models that there are not are named", arguments: ["load", "unload"])
     func refused(_ verb: String) async throws {
         try await withDaemon { daemon in
             try await daemon.withClient { _, control in

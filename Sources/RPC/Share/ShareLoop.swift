@@ -27,6 +27,8 @@ final class ShareLoop {
     /// No connection is accepted before, for the system had no descriptor for it. CLOCK_MONOTONIC, nanoseconds.
     private var acceptsFrom: UInt64?
     private var isDraining = false
+    /// Who connects is left to the next that listens.
+    private var hasStopped = false
     private static let acceptedPerTurn = 16
     private static let pause: UInt64 = 100_000_000
 
@@ -47,7 +49,7 @@ final class ShareLoop {
     func turn() -> Bool {
         var order: [UInt64] = []
         var polled = [pollfd(fd: bell, events: Int16(POLLIN), revents: 0)]
-        let accepts = !isDraining && connections.count < mostOpen && acceptsFrom == nil
+        let accepts = !isDraining && !hasStopped && connections.count < mostOpen && acceptsFrom == nil
         if accepts { polled += listeners.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) } }
         let first = polled.count
         for (number, connection) in connections {
@@ -61,6 +63,7 @@ final class ShareLoop {
         if polled[0].revents != 0 { silenceBell() }
         let orders = server.takeOrders()
         listeners += orders.listeners
+        hasStopped = orders.hasStopped
         for (number, answer) in orders.answers { send(answer, to: number) }
         for (number, place) in zip(order, polled[first...]) where place.revents != 0 {
             attend(to: number, Int32(place.revents))
@@ -105,7 +108,10 @@ final class ShareLoop {
     private func accept(from listener: Int32) {
         for _ in 0..<Self.acceptedPerTurn where connections.count < mostOpen {
             var credentials = cl_credentials()
-            let descriptor = cl_accept_datagrams(listener, &credentials)
+            guard let descriptor = server.accept(from: listener, &credentials) else {
+                hasStopped = true
+                return
+            }
             guard descriptor >= 0 else {
                 switch -descriptor {
                 case EAGAIN: return

@@ -41,6 +41,8 @@ package final class ShareServer: Sendable {
         var listeners: [Int32] = []
         /// Answers, and the connections they are for.
         var answers: [(connection: UInt64, ShareAnswer)] = []
+        /// Who connects is left to the next that listens.
+        var hasStopped = false
         var isDraining = false
         var isClosing = false
     }
@@ -61,7 +63,7 @@ package final class ShareServer: Sendable {
     private let state = Mutex(State())
     private let thread = NIOThreadPool(numberOfThreads: 1)
     /// Connections that may wait to be accepted: as many as in mmfreed-share.socket.
-    private static let backlog: Int32 = 128
+    private static let backlog: Int32 = 512
 
     package init(
         configuration: Configuration = .init(), logger: Logger, handler: @escaping Handler
@@ -116,6 +118,24 @@ package final class ShareServer: Sendable {
     /// Since when no connection has been open, on CLOCK_MONOTONIC in nanoseconds; `nil` while one is.
     package var idleSince: UInt64? { state.withLock { $0.idleSince } }
 
+    /// Accepts no more connections if none is open: who connects from now on waits for the next that listens on the same socket.
+    ///
+    /// - Returns: false if one is open.
+    package func stopAcceptingIfIdle() -> Bool {
+        state.withLock { state in
+            if state.connections == 0 { state.orders.hasStopped = true }
+            return state.orders.hasStopped
+        }
+    }
+
+    /// Accepts connections again.
+    package func resumeAccepting() {
+        state.withLock { state in
+            state.orders.hasStopped = false
+            Self.ring(state)
+        }
+    }
+
     var openConnections: Int { state.withLock { $0.connections } }
 
     /// Accepts no more connections; those that are open go on.
@@ -161,6 +181,21 @@ package final class ShareServer: Sendable {
         state.withLock { state in
             defer { (state.orders.listeners, state.orders.answers) = ([], []) }
             return state.orders
+        }
+    }
+
+    /// Accepts the next connection, which counts from then on.
+    ///
+    /// - Returns: the descriptor or -errno; `nil` if no more are accepted.
+    func accept(from listener: Int32, _ credentials: inout cl_credentials) -> Int32? {
+        state.withLock { state in
+            guard !state.orders.hasStopped else { return nil }
+            let descriptor = cl_accept_datagrams(listener, &credentials)
+            if descriptor >= 0 {
+                state.connections += 1
+                state.idleSince = nil
+            }
+            return descriptor
         }
     }
 
