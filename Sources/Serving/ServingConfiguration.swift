@@ -14,10 +14,10 @@ package struct ServingConfiguration: Sendable {
     package var maxTokens = 1 << 16
     package var maxStops = 16
     package var maxEmbedInputs = 256
-    /// Prompt tokens computed in one go; more is faster for prompts, less is smoother for others' answers.
+    /// Prompt tokens computed in one turn while nobody's answer is being written; more is faster.
     package var prefillChunk = 256
-    /// As `prefillChunk`, while answers of others are being written.
-    package var sharedPrefillChunk = 64
+    /// The most time a turn takes while answers are being written. Nanoseconds.
+    package var turnTime: UInt64 = 50_000_000
     /// How long an answer waits for a reader that does not read. Nanoseconds.
     package var slowReaderTimeout: UInt64 = 30_000_000_000
     /// The model of requests that name none; `nil` if there must be only one then.

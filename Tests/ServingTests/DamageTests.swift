@@ -113,7 +113,6 @@ struct DamageTests {
     func reading(_ harm: Harm) async throws {
         var configuration = ServingConfiguration.testing
         configuration.prefillChunk = 1
-        configuration.sharedPrefillChunk = 1
         try await withDaemon(["torn": 1], configuration) { daemon in
             try await daemon.withClient { inference, _ in
                 var prompt = request("torn", 1)

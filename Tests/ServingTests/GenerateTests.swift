@@ -26,7 +26,7 @@ struct GenerateIdentityTests {
         var configuration = ServingConfiguration.testing
         configuration.slots = 5
         configuration.prefillChunk = 48
-        configuration.sharedPrefillChunk = 7
+        configuration.turnTime = 1_000_000
         try await withDaemon(["tiny": 1], configuration) { daemon in
             var expected: [GenerateResponse] = []
             for number in 0..<16 { expected.append(try await alone(daemon, number)) }

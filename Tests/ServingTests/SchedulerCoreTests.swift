@@ -98,7 +98,7 @@ struct SlotTests {
     func anything(_ seed: UInt64) {
         var random = SeededGenerator(seed)
         let slots = Int.random(in: 1...6, using: &random)
-        var turns = Turns(slots: slots, chunk: 8, sharedChunk: 3)
+        var turns = Turns(slots: slots, chunk: 8, turnTime: 3) { _, rows in UInt64(rows) }
         var all: [FakeConsumer] = []
         for _ in 0..<2000 {
             let user = "ABCDE".randomElement(using: &random)!
@@ -109,7 +109,7 @@ struct SlotTests {
                         user, prompt: .random(in: 1...20, using: &random),
                         count: .random(in: 1...9, using: &random),
                         model: .random(in: 0...1, using: &random),
-                        deadline: Bool.random(using: &random) ? .max : turns.now + 12))
+                        deadline: Bool.random(using: &random) ? .max : turns.now + 60))
             case 1:
                 let inputs = (0..<Int.random(in: 1...9, using: &random)).map { _ in
                     Int.random(in: 1...12, using: &random)
@@ -135,39 +135,6 @@ struct SlotTests {
         for _ in 0..<20_000 where turns.core.wakeTime == 0 { turns.turn() }
         #expect(all.allSatisfy { $0.log.count == 1 })
         #expect(turns.core.occupied == 0)
-    }
-}
-
-@Suite("How much of a prompt is read in a turn")
-struct ChunkTests {
-    @Test("all of the chunk while nobody's answer is written, shared equally")
-    func alone() {
-        var turns = Turns(slots: 4, chunk: 256, sharedChunk: 64)
-        turns.generate("A", prompt: 1000)
-        #expect(turns.turn().parts.map(\.count) == [256])
-        turns.generate("B", prompt: 1000)
-        #expect(turns.turn().parts.map(\.count) == [128, 128])
-    }
-
-    @Test("the shared chunk beside a stream, whichever model each of them uses", arguments: [0, 1])
-    func beside(_ model: Int) {
-        var turns = Turns(slots: 4, chunk: 256, sharedChunk: 64)
-        turns.generate("A")
-        turns.turn()
-        turns.generate("B", prompt: 1000, model: model)
-        #expect(turns.turn().parts.map(\.count) == [1, 64])
-        turns.gone("A0")
-        #expect(turns.turn().parts.map(\.count) == [256])
-    }
-
-    @Test("a stream whose reader is behind holds up no prompt")
-    func stalled() {
-        var turns = Turns(slots: 4, chunk: 256, sharedChunk: 64)
-        let stream = turns.generate("A")
-        stream.stalledSince = turns.now
-        turns.turn()
-        turns.generate("B", prompt: 1000)
-        #expect(turns.turn().parts.map(\.count) == [256])
     }
 }
 

@@ -15,15 +15,21 @@ struct Turns: ~Copyable {
 
     /// Any two objects are two models.
     final class FakeModel: Sendable {}
-    static let models = [FakeModel(), FakeModel()]
+    static let models = [FakeModel(), FakeModel(), FakeModel()]
+
+    /// Nanoseconds that a batch of `rows` rows of a model takes.
+    typealias Cost = (_ model: Int, _ rows: Int) -> UInt64
+    private let cost: Cost
 
     init(
-        slots: Int, chunk: Int = 256, sharedChunk: Int = 64, slowReaderTimeout: UInt64 = 1_000_000
+        slots: Int, chunk: Int = 256, turnTime: UInt64 = 50_000_000,
+        slowReaderTimeout: UInt64 = 1_000_000, cost: @escaping Cost = { _, _ in 0 }
     ) {
+        self.cost = cost
         var configuration = ServingConfiguration()
         configuration.slots = slots
         configuration.prefillChunk = chunk
-        configuration.sharedPrefillChunk = sharedChunk
+        configuration.turnTime = turnTime
         configuration.slowReaderTimeout = slowReaderTimeout
         core = SchedulerCore(configuration, states: states)
     }
@@ -74,6 +80,8 @@ struct Turns: ~Copyable {
                 return sequence.request.consumer.fake.step(
                     isPromptDone: sequence.completesPrompt(count))
             }
+            let model = Self.models.firstIndex { ObjectIdentifier($0) == batch.model } ?? 0
+            now += cost(model, batch.parts.reduce(0) { $0 + $1.count })
             conclude(core.apply(batch, steps, now: now))
         }
         return turn

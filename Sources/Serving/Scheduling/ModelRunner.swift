@@ -15,10 +15,10 @@ final class ModelRunner {
         kernels: Kernels.Table, progress: Progress
     ) {
         self.model = model
-        let chunk = max(configuration.prefillChunk, configuration.sharedPrefillChunk)
         evaluator = Evaluator(
-            model: model, workers: workers, maxRows: chunk + 2 * configuration.slots,
-            kernels: kernels, progress: progress)
+            model: model, workers: workers,
+            maxRows: configuration.prefillChunk + configuration.slots, kernels: kernels,
+            progress: progress)
         states = StatePool(slots: configuration.slots, model: model)
     }
 

@@ -6,7 +6,8 @@
 //
 // Free slots go to the user with the fewest, first come, first served; of one user's requests the first. When all are taken and
 // a user waits who has none, the newest sequence of a user with the most slots is preempted, and goes on later exactly as if
-// nothing had been. Answers do not depend on who shares a batch, so a turn may be cut any way that is fair and fast.
+// nothing had been. Answers do not depend on who shares a batch, so a turn may be cut any way that is fair and fast: beside
+// answers that are being written, prompts get as many rows as fit into a time limit (`TurnDraft`), shared out by account.
 
 import DequeModule
 import RPC
@@ -47,6 +48,11 @@ struct SchedulerCore: ~Copyable {
         static func < (a: Claim, b: Claim) -> Bool { (a.used, a.place) < (b.used, b.place) }
     }
 
+    /// Prompt rows of the dearest model that an account may have read before it is the next one's turn.
+    private static let quantum = 16
+    /// Models whose costs are kept, beyond those in use.
+    private static let mostCosts = 16
+
     private let configuration: ServingConfiguration
     private let pool: SlotPool
     /// Requests that are not answered yet.
@@ -61,6 +67,13 @@ struct SchedulerCore: ~Copyable {
     private var deadlines = PriorityMap<String, UInt64>()
     /// When to look at a reader that is behind.
     private var stalls = PriorityMap<String, UInt64>()
+    /// How long batches of each model take.
+    private var costs: [ModelID: TurnCost] = [:]
+    /// When the last batch ended, or the turn began. CLOCK_MONOTONIC, nanoseconds.
+    private var computedUntil: UInt64 = 0
+    /// Whose prompt is read next.
+    private var readingRing = AccountRing()
+    private var reads = 0
     private var arrivals = 0
     private var preemptions = 0
     /// Requests and sequences looked at so far: all the work there was, which tests hold against what happened.
@@ -131,6 +144,7 @@ struct SchedulerCore: ~Copyable {
         expire(now, &turn)
         admit(now, &turn)
         batch(&turn)
+        computedUntil = now
         return turn
     }
 
@@ -205,27 +219,69 @@ struct SchedulerCore: ~Copyable {
     private mutating func batch(_ turn: inout Turn) {
         looks += resident.count
         let running = resident.filter { !$0.request.isStalled }
-        // Whoever's answer is being written waits for the prompts beside it, of whatever model they are.
-        let isShared = running.contains { $0.promptLeft == nil }
-        let chunk = isShared ? configuration.sharedPrefillChunk : configuration.prefillChunk
-        var models: [ModelID] = []
-        for sequence in running where !models.contains(sequence.request.model) {
-            models.append(sequence.request.model)
+        var draft = TurnDraft(
+            running.filter { $0.promptLeft == nil }, costs: costs, configuration)
+        readPrompts(running.filter { $0.promptLeft != nil }, &draft)
+        for sequence in running {
+            let count = sequence.promptLeft == nil ? 1 : draft.reading[ObjectIdentifier(sequence)]
+            guard let count else { continue }
+            let model = sequence.request.model
+            if let index = turn.batches.firstIndex(where: { $0.model == model }) {
+                turn.batches[index].parts.append((sequence, count))
+            } else {
+                turn.batches.append(Batch(model: model, parts: [(sequence, count)]))
+            }
         }
-        for model in models {
-            let own = running.filter { $0.request.model == model }
-            var shares = Fairness.shares(of: chunk, among: own.compactMap(\.promptLeft))[...]
-            turn.batches.append(
-                Batch(
-                    model: model,
-                    parts: own.map {
-                        ($0, $0.promptLeft == nil ? 1 : shares.popFirst() ?? 1)
-                    }))
+    }
+
+    /// Shares out the turn's prompt rows: by account, at the price of a row of each one's model, and among an account's own
+    /// prompts by turns.
+    private mutating func readPrompts(_ readers: [Sequence], _ draft: inout TurnDraft) {
+        guard !readers.isEmpty else { return }
+        var pending: [Account: Deque<Sequence>] = [:]
+        var prices: [ModelID: Double] = [:]
+        for sequence in readers.sorted(by: { $0.lastRead < $1.lastRead }) {
+            pending[sequence.request.account, default: []].append(sequence)
+            prices[sequence.request.model] = costs[sequence.request.model]?.perRow
         }
+        let highest = prices.values.max() ?? 1
+        let accounts = readers.map(\.request.account).uniqued
+        readingRing.share(among: accounts, quantum: Double(Self.quantum) * highest) {
+            account, credit in
+            var spent = 0.0
+            while let sequence = pending[account]?.first {
+                let price = prices[sequence.request.model] ?? highest
+                let affordable = Int((credit - spent) / price)
+                guard affordable > 0 else { return (spent, .more) }
+                let left =
+                    (sequence.promptLeft ?? 0) - (draft.reading[ObjectIdentifier(sequence)] ?? 0)
+                let wanted = min(left, affordable)
+                let granted = draft.read(sequence, wanted)
+                spent += Double(granted) * price
+                guard granted == wanted else { return (spent, .exhausted) }
+                reads += 1
+                sequence.lastRead = reads
+                pending[account]?.removeFirst()
+                if granted < left { pending[account]?.append(sequence) }
+            }
+            return (spent, .satisfied)
+        }
+    }
+
+    /// Learns how long a batch took, which ended at `now`.
+    private mutating func learn(_ batch: Batch, _ now: UInt64) {
+        let rows = batch.parts.reduce(0) { $0 + $1.count }
+        if costs[batch.model] == nil, costs.count >= Self.mostCosts {
+            let used = Set(resident.map(\.request.model))
+            costs = costs.filter { used.contains($0.key) }
+        }
+        costs[batch.model, default: TurnCost()].learn(rows, nanoseconds: now &- computedUntil)
+        computedUntil = now
     }
 
     /// Takes what has come of a batch: a step for each of its parts.
     mutating func apply(_ batch: Batch, _ steps: [Step], now: UInt64) -> [Ended] {
+        learn(batch, now)
         var ended: [Ended] = []
         for ((sequence, count), step) in zip(batch.parts, steps) {
             let request = sequence.request

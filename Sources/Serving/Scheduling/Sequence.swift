@@ -50,6 +50,8 @@ final class Sequence {
     private(set) var phase = Phase.reading(next: 0)
     /// Tokens its state has read.
     private(set) var consumed = 0
+    /// Its place among its account's prompts: the one that was read last comes last.
+    var lastRead = 0
     private(set) var residence = Residence.waiting(nil)
 
     init(request: Request, input: Int, tokens: [UInt32]) {

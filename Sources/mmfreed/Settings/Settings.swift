@@ -119,8 +119,7 @@ struct Settings: Sendable {
         configuration.defaultTokens = self.defaultTokens
         configuration.maxTokens = self.maxTokens
         configuration.prefillChunk = self.prefillChunk
-        configuration.sharedPrefillChunk = min(
-            configuration.sharedPrefillChunk, self.prefillChunk)
+        configuration.turnTime = UInt64(self.turnTimeMs) * 1_000_000
         configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds
         configuration.defaultModel = self.defaultModel
         configuration.threads = self.threads == 0 ? nil : self.threads

@@ -58,7 +58,12 @@ struct SettingsTable: Sendable {
         "max_tokens", .whole(1...(1 << 30)), serving.maxTokens, "The longest answer.")
     let prefillChunk = Setting(
         "prefill_chunk", .whole(1...4096), serving.prefillChunk,
-        "Prompt tokens computed in one batch.")
+        "Prompt tokens computed in one turn while nobody's answer is being written; beside answers turn_time_ms is the limit."
+    )
+    let turnTimeMs = Setting(
+        "turn_time_ms", .whole(1...60_000), Int(serving.turnTime / 1_000_000),
+        "The most milliseconds a turn takes while answers are being written: their next tokens, and as much of other requests' prompts, of whatever model, as fits. A quarter of it is always left for prompts. Less makes answers smoother and prompts slower."
+    )
     let prefault = Setting(
         "prefault", .flag, serving.prefault,
         "Read models into memory: all there are before the first request, those that come later when they are first used."

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import RPC
+
+/// A turn as it is put together: one row for each answer that is being written, and prompt rows as far as there is room for them.
+///
+/// Nobody's answer is being written: room for `prefillChunk` rows. Otherwise for what takes `turnTime` together with the answers'
+/// own rows, but not less than a quarter of it, so that prompts are read however many answers there are; and for one row of a
+/// model of which nothing is known, or that takes longer than there is time.
+struct TurnDraft {
+    private let costs: [ModelID: TurnCost]
+    /// Rows of each model so far.
+    private var rows: [ModelID: Int] = [:]
+    /// Prompt rows, by sequence.
+    private(set) var reading: [ObjectIdentifier: Int] = [:]
+    private var rowsLeft: Int
+    /// Nanoseconds; infinite while nobody's answer is being written.
+    private var timeLeft: Double
+
+    init(
+        _ streams: [Sequence], costs: [ModelID: TurnCost], _ configuration: ServingConfiguration
+    ) {
+        self.costs = costs
+        rowsLeft = configuration.prefillChunk
+        for sequence in streams { rows[sequence.request.model, default: 0] += 1 }
+        let own = rows.reduce(0.0) { $0 + (costs[$1.key]?.time($1.value) ?? 0) }
+        let limit = Double(configuration.turnTime)
+        timeLeft = streams.isEmpty ? .infinity : max(limit - own, limit / 4)
+    }
+
+    /// Adds at most `count` prompt rows of a sequence.
+    ///
+    /// - Returns: how many there is room for.
+    mutating func read(_ sequence: Sequence, _ count: Int) -> Int {
+        let model = sequence.request.model
+        let before = rows[model, default: 0]
+        let granted = min(count, rowsLeft, room(model, before))
+        guard granted > 0 else { return 0 }
+        rows[model] = before + granted
+        rowsLeft -= granted
+        reading[ObjectIdentifier(sequence), default: 0] += granted
+        timeLeft -= spent(model, before, before + granted)
+        return granted
+    }
+
+    private func room(_ model: ModelID, _ before: Int) -> Int {
+        guard timeLeft < .infinity else { return rowsLeft }
+        let least = reading.isEmpty ? 1 : 0
+        guard let cost = costs[model], !cost.isUnknown else { return least }
+        let most = cost.rows(within: cost.time(before) + timeLeft, limit: before + rowsLeft)
+        return max(least, most - before)
+    }
+
+    /// Nanoseconds; all there are for a model of which nothing is known.
+    private func spent(_ model: ModelID, _ before: Int, _ after: Int) -> Double {
+        guard timeLeft < .infinity else { return 0 }
+        guard let cost = costs[model], !cost.isUnknown else { return timeLeft }
+        return max(0, cost.time(after) - cost.time(before))
+    }
+}
