@@ -20,6 +20,8 @@ struct Attempts {
         made += 1
         let connection = try await connections.get()
         self.connection = connection
+        // Before a byte of the call is sent.
+        try Task.checkCancellation()
         return connection
     }
 
