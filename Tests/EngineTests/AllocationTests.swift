@@ -3,17 +3,11 @@
 import CAllocations
 import Engine
 import ModelStore
+import TestSupport
 import Testing
 
 @Suite("A token takes nothing from the heap")
 struct AllocationTests {
-    /// Unoptimised code puts much on the heap that optimised code does not; dev/check runs the tests both ways.
-    #if DEBUG
-        private static let isOptimised = false
-    #else
-        private static let isOptimised = true
-    #endif
-
     /// What each worker of `pool` has allocated so far.
     private func counts(_ pool: WorkerPool, into counts: UnsafeMutablePointer<UInt64>) {
         pool.run(UnsafeMutableRawPointer(counts)) { context, worker in
@@ -21,7 +15,7 @@ struct AllocationTests {
         }
     }
 
-    @Test("the counter counts", .enabled(if: ca_counts()))
+    @Test("the counter counts")
     func counter() {
         let before = ca_allocations()
         // Not an array: the runtime takes memory of its own for a type's first instance.
@@ -33,7 +27,8 @@ struct AllocationTests {
 
     @Test(
         "neither the forward pass, on any thread, nor the sampler",
-        .enabled(if: isOptimised && ca_counts()),
+        .enabled(
+            if: isOptimised, "unoptimised code puts much on the heap that optimised code does not"),
         arguments: [1, 2, 4, 8])
     func decode(_ batch: Int) throws {
         let golden = try GoldenModel("b_bf16")

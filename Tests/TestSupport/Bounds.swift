@@ -2,6 +2,13 @@
 
 package import Testing
 
+/// Whether the tests are compiled as the programs are shipped. dev/check runs them both ways.
+#if DEBUG
+    package let isOptimised = false
+#else
+    package let isOptimised = true
+#endif
+
 extension Trait where Self == TimeLimitTrait {
     /// Ends a test that hangs: longer than the whole program takes, for tests wait for their turn.
     package static var bounded: Self { .timeLimit(.minutes(30)) }

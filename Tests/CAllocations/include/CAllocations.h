@@ -2,10 +2,7 @@
 //
 // Counts what a thread takes from the heap, for tests that claim it takes nothing.
 #pragma once
-#include <stdbool.h>
 #include <stdint.h>
 
 /// Calls of malloc and its kin by the calling thread so far.
 uint64_t ca_allocations(void);
-/// Whether this build counts them.
-bool ca_counts(void);
