@@ -43,6 +43,7 @@ let nioEmbedded = product("NIOEmbedded", "swift-nio")
 let log = product("Logging", "swift-log")
 let arguments = product("ArgumentParser", "swift-argument-parser")
 let system = product("SystemPackage", "swift-system")
+let metrics = product("CoreMetrics", "swift-metrics")
 let crypto = product("Crypto", "swift-crypto")
 let deque = product("DequeModule", "swift-collections")
 let heap = product("HeapModule", "swift-collections")
@@ -59,6 +60,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ],
@@ -92,7 +94,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Serving",
-            dependencies: ["RPC", "Engine", "ModelStore", "CLinux", log, system, deque, heap],
+            dependencies: [
+                "RPC", "Engine", "ModelStore", "CLinux", log, metrics, system, deque, heap,
+            ],
             swiftSettings: strict),
         .target(
             name: "MMFree", dependencies: ["RPC", "Engine", "ModelStore", "CLinux", system],
@@ -142,7 +146,7 @@ let package = Package(
             name: "ServingTests",
             dependencies: [
                 "TestSupport", "Serving", "RPC", "Engine", "ModelStore", "Packer", "CLinux", log,
-                system,
+                metrics, system,
             ],
             swiftSettings: strict),
         .testTarget(

@@ -70,6 +70,12 @@ struct ControlClient: Sendable {
         try await client.unary(ServiceName.control, "Status", StatusRequest(), timeout: timeout)
     }
 
+    func metrics() async throws(ClientError) -> String {
+        let answer: MetricsResponse = try await client.unary(
+            ServiceName.control, "Metrics", MetricsRequest(), timeout: timeout)
+        return answer.text
+    }
+
     func models() async throws(ClientError) -> [ModelInfo] { try await listModels().models }
 
     /// The models, and the files that are passed over.

@@ -20,6 +20,10 @@ final class RequestRecord: Sendable {
     private let phaseValue = Atomic<UInt8>(0)
     private let completionValue = Atomic<Int>(0)
     private let stalledValue = Atomic<Bool>(false)
+    private let readValue = Atomic<Int>(0)
+    private let cachedValue = Atomic<Int>(0)
+    private let preemptionsValue = Atomic<Int>(0)
+    private let decodingValue = Atomic<UInt64>(0)
 
     init(id: String, call: Call, model: String, promptTokens: Int) {
         self.id = id
@@ -49,6 +53,30 @@ final class RequestRecord: Sendable {
         set { completionValue.store(newValue, ordering: .relaxed) }
     }
 
+    /// Prompt tokens that have been computed.
+    var readTokens: Int {
+        get { readValue.load(ordering: .relaxed) }
+        set { readValue.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Prompt tokens that need not be computed.
+    var cachedTokens: Int {
+        get { cachedValue.load(ordering: .relaxed) }
+        set { cachedValue.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Times one of its sequences was preempted.
+    var preemptions: Int {
+        get { preemptionsValue.load(ordering: .relaxed) }
+        set { preemptionsValue.store(newValue, ordering: .relaxed) }
+    }
+
+    /// When the first token of the answer came; 0 before. CLOCK_MONOTONIC, nanoseconds.
+    var decodingSince: UInt64 {
+        get { decodingValue.load(ordering: .relaxed) }
+        set { decodingValue.store(newValue, ordering: .relaxed) }
+    }
+
     var status: RequestStatus {
         var status = RequestStatus()
         status.requestID = id
@@ -59,7 +87,12 @@ final class RequestRecord: Sendable {
         status.phase = "\(phase)"
         status.promptTokens = UInt32(clamping: promptTokens)
         status.completionTokens = UInt32(clamping: completionTokens)
-        status.age = cl_monotonic_nanoseconds() &- received
+        let now = cl_monotonic_nanoseconds()
+        status.age = now &- received
+        status.cachedTokens = UInt32(clamping: cachedTokens)
+        status.readTokens = UInt32(clamping: cachedTokens + readTokens)
+        status.decode = decodingSince == 0 ? 0 : now &- min(now, decodingSince)
+        status.preemptions = UInt32(clamping: preemptions)
         return status
     }
 }
@@ -86,12 +119,16 @@ final class Ledger: Sendable {
         var refused: UInt64 = 0
         var promptTokens: UInt64 = 0
         var completionTokens: UInt64 = 0
+        var cachedTokens: UInt64 = 0
+        var preemptions: UInt64 = 0
 
         static func + (a: Totals, b: Totals) -> Totals {
             Totals(
                 finished: a.finished + b.finished, refused: a.refused + b.refused,
                 promptTokens: a.promptTokens + b.promptTokens,
-                completionTokens: a.completionTokens + b.completionTokens)
+                completionTokens: a.completionTokens + b.completionTokens,
+                cachedTokens: a.cachedTokens + b.cachedTokens,
+                preemptions: a.preemptions + b.preemptions)
         }
     }
 
@@ -194,7 +231,9 @@ final class Ledger: Sendable {
             guard state.open.removeValue(forKey: record.id) != nil else { return false }
             let now = Totals(
                 finished: 1, promptTokens: UInt64(record.promptTokens),
-                completionTokens: UInt64(record.completionTokens))
+                completionTokens: UInt64(record.completionTokens),
+                cachedTokens: UInt64(record.cachedTokens),
+                preemptions: UInt64(record.preemptions))
             state.totals[record.account, default: Totals()] =
                 state.totals[record.account, default: Totals()] + now
             let took = Double(cl_monotonic_nanoseconds() &- record.received)

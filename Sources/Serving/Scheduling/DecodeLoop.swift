@@ -31,6 +31,7 @@ final class DecodeLoop: @unchecked Sendable {
     /// Told once the thread has ended.
     private let end = Mailbox<Void>()
     private let ledger: Ledger
+    private let metrics: ServingMetrics
     private let logger: Logger
     private let workers: WorkerPool
     private let clock: @Sendable () -> UInt64
@@ -44,11 +45,12 @@ final class DecodeLoop: @unchecked Sendable {
 
     /// - Parameter clock: CLOCK_MONOTONIC in nanoseconds, by which the thread also sleeps.
     init(
-        _ configuration: ServingConfiguration, ledger: Ledger, workers: WorkerPool,
-        kernels: Kernels.Table, logger: Logger,
+        _ configuration: ServingConfiguration, ledger: Ledger, metrics: ServingMetrics,
+        workers: WorkerPool, kernels: Kernels.Table, logger: Logger,
         clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() }
     ) {
         self.ledger = ledger
+        self.metrics = metrics
         self.workers = workers
         self.logger = logger
         self.clock = clock
@@ -106,7 +108,8 @@ final class DecodeLoop: @unchecked Sendable {
     }
 
     private func turn() {
-        let turn = core.plan(now: clock())
+        let began = clock()
+        let turn = core.plan(now: began)
         for request in turn.begun { ledger.leaveQueue(request.record) }
         conclude(turn.ended)
         ledger.occupy(core.occupied)
@@ -120,12 +123,24 @@ final class DecodeLoop: @unchecked Sendable {
                 continue
             }
             let steps = zip(batch.parts, computed).map { part, rows in
-                part.sequence.request.consumer.take(
-                    rows, of: part.sequence,
-                    isPromptDone: part.sequence.completesPrompt(part.count))
+                take(rows, part.sequence, part.count)
             }
             conclude(core.apply(batch, steps, now: clock()))
         }
+        if !turn.batches.isEmpty { metrics.turn(clock() &- began) }
+    }
+
+    /// Hands computed rows to their request's consumer, and counts the tokens.
+    private func take(_ rows: ComputedRows, _ sequence: Sequence, _ count: Int) -> Step {
+        let record = sequence.request.record
+        let (isPrompt, written) = (sequence.promptLeft != nil, record.completionTokens)
+        let step = sequence.request.consumer.take(
+            rows, of: sequence, isPromptDone: sequence.completesPrompt(count))
+        if isPrompt { record.readTokens += count }
+        metrics.computed(
+            prompt: isPrompt ? count : 0, completion: record.completionTokens - written,
+            for: record.account)
+        return step
     }
 
     /// Tells caller, ledger and log the ends of requests.
@@ -138,6 +153,7 @@ final class DecodeLoop: @unchecked Sendable {
             // An answer that was complete has been counted.
             guard ledger.finish(request.record) else { continue }
             if !request.hasBegun { ledger.leaveQueue(request.record) }
+            metrics.finished(request, reason, now: now)
             log(request, reason, now)
             runners.release(request.model)
         }
@@ -158,6 +174,8 @@ final class DecodeLoop: @unchecked Sendable {
                 "model": "\(record.model)",
                 "prompt_tokens": "\(record.promptTokens)",
                 "completion_tokens": "\(record.completionTokens)", "finish": "\(reason)",
+                "cached_tokens": "\(record.cachedTokens)",
+                "preemptions": "\(record.preemptions)",
                 "queue_ms": milliseconds(timings.queue),
                 "prefill_ms": milliseconds(timings.prefill),
                 "decode_ms": milliseconds(timings.decode),

@@ -209,6 +209,7 @@ struct SchedulerCore: ~Copyable {
         let sequence = resident.remove(at: index)
         let request = sequence.request
         sequence.preempt()
+        request.record.preemptions += 1
         request.waiting.prepend(sequence)
         preemptions += 1
         request.preemptedPlace = -preemptions
@@ -323,6 +324,7 @@ struct SchedulerCore: ~Copyable {
         guard request.prefilled == 0 else { return }
         request.prefilled = now
         request.record.phase = .decode
+        request.record.decodingSince = now
     }
 
     // MARK: Books

@@ -13,6 +13,7 @@ struct ControlService: Sendable {
     let controllers: Controllers
     let catalog: ModelCatalog
     let ledger: Ledger
+    let metrics: ServingMetrics
     let threads: Int
     let kernels: String
     let started: UInt64
@@ -24,6 +25,9 @@ struct ControlService: Sendable {
         services.unary(name, "GetInfo", isQuick: true) { (_: GetInfoRequest, _) in info }
         services.unary(name, "Status", isQuick: true) { (_: StatusRequest, call) in
             status(for: call.peer)
+        }
+        services.unary(name, "Metrics", isQuick: true) { (_: MetricsRequest, call) in
+            try exposition(for: call.peer)
         }
         services.deferred(name, "ListModels", isQuick: true, listModels)
         services.deferred(name, "Reload", reload)
@@ -161,22 +165,28 @@ struct ControlService: Sendable {
         status.refusedRequests = totals.refused
         status.promptTokens = totals.promptTokens
         status.completionTokens = totals.completionTokens
-        status.residentBytes = Self.residentBytes
+        let process = ProcessFigures.now
+        status.residentBytes = process.residentBytes
         status.models = UInt32(clamping: catalog.names.count)
+        status.privateBytes = process.privateBytes
+        status.descriptors = UInt32(clamping: process.descriptors)
+        status.cachedTokens = totals.cachedTokens
+        status.preemptions = totals.preemptions
         return status
     }
 
-    /// The process's resident memory, model pages included, from /proc/self/statm.
-    private static var residentBytes: UInt64 {
-        guard let file = fopen("/proc/self/statm", "re") else { return 0 }
-        defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 128)
-        guard fgets(&line, Int32(line.count), file) != nil else { return 0 }
-        let fields = String(
-            decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self
-        )
-        .split(separator: " ")
-        guard fields.count > 1, let pages = UInt64(fields[1]) else { return 0 }
-        return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
+    /// Counters and histograms, of all accounts for those who may change the daemon, else of the caller's own.
+    private func exposition(for peer: Peer) throws(RPCError) -> MetricsResponse {
+        let load = ledger.load
+        let levels = ServingMetrics.Levels(
+            slots: configuration.slots, active: load.active, queued: load.queued,
+            models: catalog.names.count, isDraining: isDraining(), version: Version.string,
+            kernels: kernels, process: .now)
+        let seesAll = Permissions.mayControl(peer, controllers: controllers.users, own: getuid())
+        let text = metrics.exposition(levels, account: seesAll ? nil : peer.account)
+        guard text.utf8.count <= AnswerSize.limit else {
+            throw AnswerSize.tooLarge("restart the daemon")
+        }
+        return MetricsResponse(text: text)
     }
 }

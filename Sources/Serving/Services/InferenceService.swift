@@ -10,6 +10,7 @@ struct InferenceService: Sendable {
     let configuration: ServingConfiguration
     let catalog: ModelCatalog
     let ledger: Ledger
+    let metrics: ServingMetrics
     let loop: DecodeLoop
     nonisolated(unsafe) let kernels: Kernels.Table
     let logger: Logger
@@ -79,6 +80,7 @@ struct InferenceService: Sendable {
                     "message-id": "\(Event.requestRefused)", "uid": "\(call.peer.uid)",
                     "pid": "\(call.peer.pid)", "code": "\(error.code.name)",
                 ])
+            metrics.refused(call, error)
             refuse(error)
         }
     }

@@ -39,9 +39,10 @@ package final class ServingService: Sendable {
         let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
         let ledger = Ledger(configuration)
         let draining = DrainFlag()
+        let metrics = ServingMetrics()
         loop = DecodeLoop(
-            configuration, ledger: ledger, workers: workers, kernels: kernels, logger: logger,
-            clock: clock)
+            configuration, ledger: ledger, metrics: metrics, workers: workers, kernels: kernels,
+            logger: logger, clock: clock)
         kernelsName = Kernels.name(of: kernels)
         threads = workers.count
         slots = configuration.slots
@@ -61,12 +62,12 @@ package final class ServingService: Sendable {
                 ])
         }
         InferenceService(
-            configuration: configuration, catalog: catalog, ledger: ledger, loop: loop,
-            kernels: kernels, logger: logger
+            configuration: configuration, catalog: catalog, ledger: ledger, metrics: metrics,
+            loop: loop, kernels: kernels, logger: logger
         ).register(in: &services)
         ControlService(
             configuration: configuration, transport: transport, controllers: controllers,
-            catalog: catalog, ledger: ledger, threads: workers.count,
+            catalog: catalog, ledger: ledger, metrics: metrics, threads: workers.count,
             kernels: Kernels.name(of: kernels),
             started: cl_monotonic_nanoseconds(),
             isDraining: { draining.value },

@@ -222,6 +222,7 @@ def health(model: str) -> Method[bool]:
 
 INFO = Method(CONTROL, "GetInfo", b"", _reader("GetInfoResponse", types.GetInfoResponse._read))
 STATUS = Method(CONTROL, "Status", b"", _reader("StatusResponse", types.StatusResponse._read))
+METRICS = Method(CONTROL, "Metrics", b"", _reader("MetricsResponse", lambda message: str(message.text)))
 MODELS = Method(CONTROL, "ListModels", b"", _reader("ListModelsResponse", types.ListModelsResponse._read))
 RELOAD = Method(CONTROL, "Reload", b"", _reader("ReloadResponse", types.ReloadResponse._read))
 

@@ -239,6 +239,9 @@ class AsyncClient:
     async def status(self, *, timeout: float | None = None) -> types.StatusResponse:
         return await self._unary(_methods.STATUS, timeout)
 
+    async def metrics(self, *, timeout: float | None = None) -> str:
+        return await self._unary(_methods.METRICS, timeout)
+
     async def models(self, *, timeout: float | None = None) -> types.ListModelsResponse:
         return await self._unary(_methods.MODELS, timeout)
 

@@ -124,6 +124,10 @@ class Client:
     def status(self, *, timeout: float | None = None) -> types.StatusResponse:
         return self._unary(_methods.STATUS, timeout)
 
+    def metrics(self, *, timeout: float | None = None) -> str:
+        """Counters and histograms of this user's requests, in Prometheus' text format; root sees all."""
+        return self._unary(_methods.METRICS, timeout)
+
     def models(self, *, timeout: float | None = None) -> types.ListModelsResponse:
         return self._unary(_methods.MODELS, timeout)
 

@@ -117,6 +117,13 @@ class RequestStatus:
     prompt_tokens: int
     completion_tokens: int
     age_ns: int
+    # Of the prompt, those that need not be computed, and those that have been read so far, computed or not.
+    cached_tokens: int
+    read_tokens: int
+    # Since the first token of the answer; 0 before.
+    decode_ns: int
+    # How often one of its sequences gave its slot to another user.
+    preemptions: int
 
     @classmethod
     def _read(cls, m: Any) -> RequestStatus:
@@ -130,6 +137,10 @@ class RequestStatus:
             prompt_tokens=m.prompt_tokens,
             completion_tokens=m.completion_tokens,
             age_ns=m.age_ns,
+            cached_tokens=m.cached_tokens,
+            read_tokens=m.read_tokens,
+            decode_ns=m.decode_ns,
+            preemptions=m.preemptions,
         )
 
 
@@ -150,6 +161,12 @@ class StatusResponse:
     # Of the daemon's process; model pages are shared with everybody who maps them.
     resident_bytes: int
     models: int
+    # Of the daemon's process: memory that is its own, and open descriptors.
+    private_bytes: int
+    descriptors: int
+    # Of the requests that are counted above: prompt tokens that were not computed again, and preemptions.
+    cached_tokens: int
+    preemptions: int
 
     @classmethod
     def _read(cls, m: Any) -> StatusResponse:
@@ -167,6 +184,22 @@ class StatusResponse:
             completion_tokens=m.completion_tokens,
             resident_bytes=m.resident_bytes,
             models=m.models,
+            private_bytes=m.private_bytes,
+            descriptors=m.descriptors,
+            cached_tokens=m.cached_tokens,
+            preemptions=m.preemptions,
+        )
+
+
+@dataclass(frozen=True)
+class MetricsResponse:
+    # Prometheus' text exposition format 0.0.4.
+    text: str
+
+    @classmethod
+    def _read(cls, m: Any) -> MetricsResponse:
+        return cls(
+            text=m.text,
         )
 
 

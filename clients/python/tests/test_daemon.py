@@ -17,6 +17,11 @@ try:
 except ImportError:
     numpy = None
 
+try:
+    import prometheus_client.parser as prometheus
+except ImportError:
+    prometheus = None
+
 PROMPT = "Once upon a time"
 # The original code's own continuation, greedy.
 STORY = " there lived a King and Queen who had a little daughter, and she had a little daughter, and she had a little"
@@ -108,6 +113,15 @@ class Inference(unittest.TestCase):
         self.assertIn("ttrpc 1.2", self.client.info().protocol)
         self.assertEqual(self.client.status().state, "serving")
         self.assertEqual([model.name for model in self.client.models().models], ["demo"])
+
+    @unittest.skipIf(prometheus is None, "prometheus_client is not installed")
+    def test_metrics_are_what_prometheus_reads(self):
+        self.client.generate(PROMPT, max_tokens=5, temperature=0.0).read()
+        families = {family.name: family for family in prometheus.text_string_to_metric_families(self.client.metrics())}
+        (written,) = [s for s in families["mmfreed_completion_tokens"].samples if s.labels["account"] == str(os.getuid())]
+        self.assertGreaterEqual(written.value, 5)
+        self.assertEqual(families["gen_ai_server_time_to_first_token_seconds"].type, "histogram")
+        self.assertEqual({family.documentation == "" for family in families.values()}, {False})
 
 
 class Errors(unittest.TestCase):

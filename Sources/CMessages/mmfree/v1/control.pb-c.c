@@ -277,6 +277,96 @@ void   mmfree__v1__status_response__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__status_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__metrics_request__init
+                     (Mmfree__V1__MetricsRequest         *message)
+{
+  static const Mmfree__V1__MetricsRequest init_value = MMFREE__V1__METRICS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__metrics_request__get_packed_size
+                     (const Mmfree__V1__MetricsRequest *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__metrics_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__metrics_request__pack
+                     (const Mmfree__V1__MetricsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__metrics_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__metrics_request__pack_to_buffer
+                     (const Mmfree__V1__MetricsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__metrics_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__MetricsRequest *
+       mmfree__v1__metrics_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__MetricsRequest *)
+     protobuf_c_message_unpack (&mmfree__v1__metrics_request__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__metrics_request__free_unpacked
+                     (Mmfree__V1__MetricsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__metrics_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__metrics_response__init
+                     (Mmfree__V1__MetricsResponse         *message)
+{
+  static const Mmfree__V1__MetricsResponse init_value = MMFREE__V1__METRICS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__metrics_response__get_packed_size
+                     (const Mmfree__V1__MetricsResponse *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__metrics_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__metrics_response__pack
+                     (const Mmfree__V1__MetricsResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__metrics_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__metrics_response__pack_to_buffer
+                     (const Mmfree__V1__MetricsResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__metrics_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__MetricsResponse *
+       mmfree__v1__metrics_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__MetricsResponse *)
+     protobuf_c_message_unpack (&mmfree__v1__metrics_response__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__metrics_response__free_unpacked
+                     (Mmfree__V1__MetricsResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__metrics_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mmfree__v1__list_models_request__init
                      (Mmfree__V1__ListModelsRequest         *message)
 {
@@ -1008,7 +1098,7 @@ const ProtobufCMessageDescriptor mmfree__v1__status_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__status_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__request_status__field_descriptors[9] =
+static const ProtobufCFieldDescriptor mmfree__v1__request_status__field_descriptors[13] =
 {
   {
     "request_id",
@@ -1118,22 +1208,75 @@ static const ProtobufCFieldDescriptor mmfree__v1__request_status__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cached_tokens",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RequestStatus, cached_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "read_tokens",
+    41,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RequestStatus, read_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "decode_ns",
+    42,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RequestStatus, decode_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "preemptions",
+    43,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RequestStatus, preemptions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__request_status__field_indices_by_name[] = {
   8,   /* field[8] = age_ns */
+  9,   /* field[9] = cached_tokens */
   7,   /* field[7] = completion_tokens */
+  11,   /* field[11] = decode_ns */
   1,   /* field[1] = method */
   2,   /* field[2] = model */
   5,   /* field[5] = phase */
   4,   /* field[4] = pid */
+  12,   /* field[12] = preemptions */
   6,   /* field[6] = prompt_tokens */
+  10,   /* field[10] = read_tokens */
   0,   /* field[0] = request_id */
   3,   /* field[3] = uid */
 };
-static const ProtobufCIntRange mmfree__v1__request_status__number_ranges[1 + 1] =
+static const ProtobufCIntRange mmfree__v1__request_status__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 40, 9 },
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__request_status__descriptor =
 {
@@ -1143,14 +1286,14 @@ const ProtobufCMessageDescriptor mmfree__v1__request_status__descriptor =
   "Mmfree__V1__RequestStatus",
   "mmfree.v1",
   sizeof(Mmfree__V1__RequestStatus),
-  9,
+  13,
   mmfree__v1__request_status__field_descriptors,
   mmfree__v1__request_status__field_indices_by_name,
-  1,  mmfree__v1__request_status__number_ranges,
+  2,  mmfree__v1__request_status__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__request_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descriptors[13] =
+static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descriptors[17] =
 {
   {
     "version",
@@ -1308,12 +1451,64 @@ static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "private_bytes",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__StatusResponse, private_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "descriptors",
+    41,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__StatusResponse, descriptors),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cached_tokens",
+    42,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__StatusResponse, cached_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "preemptions",
+    43,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__StatusResponse, preemptions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__status_response__field_indices_by_name[] = {
   4,   /* field[4] = active */
+  15,   /* field[15] = cached_tokens */
   10,   /* field[10] = completion_tokens */
+  14,   /* field[14] = descriptors */
   7,   /* field[7] = finished_requests */
   12,   /* field[12] = models */
+  16,   /* field[16] = preemptions */
+  13,   /* field[13] = private_bytes */
   9,   /* field[9] = prompt_tokens */
   5,   /* field[5] = queued */
   8,   /* field[8] = refused_requests */
@@ -1324,10 +1519,11 @@ static const unsigned mmfree__v1__status_response__field_indices_by_name[] = {
   2,   /* field[2] = uptime_ns */
   0,   /* field[0] = version */
 };
-static const ProtobufCIntRange mmfree__v1__status_response__number_ranges[1 + 1] =
+static const ProtobufCIntRange mmfree__v1__status_response__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 40, 13 },
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor =
 {
@@ -1337,11 +1533,67 @@ const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor =
   "Mmfree__V1__StatusResponse",
   "mmfree.v1",
   sizeof(Mmfree__V1__StatusResponse),
-  13,
+  17,
   mmfree__v1__status_response__field_descriptors,
   mmfree__v1__status_response__field_indices_by_name,
-  1,  mmfree__v1__status_response__number_ranges,
+  2,  mmfree__v1__status_response__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__status_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define mmfree__v1__metrics_request__field_descriptors NULL
+#define mmfree__v1__metrics_request__field_indices_by_name NULL
+#define mmfree__v1__metrics_request__number_ranges NULL
+const ProtobufCMessageDescriptor mmfree__v1__metrics_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.MetricsRequest",
+  "MetricsRequest",
+  "Mmfree__V1__MetricsRequest",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__MetricsRequest),
+  0,
+  mmfree__v1__metrics_request__field_descriptors,
+  mmfree__v1__metrics_request__field_indices_by_name,
+  0,  mmfree__v1__metrics_request__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__metrics_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__metrics_response__field_descriptors[1] =
+{
+  {
+    "text",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__MetricsResponse, text),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__metrics_response__field_indices_by_name[] = {
+  0,   /* field[0] = text */
+};
+static const ProtobufCIntRange mmfree__v1__metrics_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__metrics_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.MetricsResponse",
+  "MetricsResponse",
+  "Mmfree__V1__MetricsResponse",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__MetricsResponse),
+  1,
+  mmfree__v1__metrics_response__field_descriptors,
+  mmfree__v1__metrics_response__field_indices_by_name,
+  1,  mmfree__v1__metrics_response__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__metrics_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 #define mmfree__v1__list_models_request__field_descriptors NULL
@@ -2074,10 +2326,11 @@ const ProtobufCEnumDescriptor mmfree__v1__digest_check__descriptor =
   mmfree__v1__digest_check__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor mmfree__v1__control__method_descriptors[6] =
+static const ProtobufCMethodDescriptor mmfree__v1__control__method_descriptors[7] =
 {
   { "GetInfo", &mmfree__v1__get_info_request__descriptor, &mmfree__v1__get_info_response__descriptor },
   { "Status", &mmfree__v1__status_request__descriptor, &mmfree__v1__status_response__descriptor },
+  { "Metrics", &mmfree__v1__metrics_request__descriptor, &mmfree__v1__metrics_response__descriptor },
   { "ListModels", &mmfree__v1__list_models_request__descriptor, &mmfree__v1__list_models_response__descriptor },
   { "Reload", &mmfree__v1__reload_request__descriptor, &mmfree__v1__reload_response__descriptor },
   { "LoadModel", &mmfree__v1__load_model_request__descriptor, &mmfree__v1__load_model_response__descriptor },
@@ -2085,11 +2338,12 @@ static const ProtobufCMethodDescriptor mmfree__v1__control__method_descriptors[6
 };
 const unsigned mmfree__v1__control__method_indices_by_name[] = {
   0,        /* GetInfo */
-  2,        /* ListModels */
-  4,        /* LoadModel */
-  3,        /* Reload */
+  3,        /* ListModels */
+  5,        /* LoadModel */
+  2,        /* Metrics */
+  4,        /* Reload */
   1,        /* Status */
-  5         /* UnloadModel */
+  6         /* UnloadModel */
 };
 const ProtobufCServiceDescriptor mmfree__v1__control__descriptor =
 {
@@ -2098,7 +2352,7 @@ const ProtobufCServiceDescriptor mmfree__v1__control__descriptor =
   "Control",
   "Mmfree__V1__Control",
   "mmfree.v1",
-  6,
+  7,
   mmfree__v1__control__method_descriptors,
   mmfree__v1__control__method_indices_by_name
 };
@@ -2118,13 +2372,21 @@ void mmfree__v1__control__status(ProtobufCService *service,
   assert(service->descriptor == &mmfree__v1__control__descriptor);
   service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void mmfree__v1__control__metrics(ProtobufCService *service,
+                                  const Mmfree__V1__MetricsRequest *input,
+                                  Mmfree__V1__MetricsResponse_Closure closure,
+                                  void *closure_data)
+{
+  assert(service->descriptor == &mmfree__v1__control__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void mmfree__v1__control__list_models(ProtobufCService *service,
                                       const Mmfree__V1__ListModelsRequest *input,
                                       Mmfree__V1__ListModelsResponse_Closure closure,
                                       void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__control__descriptor);
-  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__control__reload(ProtobufCService *service,
                                  const Mmfree__V1__ReloadRequest *input,
@@ -2132,7 +2394,7 @@ void mmfree__v1__control__reload(ProtobufCService *service,
                                  void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__control__descriptor);
-  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__control__load_model(ProtobufCService *service,
                                      const Mmfree__V1__LoadModelRequest *input,
@@ -2140,7 +2402,7 @@ void mmfree__v1__control__load_model(ProtobufCService *service,
                                      void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__control__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__control__unload_model(ProtobufCService *service,
                                        const Mmfree__V1__UnloadModelRequest *input,
@@ -2148,7 +2410,7 @@ void mmfree__v1__control__unload_model(ProtobufCService *service,
                                        void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__control__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__control__init (Mmfree__V1__Control_Service *service,
                                 Mmfree__V1__Control_ServiceDestroy destroy)

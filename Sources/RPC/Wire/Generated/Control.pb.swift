@@ -194,6 +194,14 @@ package struct RequestStatus: CMessage {
     package var completionTokens: UInt32 = 0
     /// Nanoseconds.
     package var age: UInt64 = 0
+    /// Of the prompt, those that need not be computed, and those that have been read so far, computed or not.
+    package var cachedTokens: UInt32 = 0
+    package var readTokens: UInt32 = 0
+    /// Since the first token of the answer; 0 before.
+    /// Nanoseconds.
+    package var decode: UInt64 = 0
+    /// How often one of its sequences gave its slot to another user.
+    package var preemptions: UInt32 = 0
 
     package init() {}
 
@@ -206,7 +214,11 @@ package struct RequestStatus: CMessage {
         phase: String = "",
         promptTokens: UInt32 = 0,
         completionTokens: UInt32 = 0,
-        age: UInt64 = 0
+        age: UInt64 = 0,
+        cachedTokens: UInt32 = 0,
+        readTokens: UInt32 = 0,
+        decode: UInt64 = 0,
+        preemptions: UInt32 = 0
     ) {
         self.requestID = requestID
         self.method = method
@@ -217,6 +229,10 @@ package struct RequestStatus: CMessage {
         self.promptTokens = promptTokens
         self.completionTokens = completionTokens
         self.age = age
+        self.cachedTokens = cachedTokens
+        self.readTokens = readTokens
+        self.decode = decode
+        self.preemptions = preemptions
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__RequestStatus>?) -> Void {
@@ -233,6 +249,10 @@ package struct RequestStatus: CMessage {
         self.promptTokens = c.prompt_tokens
         self.completionTokens = c.completion_tokens
         self.age = c.age_ns
+        self.cachedTokens = c.cached_tokens
+        self.readTokens = c.read_tokens
+        self.decode = c.decode_ns
+        self.preemptions = c.preemptions
     }
 
     func fill(_ c: inout Mmfree__V1__RequestStatus, _ arena: Arena) {
@@ -245,6 +265,10 @@ package struct RequestStatus: CMessage {
         c.prompt_tokens = self.promptTokens
         c.completion_tokens = self.completionTokens
         c.age_ns = self.age
+        c.cached_tokens = self.cachedTokens
+        c.read_tokens = self.readTokens
+        c.decode_ns = self.decode
+        c.preemptions = self.preemptions
     }
 }
 
@@ -265,6 +289,12 @@ package struct StatusResponse: CMessage {
     /// Of the daemon's process; model pages are shared with everybody who maps them.
     package var residentBytes: UInt64 = 0
     package var models: UInt32 = 0
+    /// Of the daemon's process: memory that is its own, and open descriptors.
+    package var privateBytes: UInt64 = 0
+    package var descriptors: UInt32 = 0
+    /// Of the requests that are counted above: prompt tokens that were not computed again, and preemptions.
+    package var cachedTokens: UInt64 = 0
+    package var preemptions: UInt64 = 0
 
     package init() {}
 
@@ -281,7 +311,11 @@ package struct StatusResponse: CMessage {
         promptTokens: UInt64 = 0,
         completionTokens: UInt64 = 0,
         residentBytes: UInt64 = 0,
-        models: UInt32 = 0
+        models: UInt32 = 0,
+        privateBytes: UInt64 = 0,
+        descriptors: UInt32 = 0,
+        cachedTokens: UInt64 = 0,
+        preemptions: UInt64 = 0
     ) {
         self.version = version
         self.state = state
@@ -296,6 +330,10 @@ package struct StatusResponse: CMessage {
         self.completionTokens = completionTokens
         self.residentBytes = residentBytes
         self.models = models
+        self.privateBytes = privateBytes
+        self.descriptors = descriptors
+        self.cachedTokens = cachedTokens
+        self.preemptions = preemptions
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__StatusResponse>?) -> Void {
@@ -316,6 +354,10 @@ package struct StatusResponse: CMessage {
         self.completionTokens = c.completion_tokens
         self.residentBytes = c.resident_bytes
         self.models = c.models
+        self.privateBytes = c.private_bytes
+        self.descriptors = c.descriptors
+        self.cachedTokens = c.cached_tokens
+        self.preemptions = c.preemptions
     }
 
     func fill(_ c: inout Mmfree__V1__StatusResponse, _ arena: Arena) {
@@ -333,6 +375,49 @@ package struct StatusResponse: CMessage {
         c.completion_tokens = self.completionTokens
         c.resident_bytes = self.residentBytes
         c.models = self.models
+        c.private_bytes = self.privateBytes
+        c.descriptors = self.descriptors
+        c.cached_tokens = self.cachedTokens
+        c.preemptions = self.preemptions
+    }
+}
+
+package struct MetricsRequest: CMessage {
+    package init() {}
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__MetricsRequest>?) -> Void {
+        mmfree__v1__metrics_request__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__MetricsRequest) throws(WireError) {
+    }
+
+    func fill(_ c: inout Mmfree__V1__MetricsRequest, _ arena: Arena) {
+    }
+}
+
+package struct MetricsResponse: CMessage {
+    /// Prometheus' text exposition format 0.0.4.
+    package var text: String = ""
+
+    package init() {}
+
+    package init(
+        text: String = ""
+    ) {
+        self.text = text
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__MetricsResponse>?) -> Void {
+        mmfree__v1__metrics_response__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__MetricsResponse) throws(WireError) {
+        self.text = try Wire.text(c.text, "text")
+    }
+
+    func fill(_ c: inout Mmfree__V1__MetricsResponse, _ arena: Arena) {
+        c.text = arena.string(self.text)
     }
 }
 

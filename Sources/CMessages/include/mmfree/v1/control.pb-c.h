@@ -22,6 +22,8 @@ typedef struct Mmfree__V1__GetInfoResponse Mmfree__V1__GetInfoResponse;
 typedef struct Mmfree__V1__StatusRequest Mmfree__V1__StatusRequest;
 typedef struct Mmfree__V1__RequestStatus Mmfree__V1__RequestStatus;
 typedef struct Mmfree__V1__StatusResponse Mmfree__V1__StatusResponse;
+typedef struct Mmfree__V1__MetricsRequest Mmfree__V1__MetricsRequest;
+typedef struct Mmfree__V1__MetricsResponse Mmfree__V1__MetricsResponse;
 typedef struct Mmfree__V1__ListModelsRequest Mmfree__V1__ListModelsRequest;
 typedef struct Mmfree__V1__ModelInfo Mmfree__V1__ModelInfo;
 typedef struct Mmfree__V1__SkippedFile Mmfree__V1__SkippedFile;
@@ -130,10 +132,23 @@ struct  Mmfree__V1__RequestStatus
   uint32_t prompt_tokens;
   uint32_t completion_tokens;
   uint64_t age_ns;
+  /*
+   * Of the prompt, those that need not be computed, and those that have been read so far, computed or not.
+   */
+  uint32_t cached_tokens;
+  uint32_t read_tokens;
+  /*
+   * Since the first token of the answer; 0 before.
+   */
+  uint64_t decode_ns;
+  /*
+   * How often one of its sequences gave its slot to another user.
+   */
+  uint32_t preemptions;
 };
 #define MMFREE__V1__REQUEST_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__request_status__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Mmfree__V1__StatusResponse
@@ -159,10 +174,42 @@ struct  Mmfree__V1__StatusResponse
    */
   uint64_t resident_bytes;
   uint32_t models;
+  /*
+   * Of the daemon's process: memory that is its own, and open descriptors.
+   */
+  uint64_t private_bytes;
+  uint32_t descriptors;
+  /*
+   * Of the requests that are counted above: prompt tokens that were not computed again, and preemptions.
+   */
+  uint64_t cached_tokens;
+  uint64_t preemptions;
 };
 #define MMFREE__V1__STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
+struct  Mmfree__V1__MetricsRequest
+{
+  ProtobufCMessage base;
+};
+#define MMFREE__V1__METRICS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__metrics_request__descriptor) \
+     }
+
+
+struct  Mmfree__V1__MetricsResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Prometheus' text exposition format 0.0.4.
+   */
+  char *text;
+};
+#define MMFREE__V1__METRICS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__metrics_response__descriptor) \
+    , (char *)protobuf_c_empty_string }
 
 
 struct  Mmfree__V1__ListModelsRequest
@@ -471,6 +518,44 @@ Mmfree__V1__StatusResponse *
 void   mmfree__v1__status_response__free_unpacked
                      (Mmfree__V1__StatusResponse *message,
                       ProtobufCAllocator *allocator);
+/* Mmfree__V1__MetricsRequest methods */
+void   mmfree__v1__metrics_request__init
+                     (Mmfree__V1__MetricsRequest         *message);
+size_t mmfree__v1__metrics_request__get_packed_size
+                     (const Mmfree__V1__MetricsRequest   *message);
+size_t mmfree__v1__metrics_request__pack
+                     (const Mmfree__V1__MetricsRequest   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__metrics_request__pack_to_buffer
+                     (const Mmfree__V1__MetricsRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__MetricsRequest *
+       mmfree__v1__metrics_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__metrics_request__free_unpacked
+                     (Mmfree__V1__MetricsRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__MetricsResponse methods */
+void   mmfree__v1__metrics_response__init
+                     (Mmfree__V1__MetricsResponse         *message);
+size_t mmfree__v1__metrics_response__get_packed_size
+                     (const Mmfree__V1__MetricsResponse   *message);
+size_t mmfree__v1__metrics_response__pack
+                     (const Mmfree__V1__MetricsResponse   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__metrics_response__pack_to_buffer
+                     (const Mmfree__V1__MetricsResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__MetricsResponse *
+       mmfree__v1__metrics_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__metrics_response__free_unpacked
+                     (Mmfree__V1__MetricsResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Mmfree__V1__ListModelsRequest methods */
 void   mmfree__v1__list_models_request__init
                      (Mmfree__V1__ListModelsRequest         *message);
@@ -681,6 +766,12 @@ typedef void (*Mmfree__V1__RequestStatus_Closure)
 typedef void (*Mmfree__V1__StatusResponse_Closure)
                  (const Mmfree__V1__StatusResponse *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__MetricsRequest_Closure)
+                 (const Mmfree__V1__MetricsRequest *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__MetricsResponse_Closure)
+                 (const Mmfree__V1__MetricsResponse *message,
+                  void *closure_data);
 typedef void (*Mmfree__V1__ListModelsRequest_Closure)
                  (const Mmfree__V1__ListModelsRequest *message,
                   void *closure_data);
@@ -726,6 +817,10 @@ struct Mmfree__V1__Control_Service
                  const Mmfree__V1__StatusRequest *input,
                  Mmfree__V1__StatusResponse_Closure closure,
                  void *closure_data);
+  void (*metrics)(Mmfree__V1__Control_Service *service,
+                  const Mmfree__V1__MetricsRequest *input,
+                  Mmfree__V1__MetricsResponse_Closure closure,
+                  void *closure_data);
   void (*list_models)(Mmfree__V1__Control_Service *service,
                       const Mmfree__V1__ListModelsRequest *input,
                       Mmfree__V1__ListModelsResponse_Closure closure,
@@ -752,6 +847,7 @@ void mmfree__v1__control__init (Mmfree__V1__Control_Service *service,
     { MMFREE__V1__CONTROL__BASE_INIT,\
       function_prefix__ ## get_info,\
       function_prefix__ ## status,\
+      function_prefix__ ## metrics,\
       function_prefix__ ## list_models,\
       function_prefix__ ## reload,\
       function_prefix__ ## load_model,\
@@ -764,6 +860,10 @@ void mmfree__v1__control__status(ProtobufCService *service,
                                  const Mmfree__V1__StatusRequest *input,
                                  Mmfree__V1__StatusResponse_Closure closure,
                                  void *closure_data);
+void mmfree__v1__control__metrics(ProtobufCService *service,
+                                  const Mmfree__V1__MetricsRequest *input,
+                                  Mmfree__V1__MetricsResponse_Closure closure,
+                                  void *closure_data);
 void mmfree__v1__control__list_models(ProtobufCService *service,
                                       const Mmfree__V1__ListModelsRequest *input,
                                       Mmfree__V1__ListModelsResponse_Closure closure,
@@ -790,6 +890,8 @@ extern const ProtobufCMessageDescriptor mmfree__v1__get_info_response__descripto
 extern const ProtobufCMessageDescriptor mmfree__v1__status_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__request_status__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__metrics_request__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__metrics_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__skipped_file__descriptor;
