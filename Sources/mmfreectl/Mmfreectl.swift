@@ -23,8 +23,11 @@ struct Mmfreectl: AsyncParsableCommand {
                 name: "Ask the daemon",
                 subcommands: [
                     Generate.self, Embed.self, Tokenize.self, Detokenize.self, Models.self,
-                    Default.self, StatusCommand.self, Wait.self, Cancel.self, Reload.self,
+                    Default.self, Wait.self, Cancel.self, Reload.self,
                 ]),
+            CommandGroup(
+                name: "Watch the daemon",
+                subcommands: [StatusCommand.self, Ps.self, Top.self, MetricsCommand.self]),
             CommandGroup(
                 name: "Keep models",
                 subcommands: [

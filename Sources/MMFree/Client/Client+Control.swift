@@ -34,6 +34,12 @@ extension Client {
         DaemonStatus(try await control("Status", StatusRequest(), timeout))
     }
 
+    /// Counters and histograms in Prometheus' text format: of one's own requests; root and the daemon's user see all.
+    public func metrics(timeout: Duration? = nil) async throws -> String {
+        let answer: MetricsResponse = try await control("Metrics", MetricsRequest(), timeout)
+        return answer.text
+    }
+
     /// What the daemon is.
     public func info(timeout: Duration? = nil) async throws -> DaemonInfo {
         DaemonInfo(try await control("GetInfo", GetInfoRequest(), timeout))

@@ -17,6 +17,14 @@ public struct DaemonStatus: Sendable, Equatable {
         public var promptTokens: Int
         public var completionTokens: Int
         public var age: Duration
+        /// Of the prompt, tokens that need not be computed.
+        public var cachedTokens: Int
+        /// Of the prompt, tokens that have been read so far, computed or not.
+        public var readTokens: Int
+        /// Since the first token of the answer; zero before.
+        public var decoding: Duration
+        /// How often one of its sequences gave its slot to another user.
+        public var preemptions: Int
     }
 
     public var version: String
@@ -34,6 +42,13 @@ public struct DaemonStatus: Sendable, Equatable {
     /// Of the daemon's process. Model pages are shared with everybody who maps them.
     public var residentBytes: UInt64
     public var models: Int
+    /// Of the daemon's process: memory that is its own.
+    public var privateBytes: UInt64
+    /// Descriptors the daemon has open.
+    public var descriptors: Int
+    /// Prompt tokens of finished requests that were not computed again.
+    public var cachedTokens: UInt64
+    public var preemptions: UInt64
 }
 
 /// What a daemon is, and the limits it sets.
@@ -72,11 +87,16 @@ extension DaemonStatus {
                     requestID: $0.requestID, method: $0.method, model: $0.model, uid: $0.uid,
                     pid: $0.pid, phase: $0.phase, promptTokens: Int($0.promptTokens),
                     completionTokens: Int($0.completionTokens),
-                    age: .nanoseconds(Int64(clamping: $0.age)))
+                    age: .nanoseconds(Int64(clamping: $0.age)),
+                    cachedTokens: Int($0.cachedTokens), readTokens: Int($0.readTokens),
+                    decoding: .nanoseconds(Int64(clamping: $0.decode)),
+                    preemptions: Int($0.preemptions))
             },
             finishedRequests: wire.finishedRequests, refusedRequests: wire.refusedRequests,
             promptTokens: wire.promptTokens, completionTokens: wire.completionTokens,
-            residentBytes: wire.residentBytes, models: Int(wire.models))
+            residentBytes: wire.residentBytes, models: Int(wire.models),
+            privateBytes: wire.privateBytes, descriptors: Int(wire.descriptors),
+            cachedTokens: wire.cachedTokens, preemptions: wire.preemptions)
     }
 }
 

@@ -16,13 +16,14 @@ struct StatusCommand: AsyncParsableCommand {
             let uid: UInt32
             let pid: Int32
             let promptTokens, completionTokens: Int
+            let cachedTokens, readTokens, preemptions: Int
             let ageMs: Double
         }
         let version, state, kernels: String
         let uptimeS: Double
-        let threads, slots, active, queued, models: Int
-        let finishedRequests, refusedRequests, promptTokens, completionTokens,
-            residentBytes: UInt64
+        let threads, slots, active, queued, models, descriptors: Int
+        let finishedRequests, refusedRequests, promptTokens, completionTokens, cachedTokens,
+            preemptions, residentBytes, privateBytes: UInt64
         let requests: [Request]
     }
 
@@ -33,22 +34,24 @@ struct StatusCommand: AsyncParsableCommand {
             version: status.version, state: status.state, kernels: info.kernels,
             uptimeS: status.uptime / .seconds(1), threads: info.threads, slots: status.slots,
             active: status.active, queued: status.queued, models: status.models,
+            descriptors: status.descriptors,
             finishedRequests: status.finishedRequests, refusedRequests: status.refusedRequests,
             promptTokens: status.promptTokens, completionTokens: status.completionTokens,
-            residentBytes: status.residentBytes,
+            cachedTokens: status.cachedTokens, preemptions: status.preemptions,
+            residentBytes: status.residentBytes, privateBytes: status.privateBytes,
             requests: status.requests.map {
                 .init(
                     requestId: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,
                     uid: $0.uid, pid: $0.pid, promptTokens: $0.promptTokens,
-                    completionTokens: $0.completionTokens, ageMs: $0.age / .milliseconds(1))
+                    completionTokens: $0.completionTokens,
+                    cachedTokens: $0.cachedTokens, readTokens: $0.readTokens,
+                    preemptions: $0.preemptions, ageMs: $0.age / .milliseconds(1))
             })
         if json { return Terminal.print(try Terminal.json(row)) }
         Terminal.print(
             """
             mmfreed \(row.version), \(row.state) for \(Int(row.uptimeS)) s, \(row.threads) threads, \(row.kernels) kernels
-            \(row.active) of \(row.slots) slots in use, \(row.queued) requests waiting, \(row.models) models
-            \(row.finishedRequests) requests finished, \(row.refusedRequests) refused; \(row.promptTokens) prompt tokens, \(row.completionTokens) written
-            \(Terminal.bytes(row.residentBytes)) resident, model pages included
+            \(status.summary.joined(separator: "\n"))
             """)
         guard !row.requests.isEmpty else { return }
         var table = Table(

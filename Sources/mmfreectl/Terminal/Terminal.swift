@@ -5,6 +5,7 @@ import Glibc
 
 /// Writing for people and for programs.
 enum Terminal {
+    static let inputIsTerminal = isatty(0) == 1
     static let outputIsTerminal = isatty(1) == 1
     static let errorIsTerminal = isatty(2) == 1
 
