@@ -49,6 +49,7 @@ struct SharedModelTests {
             let local = try await SharedModel.open(
                 path: TestSupport.model("tiny", in: directory).string)
             #expect(local.info.name == "tiny")
+            #expect(local.info.protection == .plain)
             let prompts: [MMFree.Prompt] = ["a", "", "once upon", [5, 9, 300]]
             for (number, prompt) in prompts.enumerated() {
                 var options = options(40, seed: UInt64(number))

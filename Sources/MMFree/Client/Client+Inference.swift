@@ -12,7 +12,7 @@ extension Client {
     /// - Parameters:
     ///   - model: its name; empty for the daemon's default.
     ///   - timeout: how long the answer may take, waiting included; when it is over, the answer ends with
-    ///     ``FinishReason/deadline``.
+    ///     ``FinishReason/deadline``, or, where it has not begun, with an error of code `deadlineExceeded`.
     public func generate(
         _ prompt: Prompt, model: String = "", options: GenerateOptions = GenerateOptions(),
         timeout: Duration? = nil

@@ -47,7 +47,9 @@ public final class SharedModel: Sendable {
             embeddingEncoding: (try? file.metadata.string(forKey: FormatKeys.embeddingEncoding))
                 ?? "",
             hasTokenizer: model.tokenizer != nil, state: .mapped, error: "", isDefault: false,
-            path: file.path.string, protection: protection, digestCheck: nil)
+            path: file.path.string,
+            protection: protection ?? ModelInfo.Protection(rawValue: "\(file.map.protection)"),
+            digestCheck: nil)
     }
 
     /// Maps a packed model that this user may read.
