@@ -49,7 +49,8 @@ final class ShareLoop {
     func turn() -> Bool {
         var order: [UInt64] = []
         var polled = [pollfd(fd: bell, events: Int16(POLLIN), revents: 0)]
-        let accepts = !isDraining && !hasStopped && connections.count < mostOpen && acceptsFrom == nil
+        let accepts =
+            !isDraining && !hasStopped && connections.count < mostOpen && acceptsFrom == nil
         if accepts { polled += listeners.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) } }
         let first = polled.count
         for (number, connection) in connections {
