@@ -41,6 +41,7 @@ struct Mmfreectl: AsyncParsableCommand {
                 name: "Measure",
                 subcommands: [
                     Perplexity.self, Logits.self, Compare.self, Bench.self, BenchClient.self,
+                    LoadClients.self,
                 ]),
         ])
 

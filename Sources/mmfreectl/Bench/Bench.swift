@@ -9,8 +9,9 @@ import SystemPackage
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure how fast a packed file runs on this machine.",
+        abstract: "Measure how fast a packed file runs on this machine, or a daemon under load.",
         discussion: """
+            With --server a daemon is measured, by clients that ask it all at once and one at a time.
             Beside every speed stands what the machine itself gives in the same run: the bandwidth of a plain reader over \
             the same mapping, and the integer units' peak. Machines are noisy, so rounds are interleaved, ratios are taken \
             within a round, and medians are shown.
@@ -26,6 +27,17 @@ struct Bench: ParsableCommand {
     @Option(help: "Sequences decoded at once.") var batch = "1,2,4,8,16,32"
     @Option(help: "Prompt lengths.") var prompt = "16,128,512,2048"
     @Flag(help: "Leave out the time to the first token.") var noFirstToken = false
+    @Flag(help: "Measure the daemon instead: what its clients see.") var server = false
+    @Option(
+        help: "Users whose clients ask, in equal numbers: alice,bob. For root. Default: yourself.")
+    var accounts: String?
+    @OptionGroup(title: "Load") var load: LoadOptions
+    @OptionGroup(title: "Daemon") var connection: Connection
+    // Not ModelOption, whose completion asks the daemon and waits: this verb computes, on the main thread.
+    @Option(
+        name: [.customShort("m"), .customLong("model")], parsing: .unconditional,
+        help: "The daemon's model. Default: $MMFREED_MODEL, or the daemon's default model.")
+    var model: String?
     @Option(help: "Write a CSV file, \"-\" for standard output.", completion: .file())
     var csv: String?
     @OptionGroup var replacing: Replacing
@@ -33,8 +45,12 @@ struct Bench: ParsableCommand {
     @OptionGroup var options: LocalOptions
 
     func validate() throws {
-        guard (file == nil) != (shape == nil) else {
-            throw ValidationError("give a file or --shape")
+        guard [file != nil, shape != nil, server].count(where: { $0 }) == 1 else {
+            throw ValidationError("give a file, --shape or --server")
+        }
+        if accounts != nil, !server { throw ValidationError("--accounts needs --server") }
+        if accounts != nil, geteuid() != 0 {
+            throw ValidationError("--accounts is for root, who may ask as other users")
         }
         guard (1...1000).contains(repetitions) else {
             throw ValidationError("--repetitions is 1 to 1000")
@@ -47,7 +63,7 @@ struct Bench: ParsableCommand {
         }
     }
 
-    private static func numbers(_ text: String, _ range: ClosedRange<Int>) -> [Int]? {
+    static func numbers(_ text: String, _ range: ClosedRange<Int>) -> [Int]? {
         let parts = text.split(separator: ",")
         let numbers = parts.compactMap { Int($0) }.filter(range.contains)
         return numbers.count == parts.count ? numbers : nil
@@ -58,6 +74,7 @@ struct Bench: ParsableCommand {
         let output = try csv.map {
             try Output($0, replacing: replacing.force, inputs: file.map { [$0] } ?? [])
         }
+        if server { return try measureServer(output) }
         let made = try shape.map { try make($0) }
         defer { try? made?.close() }
         let path = made.map { "/proc/self/fd/\($0.rawValue)" } ?? file ?? ""
@@ -82,7 +99,32 @@ struct Bench: ParsableCommand {
         rows.append(BenchRow("resident memory", Double(memoryFigure("Rss")) / 1e6, "MB", nil, nil))
         rows.append(
             BenchRow("proportional memory", Double(memoryFigure("Pss")) / 1e6, "MB", nil, nil))
-        try show(rows, run, output)
+        try show(rows, run.title, output.map { ($0, Self.csv(rows)) })
+    }
+
+    private func measureServer(_ output: Output?) throws {
+        // $MMFREED_MODEL goes on to the clients by itself.
+        var target = model.map { ["--model", $0] } ?? []
+        if let socket = connection.socket { target += ["--socket", socket] }
+        if let timeout = connection.timeout { target += ["--timeout", "\(timeout)"] }
+        let users = accounts?.split(separator: ",").map(String.init) ?? []
+        let run = LoadRun(load: load, accounts: users, target: target)
+        let alone = try run.alone()
+        let socket = connection.socket.map { ["--socket", $0] } ?? []
+        let before = try TurnTime(ownOutput(["metrics"] + socket))
+        let together = try run.together()
+        let after = try TurnTime(ownOutput(["metrics"] + socket))
+        let report = LoadReport(
+            samples: together, alone: alone, meanTurn: after.mean(since: before))
+        let title =
+            "\(load.clients) clients, \(load.requests) requests each, "
+            + (load.rate.map { "\($0) requests a second" } ?? "each after the other")
+            + (users.isEmpty ? "" : ", of \(users.count) accounts")
+        try show(report.rows, title, output.map { ($0, report.csv) })
+        if !json, csv != "-" { Terminal.print(report.plot, terminator: "") }
+        if let error = together.compactMap(\.error).first {
+            Terminal.note("the first request that failed: \(error)")
+        }
     }
 
     /// Writes a random model and takes its name away at once: a killed bench leaves nothing behind.
@@ -95,22 +137,28 @@ struct Bench: ParsableCommand {
         return try FileDescriptor.open(path, .readOnly, options: [.closeOnExec])
     }
 
-    private func show(_ rows: [BenchRow], _ run: BenchRun, _ output: Output?) throws {
-        if let output {
-            var text = "name,value,unit,ratio,of\n"
-            for row in rows {
-                text += "\(row.name.filter { $0 != "," }),\(row.value),\(row.unit),"
-                text += row.ratio.map { "\($0)" } ?? ""
-                text += ",\(row.of ?? "")\n"
-            }
-            try output.write(Array(text.utf8))
+    private static func csv(_ rows: [BenchRow]) -> String {
+        var text = "name,value,unit,ratio,of\n"
+        for row in rows {
+            text += "\(row.name.filter { $0 != "," }),\(row.value),\(row.unit),"
+            text += row.ratio.map { "\($0)" } ?? ""
+            text += ",\(row.of ?? "")\n"
+        }
+        return text
+    }
+
+    private func show(
+        _ rows: [BenchRow], _ title: String, _ file: (output: Output, text: String)?
+    ) throws {
+        if let file {
+            try file.output.write(Array(file.text.utf8))
             if csv == "-" { return }
         }
         if json {
             for row in rows { Terminal.print(try Terminal.json(row)) }
             return
         }
-        Terminal.print(run.title)
+        Terminal.print(title)
         var table = Table(["", "", "", "", ""], numeric: [1, 3])
         table.rows = []
         for row in rows {

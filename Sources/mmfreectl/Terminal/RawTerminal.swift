@@ -89,13 +89,14 @@ enum RawTerminal {
     private static func take() {
         tcsetattr(0, TCSADRAIN, &raw)
         isRaw = 1
-        if hasScreen != 0 { emit("\u{1B}[?1049h\u{1B}[?25l") }
+        // The other screen without a cursor; or pasted text between marks.
+        emit(hasScreen != 0 ? "\u{1B}[?1049h\u{1B}[?25l" : "\u{1B}[?2004h")
     }
 
     private static func giveBack() {
         guard isRaw != 0 else { return }
         isRaw = 0
-        if hasScreen != 0 { emit("\u{1B}[?25h\u{1B}[?1049l") }
+        emit(hasScreen != 0 ? "\u{1B}[?25h\u{1B}[?1049l" : "\u{1B}[?2004l")
         tcsetattr(0, TCSADRAIN, &before)
     }
 
