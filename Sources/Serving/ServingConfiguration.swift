@@ -18,6 +18,14 @@ package struct ServingConfiguration: Sendable {
     package var prefillChunk = 256
     /// The most time a turn takes while answers are being written. Nanoseconds.
     package var turnTime: UInt64 = 50_000_000
+    /// Bytes of states of prompts and answers that are kept because they may come again; 0 keeps none.
+    package var prefixBytes = 64 << 20
+    /// A state is kept each time so many tokens of a prompt have been read.
+    package var prefixInterval = 512
+    /// Whether accounts share those states. Then each can tell from timing what the others have asked.
+    package var sharesPrefixes = false
+    /// How long a session that asks for no time lives when it is not used. Nanoseconds.
+    package var sessionTime: UInt64 = 7 * 86_400_000_000_000
     /// How long an answer waits for a reader that does not read. Nanoseconds.
     package var slowReaderTimeout: UInt64 = 30_000_000_000
     /// The model of requests that name none; `nil` if there must be only one then.
@@ -44,6 +52,10 @@ package struct ServingConfiguration: Sendable {
     package var controllers: Set<UInt32> = []
 
     package init() {}
+
+    /// Slots for states that are kept in the middle of a batch: of each sequence one where it leaves a known prompt, one before
+    /// its last token and one at an interval.
+    var tapSlots: Int { prefixBytes > 0 ? 3 * slots : 0 }
 }
 
 /// When a model is compared with its digests.

@@ -23,7 +23,7 @@ struct Mmfreectl: AsyncParsableCommand {
                 name: "Ask the daemon",
                 subcommands: [
                     Generate.self, Embed.self, Tokenize.self, Detokenize.self, Models.self,
-                    Default.self, Wait.self, Cancel.self, Reload.self,
+                    Default.self, SessionVerb.self, Wait.self, Cancel.self, Reload.self,
                 ]),
             CommandGroup(
                 name: "Watch the daemon",

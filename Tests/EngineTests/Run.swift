@@ -18,12 +18,12 @@ final class Run {
     }
 
     var state: [Float] { states.values(0) }
-    var snapshot: StateSnapshot { states.save(0, tokens: read) }
+    var snapshot: StateSnapshot { states.save(0, history: history) }
     func restore(_ state: StateSnapshot) { states.restore(0, state) }
-    private var read = 0
+    private var history = TokenHistory()
 
     func feed(_ tokens: [UInt32], wants: Wants) {
-        read += tokens.count
+        history.append(tokens)
         evaluator.run(tokens.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
         for row in tokens.indices {
             switch wants {

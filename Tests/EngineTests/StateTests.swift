@@ -59,7 +59,7 @@ struct StateTests {
         let states = StatePool(slots: 3, model: golden.model)
         evaluator.run(
             tokens[..<20].map { BatchRow(slot: 0, token: $0, wants: .nothing) }, states: states)
-        let snapshot = states.save(0, tokens: 20)
+        let snapshot = states.save(0, history: TokenHistory(tokens[..<20]))
         // In one batch: slot 1 forks from 0 and reads 7, 0 goes on, and 2 forks from 0 as it is then.
         evaluator.run(
             [
@@ -83,26 +83,33 @@ struct StateTests {
     @Test("a snapshot names its model and the tokens read, and its checksum depends on all of it")
     func snapshot() {
         let values: [Float] = [1, 2, -0.0, 4, 5]
-        let snapshot = StateSnapshot(modelDigest: "d", tokens: 7, values: values)
+        let history = TokenHistory([1, 2, 3, 4, 5, 6, 7])
+        let snapshot = StateSnapshot(modelDigest: "d", history: history, values: values)
         #expect(snapshot.modelDigest == "d" && snapshot.tokens == 7 && snapshot.byteCount == 20)
         #expect(snapshot.isIntact)
         #expect(
             snapshot.checksum
-                == StateSnapshot(modelDigest: "d", tokens: 7, values: values).checksum)
+                == StateSnapshot(modelDigest: "d", history: history, values: values).checksum)
         var sums: Set<UInt64> = [
             snapshot.checksum,
-            StateSnapshot(modelDigest: "e", tokens: 7, values: values).checksum,
-            StateSnapshot(modelDigest: "d", tokens: 8, values: values).checksum,
-            StateSnapshot(modelDigest: "d", tokens: 7, values: values.dropLast()).checksum,
-            StateSnapshot(modelDigest: "d", tokens: 7, values: values.reversed()).checksum,
+            StateSnapshot(modelDigest: "e", history: history, values: values).checksum,
+            StateSnapshot(
+                modelDigest: "d", history: TokenHistory([1, 2, 3, 4, 5, 6, 7, 7]), values: values
+            ).checksum,
+            StateSnapshot(
+                modelDigest: "d", history: TokenHistory([1, 2, 3, 4, 5, 7, 6]), values: values
+            ).checksum,
+            StateSnapshot(modelDigest: "d", history: history, values: values.dropLast()).checksum,
+            StateSnapshot(modelDigest: "d", history: history, values: values.reversed()).checksum,
         ]
         for index in values.indices {
             for bit in 0..<32 {
                 var other = values
                 other[index] = Float(bitPattern: other[index].bitPattern ^ 1 << bit)
-                sums.insert(StateSnapshot(modelDigest: "d", tokens: 7, values: other).checksum)
+                sums.insert(
+                    StateSnapshot(modelDigest: "d", history: history, values: other).checksum)
             }
         }
-        #expect(sums.count == 5 + 32 * values.count)
+        #expect(sums.count == 6 + 32 * values.count)
     }
 }

@@ -81,8 +81,8 @@ struct EmbedTests {
                 var parts = EmbedResponse()
                 for try await part in inference.embed(Self.request(.mean)) { parts.merge(part) }
                 #expect(
-                    parts.embeddings.sorted { $0.index < $1.index }
-                        == whole.embeddings.sorted { $0.index < $1.index })
+                    parts.embeddings.sorted { $0.index < $1.index }.map(\.values)
+                        == whole.embeddings.sorted { $0.index < $1.index }.map(\.values))
                 #expect(!parts.requestID.isEmpty)
             }
         }

@@ -31,6 +31,7 @@ struct Turns: ~Copyable {
         configuration.prefillChunk = chunk
         configuration.turnTime = turnTime
         configuration.slowReaderTimeout = slowReaderTimeout
+        configuration.prefixBytes = 0
         core = SchedulerCore(configuration, states: states)
     }
 
@@ -64,7 +65,7 @@ struct Turns: ~Copyable {
         core.submit(
             Request(
                 record: consumer.record, deadline: deadline,
-                model: ObjectIdentifier(Self.models[model]),
+                model: ObjectIdentifier(Self.models[model]), digest: "\(model)",
                 inputs: inputs.map { [UInt32](repeating: 1, count: $0) }, consumer: consumer))
         return consumer
     }
@@ -116,8 +117,8 @@ final class FakeStates: SlotStates {
         slots[slot] = snapshot?.values ?? []
     }
 
-    func save(_ slot: Int, of model: ModelID, tokens: Int) -> StateSnapshot {
-        StateSnapshot(modelDigest: "", tokens: tokens, values: slots[slot] ?? [])
+    func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
+        StateSnapshot(modelDigest: "", history: history, values: slots[slot] ?? [])
     }
 
     /// Reads `count` tokens; the slot must remember exactly what the sequence has read.

@@ -8,4 +8,5 @@
 #include "mmf_arena.h"
 #include "mmfree/v1/control.pb-c.h"
 #include "mmfree/v1/inference.pb-c.h"
+#include "mmfree/v1/session.pb-c.h"
 #include "mmfree/v1/share.pb-c.h"

@@ -13,6 +13,13 @@ package struct PooledVector {
 
     package init(_ kind: Kind) { self.kind = kind }
 
+    /// A mean that goes on after `count` tokens, whose hidden states have this sum, taken in their order.
+    package init(mean sum: [Float], of count: Int) {
+        kind = .mean
+        values = sum
+        rows = count
+    }
+
     /// Numbers in one vector; of kind `all` there is one for each token.
     package var width: Int { kind == .all ? values.count / max(1, rows) : values.count }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import ModelStore
 
 /// The recurrent states of all slots: [slots][layers][inner] float32, zero at first.
@@ -11,6 +12,7 @@ package struct StatePool: ~Copyable {
     package let stateCount: Int
     private let modelDigest: String
     private let inner: Int
+    private let allocation: UnsafeMutableRawPointer
     private let base: UnsafeMutablePointer<Float>
     /// Slots start on cache lines of their own.
     private let stride: Int
@@ -24,12 +26,16 @@ package struct StatePool: ~Copyable {
         stateCount = shape.stateCount
         stride = (stateCount + 15) / 16 * 16
         let count = slots * stride
-        base = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
-            .bindMemory(to: Float.self, capacity: count)
-        base.initialize(repeating: 0, count: count)
+        // Zeros that take no memory before they are written: of a large pool few slots may ever be used.
+        guard let memory = calloc(count * 4 + 64, 1) else {
+            fatalError("no memory for \(slots) recurrent states of \(stateCount * 4) bytes")
+        }
+        allocation = memory
+        let misalignment = Int(bitPattern: memory) % 64
+        base = (memory + (64 - misalignment) % 64).bindMemory(to: Float.self, capacity: count)
     }
 
-    deinit { base.deallocate() }
+    deinit { free(allocation) }
 
     /// One layer's state of one slot: [inner].
     func layer(_ layer: Int, of slot: Int) -> UnsafeMutablePointer<Float> {
@@ -51,9 +57,9 @@ package struct StatePool: ~Copyable {
         Array(UnsafeBufferPointer(start: state(slot), count: stateCount))
     }
 
-    /// The slot's state, which `tokens` tokens have made.
-    package func save(_ slot: Int, tokens: Int) -> StateSnapshot {
-        StateSnapshot(modelDigest: modelDigest, tokens: tokens, values: values(slot))
+    /// The slot's state, which the tokens of `history` have made.
+    package func save(_ slot: Int, history: TokenHistory) -> StateSnapshot {
+        StateSnapshot(modelDigest: modelDigest, history: history, values: values(slot))
     }
 
     /// Puts back what `save` gave, into this or another pool of the same model.

@@ -8,25 +8,28 @@ package final class StateSnapshot: Sendable {
     /// The model's digest: the state means nothing to another.
     package let modelDigest: String
     package let layoutVersion: UInt32
-    /// How many tokens have been read.
-    package let tokens: Int
+    /// The tokens that have been read.
+    package let history: TokenHistory
     /// [layers × inner] float32.
     package let values: [Float]
     /// Of everything above.
     package let checksum: UInt64
 
     /// - Parameter values: [layers × inner].
-    package init(modelDigest: String, tokens: Int, values: [Float]) {
+    package init(modelDigest: String, history: TokenHistory, values: [Float]) {
         self.modelDigest = modelDigest
-        self.tokens = tokens
+        self.history = history
         self.values = values
         layoutVersion = Self.layoutVersion
-        checksum = Self.checksum(modelDigest, layoutVersion, tokens, values)
+        checksum = Self.checksum(modelDigest, layoutVersion, history, values)
     }
+
+    /// How many tokens have been read.
+    package var tokens: Int { history.count }
 
     /// Whether the contents are still those the checksum was made of.
     package var isIntact: Bool {
-        checksum == Self.checksum(modelDigest, layoutVersion, tokens, values)
+        checksum == Self.checksum(modelDigest, layoutVersion, history, values)
     }
 
     /// Bytes of `values`.
@@ -34,7 +37,7 @@ package final class StateSnapshot: Sendable {
 
     /// Four 64-bit lanes of multiply and rotate (as in xxHash64), so that a state of 320 KiB takes some 40 microseconds.
     private static func checksum(
-        _ digest: String, _ version: UInt32, _ tokens: Int, _ values: [Float]
+        _ digest: String, _ version: UInt32, _ history: TokenHistory, _ values: [Float]
     ) -> UInt64 {
         func mix(_ sum: UInt64, _ word: UInt64) -> UInt64 {
             let x = sum &+ word &* 0xC2B2_AE3D_27D4_EB4F
@@ -53,9 +56,11 @@ package final class StateSnapshot: Sendable {
             for value in values[index...] { lanes.0 = mix(lanes.0, UInt64(value.bitPattern)) }
         }
         var sum = UInt64(values.count)
-        for word in [lanes.0, lanes.1, lanes.2, lanes.3, UInt64(version), UInt64(tokens)] {
-            sum = mix(sum, word)
-        }
+        let words = [
+            lanes.0, lanes.1, lanes.2, lanes.3, UInt64(version), UInt64(history.count),
+            history.digest,
+        ]
+        for word in words { sum = mix(sum, word) }
         for byte in digest.utf8 { sum = mix(sum, UInt64(byte)) }
         return sum ^ sum >> 29
     }

@@ -73,7 +73,7 @@ final class RemoteGeneration: GenerationSource {
     /// Makes the request, again if the policy wants it.
     private func first(isolation: isolated (any Actor)?) async throws -> GenerateEvent? {
         let request = try request.get()
-        var attempts = Attempts(client, isIdempotent: true)
+        var attempts = Attempts(client, isIdempotent: request.session.isEmpty)
         while true {
             do {
                 let connection = try await attempts.next()

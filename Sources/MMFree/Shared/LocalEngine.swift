@@ -97,7 +97,7 @@ private final class LocalTurns {
             if free.isEmpty,
                 let idle = jobs.first(where: { $0.slot != nil && !$0.consumer.hasRoom })
             {
-                idle.snapshot = idle.slot.map { states.save($0, tokens: idle.consumed) }
+                idle.snapshot = idle.slot.map { states.save($0, history: idle.history) }
                 leave(idle)
             }
             guard let slot = free.popLast() else { return }

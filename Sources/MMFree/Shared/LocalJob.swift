@@ -8,7 +8,7 @@ final class LocalJob: @unchecked Sendable {
     let tokens: [TokenID]
     let consumer: any LocalConsumer
     /// Tokens its state has read.
-    private(set) var consumed = 0
+    private(set) var history = TokenHistory()
     /// Chosen, and to be fed next.
     private(set) var last: TokenID?
     var slot: Int?
@@ -21,12 +21,12 @@ final class LocalJob: @unchecked Sendable {
     }
 
     /// Prompt tokens that are not read yet.
-    var promptLeft: Int { max(0, tokens.count - consumed) }
+    var promptLeft: Int { max(0, tokens.count - history.count) }
 
     /// Its next rows, at most `count`.
     func rows(_ count: Int, slot: Int) -> [BatchRow] {
         if let last { return [BatchRow(slot: slot, token: last, wants: .logits)] }
-        return tokens[consumed...].prefix(count).indices.map {
+        return tokens[history.count...].prefix(count).indices.map {
             BatchRow(
                 slot: slot, token: tokens[$0],
                 wants: consumer.wants(isLast: $0 == tokens.count - 1))
@@ -37,7 +37,11 @@ final class LocalJob: @unchecked Sendable {
     ///
     /// - Returns: whether it is over.
     func take(_ rows: Range<Int>, of evaluator: Evaluator) -> Bool {
-        consumed += rows.count
+        if let last {
+            history.append(last)
+        } else {
+            history.append(tokens[history.count..<history.count + rows.count])
+        }
         switch consumer.take(rows, of: evaluator, isPromptDone: promptLeft == 0) {
         case .reading: return false
         case .next(let token):

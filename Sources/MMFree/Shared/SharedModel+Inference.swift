@@ -127,6 +127,9 @@ extension SharedModel {
     fileprivate func job(
         _ prompt: Prompt, _ options: GenerateOptions
     ) throws(MMFreeError) -> (LocalCall<GenerateEvent>, LocalJob) {
+        guard options.session == nil else {
+            throw .invalid("session", "a daemon has sessions, a model in this process has none")
+        }
         let sampling = try options.sampling(vocabulary: model.shape.vocabulary)
         do throws(SamplingError) { try StopMatcher.check(options.stop) } catch {
             throw .invalid(error.field, "\(error.value); allowed: \(error.allowed)")

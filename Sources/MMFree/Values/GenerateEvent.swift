@@ -23,6 +23,9 @@ public struct GenerateEvent: Sendable, Equatable {
         public var reason: FinishReason
         public var usage: Usage
         public var timings: Timings
+        /// Of a session: its tokens now. A turn that was cut short keeps what it has answered, if its prompt has been read; else
+        /// the session is as it was before.
+        public var sessionTokens: Int? = nil
     }
 
     public var started: Started?
@@ -137,7 +140,8 @@ extension GenerateEvent {
                 timings: Timings(
                     queue: .nanoseconds(Int64(clamping: timings.queue)),
                     prefill: .nanoseconds(Int64(clamping: timings.prefill)),
-                    decode: .nanoseconds(Int64(clamping: timings.decode))))
+                    decode: .nanoseconds(Int64(clamping: timings.decode))),
+                sessionTokens: $0.sessionTokens.map { Int(clamping: $0) })
         }
     }
 }

@@ -35,6 +35,11 @@ public struct GenerateOptions: Sendable, Equatable {
     public var echo = false
     /// Take "<s>" and the like in the prompt for the tokens they name. Not for text from outside.
     public var parsesSpecialTokens = false
+    /// The ``Session/id`` of a session that the prompt and its answer are appended to; `nil` for none. Only for a ``Client``; the
+    /// request is made once and not retried, for it changes the session.
+    public var session: String?
+    /// Be refused where other turns of the session run or wait, instead of waiting for them.
+    public var refusesBusySession = false
 
     public init(
         maxTokens: Int? = nil, temperature: Float? = nil, seed: UInt64? = nil, stop: [String] = []
@@ -60,6 +65,8 @@ extension GenerateOptions {
         request.stop = stop
         request.echo = echo
         request.parseSpecial = parsesSpecialTokens
+        request.session = session ?? ""
+        request.refuseIfBusy = refusesBusySession
         request.logprobs = try Self.unsigned(logprobs, "logprobs")
         var sampling = Sampling()
         sampling.temperature = temperature

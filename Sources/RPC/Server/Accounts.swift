@@ -3,13 +3,18 @@
 import Synchronization
 
 /// The bytes that accounts hold in the server: requests, from the header of their frame to the end of their handler, and
-/// answers that the system has not taken yet. Any thread may use it.
+/// answers that the system has not taken yet; and what accounts hold for longer: sessions and the bytes of their states. Any
+/// thread may use it.
 package final class Accounts: Sendable {
     package struct Limits: Sendable {
         package var requestBytes = 128 << 20
         package var requestBytesPerAccount = 32 << 20
         package var answerBytes = 64 << 20
         package var answerBytesPerAccount = 16 << 20
+        package var sessions = 4096
+        package var sessionsPerAccount = 1024
+        package var stateBytes = 1 << 30
+        package var stateBytesPerAccount = 512 << 20
 
         package init() {}
     }
@@ -23,12 +28,15 @@ package final class Accounts: Sendable {
     private struct State {
         var requests: Quota
         var answers: Quota
+        var sessions: Quota
+        var states: Quota
         /// Frames that wait for room, first come first: at most one for each connection.
         var waiting: [Waiter] = []
         /// Calls that begin when their account's answers have been read.
         var held: [Account: [@Sendable () -> Void]] = [:]
         /// The most bytes that were held since `onRelief` was last called.
         var peak = 0
+        var onRelief: @Sendable () -> Void
 
         /// Gives bytes back.
         ///
@@ -45,18 +53,24 @@ package final class Accounts: Sendable {
         }
     }
     private let state: Mutex<State>
-    private let onRelief: @Sendable () -> Void
     private static let flood = 16 << 20
 
     /// - Parameter onRelief: called when most of 16 MiB or more have been given back. On any thread: be quick.
     package init(_ limits: Limits = .init(), onRelief: @escaping @Sendable () -> Void = {}) {
-        self.onRelief = onRelief
         state = Mutex(
             State(
                 requests: Quota(
                     total: limits.requestBytes, perAccount: limits.requestBytesPerAccount),
                 answers: Quota(
-                    total: limits.answerBytes, perAccount: limits.answerBytesPerAccount)))
+                    total: limits.answerBytes, perAccount: limits.answerBytesPerAccount),
+                sessions: Quota(total: limits.sessions, perAccount: limits.sessionsPerAccount),
+                states: Quota(total: limits.stateBytes, perAccount: limits.stateBytesPerAccount),
+                onRelief: onRelief))
+    }
+
+    /// Calls `handler` as the initialiser says, instead of what was called before.
+    func onRelief(_ handler: @escaping @Sendable () -> Void) {
+        state.withLock { $0.onRelief = handler }
     }
 
     package var requestBytes: Int { state.withLock { $0.requests.used } }
@@ -106,8 +120,50 @@ package final class Accounts: Sendable {
             }
             return (served, isRelieved)
         }
-        if isRelieved { onRelief() }
+        if isRelieved { state.withLock { $0.onRelief }() }
         for waiter in served { waiter.body(Charge(self, waiter.account, waiter.amount)) }
+    }
+
+    // MARK: Sessions
+
+    package var sessions: Int { state.withLock { $0.sessions.used } }
+    package var stateBytes: Int { state.withLock { $0.states.used } }
+
+    /// Charges a session and the bytes of its state, or says why not.
+    package func chargeSession(_ bytes: Int, to account: Account) throws(RPCError) -> SessionCharge
+    {
+        let refusal: String? = state.withLock { state in
+            guard state.sessions.fits(1, for: account) else {
+                return
+                    "user \(account.uid) has \(state.sessions.holds(account)) sessions, all users together \(state.sessions.used); the user's share is \(state.sessions.share(of: account)): drop some"
+            }
+            guard state.states.take(bytes, for: account) else {
+                return
+                    "the sessions of user \(account.uid) take \(state.states.holds(account)) bytes, those of all users \(state.states.used); \(bytes) more exceed the user's share of \(state.states.share(of: account)): drop some"
+            }
+            state.sessions.add(1, to: account)
+            return nil
+        }
+        guard let refusal else { return SessionCharge(self, account, bytes) }
+        var error = RPCError(.resourceExhausted, refusal, reason: "USER_QUOTA")
+        error.quota = .init(field: "uid:\(account.uid)", description: refusal)
+        throw error
+    }
+
+    /// As `chargeSession`, for a session that is there already, whatever the limits are now.
+    package func restoreSession(_ bytes: Int, of account: Account) -> SessionCharge {
+        state.withLock { state in
+            state.sessions.add(1, to: account)
+            state.states.add(bytes, to: account)
+        }
+        return SessionCharge(self, account, bytes)
+    }
+
+    fileprivate func refundSession(_ bytes: Int, _ account: Account) {
+        state.withLock { state in
+            state.sessions.give(1, back: account)
+            state.states.give(bytes, back: account)
+        }
     }
 
     // MARK: Answers
@@ -125,7 +181,7 @@ package final class Accounts: Sendable {
             }
             return (state.held.removeValue(forKey: account) ?? [], isRelieved)
         }
-        if isRelieved { onRelief() }
+        if isRelieved { state.withLock { $0.onRelief }() }
         for begin in released { begin() }
     }
 
@@ -155,4 +211,19 @@ package final class Charge: Sendable {
     }
 
     deinit { accounts.refund(amount, account) }
+}
+
+/// A session that an account holds, and the bytes of its state; refunded when the last reference goes.
+package final class SessionCharge: Sendable {
+    private let accounts: Accounts
+    package let account: Account
+    package let bytes: Int
+
+    fileprivate init(_ accounts: Accounts, _ account: Account, _ bytes: Int) {
+        self.accounts = accounts
+        self.account = account
+        self.bytes = bytes
+    }
+
+    deinit { accounts.refundSession(bytes, account) }
 }

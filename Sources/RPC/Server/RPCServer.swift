@@ -84,15 +84,18 @@ package final class RPCServer: Sendable {
     /// Connections from which on the next wait to be accepted.
     private let mostOpen: Int
 
-    package init(services: Services, configuration: Configuration = .init(), logger: Logger) {
+    /// - Parameter accounts: who holds what, where others than the server charge them, too.
+    package init(
+        services: Services, configuration: Configuration = .init(), accounts: Accounts? = nil,
+        logger: Logger
+    ) {
         self.services = services
         self.configuration = configuration
         self.logger = logger
         mostOpen = configuration.descriptors ?? Self.spareDescriptors
         let administrator = configuration.administrator.map { Account(uid: $0) }
-        accounts = Accounts(configuration.bytes) { [handlers] in
-            handlers.submit { _ in cl_release_memory() }
-        }
+        self.accounts = accounts ?? Accounts(configuration.bytes)
+        self.accounts.onRelief { [handlers] in handlers.submit { _ in cl_release_memory() } }
         state = Mutex(
             State(
                 admissions: Admissions(

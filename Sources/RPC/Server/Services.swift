@@ -118,6 +118,7 @@ package struct Services: Sendable {
 /// The names of what goes over the wire.
 package enum ServiceName {
     package static let inference = "mmfree.v1.Inference"
+    package static let session = "mmfree.v1.Session"
     package static let control = "mmfree.v1.Control"
     package static let health = "grpc.health.v1.Health"
 }

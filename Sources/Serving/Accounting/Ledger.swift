@@ -19,9 +19,10 @@ final class RequestRecord: Sendable {
     let received: UInt64
     private let phaseValue = Atomic<UInt8>(0)
     private let completionValue = Atomic<Int>(0)
+    private let cachedValue = Atomic<Int>(0)
+    private let sessionValue = Atomic<Int>(-1)
     private let stalledValue = Atomic<Bool>(false)
     private let readValue = Atomic<Int>(0)
-    private let cachedValue = Atomic<Int>(0)
     private let preemptionsValue = Atomic<Int>(0)
     private let decodingValue = Atomic<UInt64>(0)
 
@@ -75,6 +76,15 @@ final class RequestRecord: Sendable {
     var decodingSince: UInt64 {
         get { decodingValue.load(ordering: .relaxed) }
         set { decodingValue.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Tokens of its session after it; `nil` without a session.
+    var sessionTokens: Int? {
+        get {
+            let value = sessionValue.load(ordering: .relaxed)
+            return value < 0 ? nil : value
+        }
+        set { sessionValue.store(newValue ?? -1, ordering: .relaxed) }
     }
 
     var status: RequestStatus {
@@ -142,6 +152,7 @@ final class Ledger: Sendable {
         var totals: [Account: Totals] = [:]
         /// A running mean of how long requests take. Nanoseconds.
         var duration: Double = 1e9
+        var prefixes = PrefixCache.Stats()
         var onChange: (@Sendable () -> Void)?
 
         /// Slots that requests in the queue are about to take.
@@ -240,6 +251,12 @@ final class Ledger: Sendable {
             state.duration += (took - state.duration) / 16
             return true
         }
+    }
+
+    /// The states of prefixes, as the decode thread last told.
+    var prefixes: PrefixCache.Stats {
+        get { state.withLock { $0.prefixes } }
+        set { state.withLock { $0.prefixes = newValue } }
     }
 
     func find(_ id: String) -> RequestRecord? { state.withLock { $0.open[id] } }

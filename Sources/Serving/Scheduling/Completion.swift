@@ -51,8 +51,9 @@ final class Completion: Consumer {
             guard send(response) else { return .closed }
         }
         return switch added.ending {
-        case .endOfText, .stopString: .over(.stop)
-        case .length: .over(.length)
+        case .endOfText: .over(.stop)
+        case .stopString: .over(.stop, unread: added.tokens.last?.id)
+        case .length: .over(.length, unread: added.tokens.last?.id)
         case nil: .next(added.tokens[added.tokens.count - 1].id)
         }
     }
@@ -63,6 +64,7 @@ final class Completion: Consumer {
         var finished = Finished()
         if let reason { finished.reason = reason }
         finished.usage = usage
+        if let tokens = record.sessionTokens { finished.sessionTokens = UInt64(tokens) }
         finished.timings = timings
         response.finished = finished
         _ = send(response)

@@ -9,6 +9,12 @@ protocol Consumer: AnyObject {
     func begin()
     /// What a prompt token is computed for.
     func wants(isLast: Bool) -> Wants
+    /// What it can use of a prefix that is known.
+    var prefixUse: PrefixUse { get }
+    /// A sequence begins after a known prefix.
+    func begin(_ sequence: Sequence, after prefix: KnownPrefix)
+    /// The sum of the hidden states of the first `mark` tokens of a sequence, of the rows just taken, if that is of use.
+    func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]?
     /// Takes the rows just computed for a sequence.
     ///
     /// - Parameter isPromptDone: whether the prompt ends with the last row, or ended before.
@@ -24,6 +30,20 @@ protocol Consumer: AnyObject {
     var transcript: String? { get }
 }
 
+extension Consumer {
+    var prefixUse: PrefixUse { .state }
+    func begin(_ sequence: Sequence, after prefix: KnownPrefix) {}
+    func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]? { nil }
+}
+
+/// What of a known prefix a request can begin with.
+enum PrefixUse {
+    /// Every token's own result is wanted.
+    case nothing
+    case state
+    case stateAndSum
+}
+
 /// What has become of a sequence after a batch.
 enum Step: Equatable {
     /// Its prompt is being read.
@@ -32,8 +52,8 @@ enum Step: Equatable {
     case next(UInt32)
     /// All of the input has been used; the request goes on with its others.
     case inputDone
-    /// The whole request is answered.
-    case over(FinishReason)
+    /// The whole request is answered; the last token chosen, if it belongs to the answer, has not been fed.
+    case over(FinishReason, unread: UInt32? = nil)
     /// Nobody reads the answer any more.
     case closed
     /// The model's results are of no use: why.

@@ -102,7 +102,9 @@ final class DecodeLoop: @unchecked Sendable {
         case .drained(let id): core.drained(id)
         case .nudge: break
         case .endAll: conclude(core.endAll(.drained))
-        case .stale(let models): runners.retire(models)
+        case .stale(let models):
+            runners.retire(models)
+            for model in models { core.prefixes.remove(digest: model.digest) }
         case .stop: isStopping = true
         }
     }
@@ -120,6 +122,7 @@ final class DecodeLoop: @unchecked Sendable {
             if let damage = runner.model.damage {
                 let problem = StoreError.changed(runner.model.file.path, damage)
                 conclude(core.endAll(of: batch.model, .damaged("\(problem)")))
+                core.prefixes.remove(digest: runner.model.digest)
                 continue
             }
             let steps = zip(batch.parts, computed).map { part, rows in
@@ -127,6 +130,7 @@ final class DecodeLoop: @unchecked Sendable {
             }
             conclude(core.apply(batch, steps, now: clock()))
         }
+        ledger.prefixes = core.prefixes.stats
         if !turn.batches.isEmpty { metrics.turn(clock() &- began) }
     }
 

@@ -12,6 +12,8 @@ final class EmbeddingJob: Consumer {
     private let normalizes: Bool
     /// Of the inputs under way.
     private var vectors: [Int: PooledVector] = [:]
+    /// Sums at the taps of the rows last taken, by input and mark.
+    private var sums: [Int: [Int: [Float]]] = [:]
 
     init(
         record: RequestRecord, outbox: Outbox<EmbedResponse>, digest: String, pooling: Pooling,
@@ -32,12 +34,32 @@ final class EmbeddingJob: Consumer {
 
     func wants(isLast: Bool) -> Wants { pooling == .last && !isLast ? .nothing : .hidden }
 
+    var prefixUse: PrefixUse {
+        switch pooling {
+        case .last: .state
+        case .mean, .unspecified: .stateAndSum
+        case .none: .nothing
+        }
+    }
+
+    func begin(_ sequence: Sequence, after prefix: KnownPrefix) {
+        guard let sum = prefix.hiddenSum else { return }
+        vectors[sequence.input] = PooledVector(mean: sum, of: prefix.snapshot.tokens)
+    }
+
+    func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]? { sums[sequence.input]?[mark] }
+
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
         var vector =
             vectors.removeValue(forKey: sequence.input) ?? PooledVector(PooledVector.Kind(pooling))
+        sums[sequence.input] = nil
         if pooling != .last {
-            for index in rows.rows.indices {
-                rows.withHidden(index - rows.rows.lowerBound) { vector.add($0) }
+            for index in 0..<rows.rows.count {
+                rows.withHidden(index) { vector.add($0) }
+                let mark = sequence.read + index + 1
+                guard prefixUse == .stateAndSum, sequence.taps.contains(where: { $0.mark == mark })
+                else { continue }
+                sums[sequence.input, default: [:]][mark] = vector.values
             }
         } else if isPromptDone {
             rows.withHidden(rows.rows.count - 1) { vector.add($0) }
@@ -52,6 +74,7 @@ final class EmbeddingJob: Consumer {
         embedding.dimensions = UInt32(vector.width)
         embedding.values = vector.values
         embedding.promptTokens = UInt32(sequence.tokens.count)
+        embedding.cachedTokens = UInt32(sequence.cached)
         var response = EmbedResponse()
         response.requestID = record.id
         response.model = record.model

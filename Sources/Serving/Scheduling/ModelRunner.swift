@@ -19,7 +19,7 @@ final class ModelRunner {
             model: model, workers: workers,
             maxRows: configuration.prefillChunk + configuration.slots, kernels: kernels,
             progress: progress)
-        states = StatePool(slots: configuration.slots, model: model)
+        states = StatePool(slots: configuration.slots + configuration.tapSlots, model: model)
     }
 
     /// Computes a batch.
@@ -101,7 +101,7 @@ final class ModelRunners: SlotStates {
         }
     }
 
-    func save(_ slot: Int, of model: ModelID, tokens: Int) -> StateSnapshot {
-        self[model].states.save(slot, tokens: tokens)
+    func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
+        self[model].states.save(slot, history: history)
     }
 }

@@ -37,6 +37,11 @@ struct PriorityMap<Key: Hashable, Priority: Comparable> {
         settle()
     }
 
+    mutating func removeAll(where isGone: (Key) -> Bool) {
+        current = current.filter { !isGone($0.key) }
+        heap = Heap(current.values)
+    }
+
     /// Makes the heap's first entry a current one, and keeps it at most about twice as long as there are keys.
     private mutating func settle() {
         while let entry = heap.min, current[entry.key]?.version != entry.version {

@@ -11,6 +11,8 @@ final class Request: @unchecked Sendable {
     /// CLOCK_MONOTONIC, nanoseconds.
     let deadline: UInt64
     let model: ModelID
+    /// Of the model.
+    let digest: String
     let consumer: any Consumer
 
     /// Its place in the order of arrival.
@@ -27,11 +29,17 @@ final class Request: @unchecked Sendable {
     var started: UInt64 = 0
     var prefilled: UInt64 = 0
 
-    /// - Parameter inputs: the tokens of each input; one or more, none empty.
+    /// The session it appends to, if it does.
+    let session: SessionTurn?
+
+    /// - Parameter inputs: the tokens of each input; one or more, none empty; of a session one, which may be.
     init(
-        record: RequestRecord, deadline: UInt64, model: ModelID, inputs: [[UInt32]],
-        consumer: any Consumer
+        record: RequestRecord, deadline: UInt64, model: ModelID, digest: String,
+        inputs: [[UInt32]], consumer: any Consumer, session: SessionTurn? = nil
     ) {
+        precondition(session == nil || inputs.count == 1)
+        self.digest = digest
+        self.session = session
         self.record = record
         self.deadline = deadline
         self.model = model
@@ -60,6 +68,16 @@ final class Request: @unchecked Sendable {
         case slowReader(UInt64)
         /// Its model's file has been written or cut short, or its results are not finite.
         case damaged(String)
+        /// Its session cannot go on with it.
+        case refused(RPCError)
+
+        /// Whether the model's states are what they should be.
+        var leavesState: Bool {
+            switch self {
+            case .complete, .deadline, .cancelled: true
+            case .drained, .slowReader, .damaged, .refused: false
+            }
+        }
     }
 
     /// Tells the caller the end: with what there is, or with an error if there is nothing it could use.
@@ -105,6 +123,9 @@ final class Request: @unchecked Sendable {
                     .dataLoss, "model '\(record.model)' cannot go on: \(problem)",
                     reason: "MODEL_DAMAGED"))
             return "damaged"
+        case .refused(let error):
+            consumer.fail(error)
+            return "refused"
         }
     }
 
@@ -112,6 +133,7 @@ final class Request: @unchecked Sendable {
         var usage = Usage()
         usage.promptTokens = UInt32(clamping: record.promptTokens)
         usage.completionTokens = UInt32(clamping: record.completionTokens)
+        usage.cachedTokens = UInt32(clamping: record.cachedTokens)
         consumer.end(reason, usage: usage, timings: timings(now))
     }
 

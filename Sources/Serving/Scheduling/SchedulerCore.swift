@@ -53,8 +53,12 @@ struct SchedulerCore: ~Copyable {
     /// Models whose costs are kept, beyond those in use.
     private static let mostCosts = 16
 
-    private let configuration: ServingConfiguration
-    private let pool: SlotPool
+    let configuration: ServingConfiguration
+    let pool: SlotPool
+    /// States of prompts and answers that have been.
+    var prefixes: PrefixCache
+    /// Turns of sessions: the first one runs or is in the queue, the others wait for it.
+    var sessionTurns: [String: Deque<Request>] = [:]
     /// Requests that are not answered yet.
     private var open: [String: Request] = [:]
     /// Requests that are answered, but not read.
@@ -81,7 +85,8 @@ struct SchedulerCore: ~Copyable {
 
     init(_ configuration: ServingConfiguration, states: any SlotStates) {
         self.configuration = configuration
-        pool = SlotPool(configuration.slots, states: states)
+        pool = SlotPool(configuration.slots, taps: configuration.tapSlots, states: states)
+        prefixes = PrefixCache(capacity: configuration.prefixBytes)
     }
 
     /// Slots that are taken.
@@ -101,7 +106,7 @@ struct SchedulerCore: ~Copyable {
         request.arrival = arrivals
         open[request.id] = request
         deadlines.set(request.id, request.deadline)
-        enqueue(request)
+        if isTurn(request) { enqueue(request) }
     }
 
     /// Somebody who may has cancelled a request.
@@ -191,6 +196,10 @@ struct SchedulerCore: ~Copyable {
     private var residentShares: [Int] { resident.map { users[$0.request.account]?.used ?? 0 } }
 
     private mutating func admit(_ request: Request, _ now: UInt64, _ turn: inout Turn) {
+        if let refusal = resume(request) {
+            turn.ended.append(close(request, .refused(refusal)))
+            return
+        }
         guard let sequence = request.waiting.popFirst() else { return }
         looks += 1
         sequence.enter(pool)
@@ -233,6 +242,7 @@ struct SchedulerCore: ~Copyable {
                 turn.batches.append(Batch(model: model, parts: [(sequence, count)]))
             }
         }
+        for batch in turn.batches { tap(batch) }
     }
 
     /// Shares out the turn's prompt rows: by account, at the price of a row of each one's model, and among an account's own
@@ -287,6 +297,7 @@ struct SchedulerCore: ~Copyable {
         for ((sequence, count), step) in zip(batch.parts, steps) {
             let request = sequence.request
             guard open[request.id] === request else { continue }
+            keepTaps(of: sequence, step)
             if let end = apply(step, sequence, count, now) { ended.append(end) }
             let since = request.consumer.stalledSince
             guard since != 0, open[request.id] === request else { continue }
@@ -311,8 +322,9 @@ struct SchedulerCore: ~Copyable {
             resident.removeAll { $0 === sequence }
             leave(sequence)
             claim(request.account)
-        case .over(let reason):
+        case .over(let reason, let unread):
             prefillEnded(request, now)
+            sequence.advance(count, next: unread)
             return close(request, .complete(reason))
         case .closed: return close(request, .cancelled)
         case .unusable(let why): return close(request, .damaged(why))
@@ -330,7 +342,7 @@ struct SchedulerCore: ~Copyable {
     // MARK: Books
 
     /// Enters a request into the queue, moves it there, or takes it out if it has nothing left that waits.
-    private mutating func enqueue(_ request: Request) {
+    mutating func enqueue(_ request: Request) {
         if request.waiting.isEmpty {
             users[request.account]?.waiting.remove(request.id)
         } else {
@@ -356,10 +368,12 @@ struct SchedulerCore: ~Copyable {
         deadlines.remove(request.id)
         stalls.remove(request.id)
         looks += 1 + resident.count
+        if ending.leavesState { keepEnd(of: request, resident) }
         for sequence in resident where sequence.request === request { leave(sequence) }
         resident.removeAll { $0.request === request }
         request.waiting = []
         enqueue(request)
+        endTurn(request)
         return Ended(request: request, ending: ending)
     }
 

@@ -33,26 +33,45 @@ final class Sequence {
             }
         }
 
-        /// What its slot remembers now.
-        func save(tokens: Int) -> StateSnapshot? {
+        /// What it remembers now.
+        func save(_ history: TokenHistory) -> StateSnapshot? {
             switch self {
-            case .inSlot(let lease): lease.save(tokens: tokens)
-            default: nil
+            case .inSlot(let lease): lease.save(history)
+            case .waiting(let snapshot): snapshot
+            case .done: nil
             }
         }
+    }
+
+    /// A slot that has the state after the first `mark` tokens of the prompt when the batch is done.
+    struct Tap {
+        let mark: Int
+        let slot: Int
     }
 
     let request: Request
     /// Its place among the request's inputs.
     let input: Int
     /// At least one.
-    let tokens: [UInt32]
+    private(set) var tokens: [UInt32]
     private(set) var phase = Phase.reading(next: 0)
-    /// Tokens its state has read.
-    private(set) var consumed = 0
+    /// The tokens its state has read: those of a session first, then those of the prompt and the answer.
+    private(set) var history = TokenHistory()
+    /// Tokens of the answer that its state has read.
+    private(set) var answer: [UInt32] = []
+    /// Prompt tokens it did not have to read.
+    private(set) var cached = 0
     /// Its place among its account's prompts: the one that was read last comes last.
     var lastRead = 0
     private(set) var residence = Residence.waiting(nil)
+    /// It has had a slot.
+    private(set) var hasBegun = false
+    /// Its state has read its own tokens and no others: it is a prefix that may come again.
+    private(set) var isWhole = true
+    /// Where states are to be kept: after so many tokens of the prompt, ascending.
+    private var marks: [Int] = []
+    /// Those of the batch under way.
+    private(set) var taps: [Tap] = []
 
     init(request: Request, input: Int, tokens: [UInt32]) {
         self.request = request
@@ -71,9 +90,62 @@ final class Sequence {
         return slot
     }
 
-    var isPreempted: Bool { residence.snapshot != nil }
+    var isPreempted: Bool { hasBegun && residence.snapshot != nil }
+    var consumed: Int { history.count }
+    /// Prompt tokens that are read.
+    var read: Int { if case .reading(let next) = phase { next } else { tokens.count } }
+    /// What it remembers now; `nil` if that is nothing.
+    var snapshot: StateSnapshot? { residence.save(history) }
+    /// Chosen and not read.
+    var unread: UInt32? { if case .decoding(let last) = phase { last } else { nil } }
 
     // MARK: What the scheduler does with it
+
+    /// Begins after `depth` of its tokens, which `snapshot` has read.
+    func begin(after depth: Int, of snapshot: StateSnapshot?, marks: [Int]) {
+        precondition(!hasBegun && depth < tokens.count)
+        self.marks = marks.filter { $0 > depth && $0 <= tokens.count }
+        cached = depth
+        phase = .reading(next: depth)
+        history = snapshot?.history ?? TokenHistory()
+        residence = .waiting(snapshot)
+    }
+
+    /// Goes on where a session is.
+    func begin(with state: SessionState, opening: UInt32?) {
+        precondition(!hasBegun)
+        if state.isEmpty {
+            if let opening { tokens.insert(opening, at: 0) }
+            return
+        }
+        tokens.insert(contentsOf: state.unread, at: 0)
+        isWhole = false
+        history = state.snapshot?.history ?? TokenHistory()
+        residence = .waiting(state.snapshot)
+    }
+
+    /// Sets up taps for the marks among its next `count` tokens.
+    ///
+    /// - Parameter free: slots that nobody has; taken from its end.
+    func tap(_ count: Int, _ free: inout [Int]) {
+        taps = []
+        guard case .reading(let next) = phase else { return }
+        while let mark = marks.first, mark <= next + count {
+            marks.removeFirst()
+            if mark == next + count {
+                taps.append(Tap(mark: mark, slot: slot))
+            } else if let slot = free.popLast() {
+                taps.append(Tap(mark: mark, slot: slot))
+            }
+        }
+    }
+
+    /// The history after the first `mark` tokens of the prompt, which are more than have been read.
+    func history(at mark: Int) -> TokenHistory {
+        var history = history
+        history.append(tokens[read..<mark])
+        return history
+    }
 
     /// Takes a slot, to begin or to go on exactly as if it had never been preempted. There must be a free one.
     func enter(_ pool: SlotPool) {
@@ -81,11 +153,12 @@ final class Sequence {
             let lease = pool.take(for: request.model, from: residence.snapshot)
         else { preconditionFailure("no slot, or one already") }
         residence = .inSlot(lease)
+        hasBegun = true
     }
 
     /// Gives its slot to somebody else, and keeps what it remembers.
     func preempt() {
-        guard let snapshot = residence.save(tokens: consumed) else {
+        guard let snapshot = residence.save(history) else {
             preconditionFailure("in no slot")
         }
         residence = .waiting(snapshot)
@@ -93,14 +166,19 @@ final class Sequence {
 
     func finish() { residence = .done }
 
-    /// `count` tokens have been computed; after the last of the prompt, or after a chosen one, `next` has been chosen.
+    /// `count` tokens have been computed; after the last of the prompt, or after a chosen one, `next` has been chosen, which may
+    /// be the last.
     func advance(_ count: Int, next: UInt32?) {
-        consumed += count
-        if let next {
-            phase = .decoding(last: next)
-        } else if case .reading(let first) = phase {
+        switch phase {
+        case .reading(let first):
+            history.append(tokens[first..<first + count])
             phase = .reading(next: first + count)
+        case .decoding(let last):
+            history.append(last)
+            answer.append(last)
+            phase = .reading(next: tokens.count)
         }
+        if let next { phase = .decoding(last: next) }
     }
 
     /// Whether `count` more tokens are the rest of the prompt, or it is done.
@@ -113,7 +191,9 @@ final class Sequence {
             for index in next..<next + count {
                 rows.append(
                     BatchRow(
-                        slot: slot, token: tokens[index],
+                        from: taps.first { $0.mark == index }?.slot ?? slot,
+                        to: taps.first { $0.mark == index + 1 }?.slot ?? slot,
+                        token: tokens[index],
                         wants: request.consumer.wants(isLast: index == tokens.count - 1)))
             }
         case .decoding(let last): rows.append(BatchRow(slot: slot, token: last, wants: .logits))

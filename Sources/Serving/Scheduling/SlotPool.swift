@@ -9,17 +9,20 @@ typealias ModelID = ObjectIdentifier
 protocol SlotStates: AnyObject {
     /// Makes a slot remember what `snapshot` does, or nothing.
     func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID)
-    func save(_ slot: Int, of model: ModelID, tokens: Int) -> StateSnapshot
+    func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot
 }
 
 /// The slots: numbers below `count`, each at most once in a lease. A number is the same slot whichever model uses it.
 final class SlotPool {
     let count: Int
+    /// Slots beyond `count`, for states that are kept on the way through a batch. No lease has them.
+    let taps: [Int]
     fileprivate let states: any SlotStates
     fileprivate var free: [Int]
 
-    init(_ count: Int, states: any SlotStates) {
+    init(_ count: Int, taps: Int, states: any SlotStates) {
         self.count = count
+        self.taps = Array(count..<count + taps)
         self.states = states
         free = (0..<count).reversed()
     }
@@ -30,6 +33,11 @@ final class SlotPool {
         states.load(snapshot, into: slot, of: model)
         return SlotLease(slot: slot, model: model, pool: self)
     }
+
+    /// What a slot that was a tap of the last batch remembers of the tokens of `history`.
+    func save(_ slot: Int, of model: ModelID, _ history: TokenHistory) -> StateSnapshot {
+        states.save(slot, of: model, history: history)
+    }
 }
 
 /// The right to one slot. It returns when the lease ends; what it remembers is lost unless it was saved before.
@@ -38,9 +46,9 @@ struct SlotLease: ~Copyable {
     fileprivate let model: ModelID
     fileprivate let pool: SlotPool
 
-    /// What the slot remembers of the `tokens` tokens it has read.
-    func save(tokens: Int) -> StateSnapshot {
-        pool.states.save(slot, of: model, tokens: tokens)
+    /// What the slot remembers of the tokens it has read.
+    func save(_ history: TokenHistory) -> StateSnapshot {
+        pool.states.save(slot, of: model, history: history)
     }
 
     deinit { pool.free.append(slot) }

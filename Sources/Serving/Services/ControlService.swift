@@ -14,6 +14,7 @@ struct ControlService: Sendable {
     let catalog: ModelCatalog
     let ledger: Ledger
     let metrics: ServingMetrics
+    let sessions: SessionStore
     let threads: Int
     let kernels: String
     let started: UInt64
@@ -172,7 +173,26 @@ struct ControlService: Sendable {
         status.descriptors = UInt32(clamping: process.descriptors)
         status.cachedTokens = totals.cachedTokens
         status.preemptions = totals.preemptions
+        status.prefixes = prefixStatus
+        status.sessions = sessionsStatus
         return status
+    }
+
+    private var prefixStatus: PrefixStatus {
+        let stats = ledger.prefixes
+        return PrefixStatus(
+            hits: stats.hits, misses: stats.misses, cachedTokens: stats.cachedTokens,
+            evictions: stats.evictions, states: UInt64(stats.states), bytes: UInt64(stats.bytes),
+            maxBytes: UInt64(configuration.prefixBytes))
+    }
+
+    private var sessionsStatus: SessionsStatus {
+        let stats = sessions.stats
+        return SessionsStatus(
+            sessions: UInt32(clamping: stats.sessions), bytes: UInt64(stats.bytes),
+            maxBytes: UInt64(transport.bytes.stateBytes),
+            maxSessions: UInt32(clamping: transport.bytes.sessions), turns: stats.turns,
+            expired: stats.expired)
     }
 
     /// Counters and histograms, of all accounts for those who may change the daemon, else of the caller's own.

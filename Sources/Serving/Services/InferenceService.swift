@@ -12,6 +12,7 @@ struct InferenceService: Sendable {
     let ledger: Ledger
     let metrics: ServingMetrics
     let loop: DecodeLoop
+    let sessions: SessionStore
     nonisolated(unsafe) let kernels: Kernels.Table
     let logger: Logger
     private let refusals = LogLimit()
@@ -22,11 +23,16 @@ struct InferenceService: Sendable {
         let name = ServiceName.inference
         services.stream(name, "Generate") { (request: GenerateRequest, call, outbox) in
             let bytes = request.prompt?.byteCount ?? 0
-            catalog.withModel(request.model, for: call, bytes: bytes) { found in
+            let body: @Sendable (Result<LoadedModel, CatalogError>) -> Void = { found in
                 attempt(call, outbox.fail) { () throws(RPCError) in
                     try generate(request, try Self.model(found), call, outbox)
                 }
             }
+            guard !request.session.isEmpty else {
+                return catalog.withModel(request.model, for: call, bytes: bytes, body)
+            }
+            let session = try sessions.find(request.session, for: call.peer)
+            catalog.withModel(digest: session.digest, for: call, bytes: bytes, body)
         }
         services.stream(name, "Embed") { (request: EmbedRequest, call, outbox) in
             let bytes = request.input.reduce(0) { $0 + ($1.input?.byteCount ?? 0) }
@@ -98,8 +104,10 @@ struct InferenceService: Sendable {
         let maxTokens = try checks.maxTokens(request)
         let stops = try checks.stops(request, name, model)
         let tokens = try checks.tokens(
-            request.prompt, "prompt", name, model, parseSpecial: request.parseSpecial)
+            request.prompt, "prompt", name, model, parseSpecial: request.parseSpecial,
+            appends: !request.session.isEmpty)
         let echo = try echo(of: request, model)
+        let session = try turn(request, loaded, call)
         let record = RequestRecord(
             id: Self.newID(), call: call, model: name, promptTokens: tokens.count)
         var started = Started()
@@ -116,7 +124,25 @@ struct InferenceService: Sendable {
                 Sampler(options, prompt: tokens, kernels: kernels), tokenizer: model.tokenizer,
                 stops: stops, maxTokens: maxTokens),
             started: started, echo: echo, keepsText: configuration.logsText)
-        submit(record, call, model, [tokens], completion, outbox)
+        submit(record, call, model, [tokens], completion, outbox, session)
+    }
+
+    /// A request's place in the turns of its session, if it has one.
+    private func turn(
+        _ request: GenerateRequest, _ loaded: LoadedModel, _ call: Call
+    ) throws(RPCError) -> SessionTurn? {
+        guard !request.session.isEmpty else { return nil }
+        guard request.model.isEmpty || request.model == loaded.name else {
+            throw .invalid(
+                "model",
+                "session '\(request.session)' is of model '\(loaded.name)', not '\(request.model)'")
+        }
+        var opening: UInt32?
+        if case .text = request.prompt, let tokenizer = loaded.model.tokenizer, tokenizer.addsBOS {
+            opening = tokenizer.bos
+        }
+        return try sessions.beginTurn(
+            request.session, opening: opening, refusesBusy: request.refuseIfBusy, for: call.peer)
     }
 
     /// Writes what a request is about to the log, where the administrator wants that.
@@ -207,7 +233,7 @@ struct InferenceService: Sendable {
     /// Gives a request that was admitted to the decode thread, which from then on has it alone.
     private func submit<Answer>(
         _ record: RequestRecord, _ call: Call, _ model: Model, _ inputs: [[UInt32]],
-        _ consumer: any Consumer, _ outbox: Outbox<Answer>
+        _ consumer: any Consumer, _ outbox: Outbox<Answer>, _ session: SessionTurn? = nil
     ) {
         let (loop, id) = (loop, record.id)
         outbox.onDrain { loop.post(.drained(id)) }
@@ -215,7 +241,8 @@ struct InferenceService: Sendable {
             .submit(
                 Request(
                     record: record, deadline: call.deadline, model: ObjectIdentifier(model),
-                    inputs: inputs, consumer: consumer), model))
+                    digest: model.digest, inputs: inputs, consumer: consumer, session: session),
+                model))
         call.onCancel { loop.post(.gone(id)) }
     }
 

@@ -10,6 +10,11 @@ package enum Permissions {
         peer.uid == owner.uid || peer.uid == 0
     }
 
+    /// Using a session: its owner, and root.
+    package static func mayUse(_ peer: Peer, sessionOf owner: Account) -> Bool {
+        peer.account == owner || peer.uid == 0
+    }
+
     /// Seeing a user's requests and totals in the daemon's status: that user, and who may change the daemon.
     package static func maySee(
         _ peer: Peer, ownedBy owner: UInt32, controllers: Set<UInt32>, own: UInt32

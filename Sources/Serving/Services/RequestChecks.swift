@@ -10,14 +10,18 @@ struct RequestChecks {
     let configuration: ServingConfiguration
 
     /// The tokens of a prompt: at least one, all in the vocabulary.
+    ///
+    /// - Parameter appends: to a session: there may be none, and there is no beginning-of-text token.
     func tokens(
-        _ prompt: Prompt?, _ field: String, _ name: String, _ model: Model, parseSpecial: Bool
+        _ prompt: Prompt?, _ field: String, _ name: String, _ model: Model, parseSpecial: Bool,
+        appends: Bool = false
     ) throws(RPCError) -> [UInt32] {
         var tokens: [UInt32]
         switch prompt {
+        case nil where appends: tokens = []
         case nil: throw .invalid(field, "give text or tokens")
         case .tokens(let ids):
-            guard !ids.isEmpty else { throw .invalid(field, "no tokens") }
+            guard !ids.isEmpty || appends else { throw .invalid(field, "no tokens") }
             tokens = ids
         case .text(let text):
             let tokenizer = try tokenizer(name, model)
@@ -29,8 +33,8 @@ struct RequestChecks {
                 )
             }
             tokens = Self.encode(
-                text, tokenizer, addBOS: tokenizer.addsBOS, parseSpecial: parseSpecial)
-            if tokens.isEmpty {
+                text, tokenizer, addBOS: tokenizer.addsBOS && !appends, parseSpecial: parseSpecial)
+            if tokens.isEmpty, !appends {
                 guard let bos = tokenizer.bos else { throw .invalid(field, "the text is empty") }
                 tokens = [bos]
             }

@@ -14,6 +14,7 @@ package final class ServingService: Sendable {
     package let share: ShareServer
     package let catalog: ModelCatalog
     let ledger: Ledger
+    let sessions: SessionStore
     private let loop: DecodeLoop
     private let logger: Logger
     private let draining: DrainFlag
@@ -23,11 +24,14 @@ package final class ServingService: Sendable {
     package let kernelsName: String
     package let threads: Int
 
-    /// - Parameter clock: CLOCK_MONOTONIC in nanoseconds, by which requests end and draining ends.
+    /// - Parameters:
+    ///   - clock: CLOCK_MONOTONIC in nanoseconds, by which requests end and draining ends.
+    ///   - wallClock: CLOCK_REALTIME in nanoseconds, by which sessions end.
     package init(
         _ configuration: ServingConfiguration, transport: RPCServer.Configuration,
         directory: ModelDirectory, logger: Logger, catalog: ModelCatalog? = nil,
-        clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() }
+        clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() },
+        wallClock: @escaping @Sendable () -> UInt64 = SessionStore.now
     ) throws(ModelError) {
         self.clock = clock
         MappedFile.containFaults()
@@ -38,6 +42,8 @@ package final class ServingService: Sendable {
             threads: configuration.threads, pinned: configuration.pinsThreads)
         let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
         let ledger = Ledger(configuration)
+        let accounts = Accounts(transport.bytes)
+        let sessions = SessionStore(configuration, accounts: accounts, clock: wallClock)
         let draining = DrainFlag()
         let metrics = ServingMetrics()
         loop = DecodeLoop(
@@ -48,6 +54,7 @@ package final class ServingService: Sendable {
         slots = configuration.slots
         self.catalog = catalog
         self.ledger = ledger
+        self.sessions = sessions
         self.logger = logger
         catalog.onRetired { [loop] in loop.post(.stale($0)) }
         catalog.askWhoIsBusy { [ledger] name in ledger.open.contains { $0.model == name } }
@@ -63,17 +70,20 @@ package final class ServingService: Sendable {
         }
         InferenceService(
             configuration: configuration, catalog: catalog, ledger: ledger, metrics: metrics,
-            loop: loop, kernels: kernels, logger: logger
+            loop: loop, sessions: sessions, kernels: kernels, logger: logger
         ).register(in: &services)
+        SessionService(catalog: catalog, store: sessions).register(in: &services)
         ControlService(
             configuration: configuration, transport: transport, controllers: controllers,
-            catalog: catalog, ledger: ledger, metrics: metrics, threads: workers.count,
+            catalog: catalog, ledger: ledger, metrics: metrics, sessions: sessions,
+            threads: workers.count,
             kernels: Kernels.name(of: kernels),
             started: cl_monotonic_nanoseconds(),
             isDraining: { draining.value },
             rescan: { Self.reload(catalog, logger, $0) }
         ).register(in: &services)
-        server = RPCServer(services: services, configuration: transport, logger: logger)
+        server = RPCServer(
+            services: services, configuration: transport, accounts: accounts, logger: logger)
         let sharing = ShareService(catalog: catalog, logger: logger)
         share = ShareServer(logger: logger, handler: sharing.share)
         catalog.keepTime { [weak server] nanoseconds, body in

@@ -8,6 +8,10 @@ enum Completion {
         await ask(words) { try await $0.models().map(\.name) }
     }
 
+    static func sessions(_ words: [String]) async -> [String] {
+        await ask(words) { try await $0.sessions().map(\.id) }
+    }
+
     static func requests(_ words: [String]) async -> [String] {
         await ask(words) { try await $0.status().requests.map(\.requestID) }
     }

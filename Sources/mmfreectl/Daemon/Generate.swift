@@ -51,6 +51,15 @@ struct Generate: AsyncParsableCommand {
         help: "Report log-probabilities, and those of this many likeliest tokens. Needs --json.")
     var logprobs: UInt32?
 
+    @Option(
+        parsing: .unconditional,
+        help: "Append the text and its answer to this session; see `mmfreectl session`.",
+        completion: .custom { words, _, _ in await Completion.sessions(words) })
+    var session: String?
+
+    @Flag(help: "Be refused where other turns of the session run or wait, instead of waiting.")
+    var noWait = false
+
     @Flag(help: "Write the prompt before the answer.")
     var echo = false
 
@@ -72,6 +81,7 @@ struct Generate: AsyncParsableCommand {
             throw ValidationError(
                 "\(given.joined(separator: " and ")) were given: give one of them")
         }
+        if noWait, session == nil { throw ValidationError("--no-wait needs --session") }
         if logprobs != nil, !json { throw ValidationError("--logprobs needs --json") }
     }
 
@@ -82,13 +92,16 @@ struct Generate: AsyncParsableCommand {
         options.echo = echo
         options.parsesSpecialTokens = parseSpecial
         options.logprobs = logprobs.map { Int($0) }
+        options.session = session
+        options.refusesBusySession = noWait
         let prompt: Prompt = try tokens.map { .tokens($0.ids) } ?? .text(question())
         var endsInNewline = true
         var drawn: UInt64?
         // A model without tokenizer answers in ids, and a piece without text does not tell which kind the model is.
         var ids: [TokenID]? = tokens == nil ? nil : []
         for try await part in connection.client().generate(
-            prompt, model: model.model, options: options)
+            // A session has its model; only one that is asked for here is compared with it.
+            prompt, model: session == nil ? model.model : model.name ?? "", options: options)
         {
             drawn = part.started?.seed ?? drawn
             if json {
@@ -264,13 +277,17 @@ private struct PieceRow: Encodable {
 
 private struct FinishedRow: Encodable {
     let reason: String
-    let promptTokens, completionTokens: Int
+    let promptTokens, completionTokens, cachedTokens: Int
+    /// Of a session alone.
+    let sessionTokens: Int?
     let queueMs, prefillMs, decodeMs: Double
 
     init(_ finished: GenerateEvent.Finished) {
         reason = finished.reason.rawValue
         promptTokens = finished.usage.promptTokens
         completionTokens = finished.usage.completionTokens
+        cachedTokens = finished.usage.cachedTokens
+        sessionTokens = finished.sessionTokens
         queueMs = finished.timings.queue / .milliseconds(1)
         prefillMs = finished.timings.prefill / .milliseconds(1)
         decodeMs = finished.timings.decode / .milliseconds(1)

@@ -121,6 +121,10 @@ struct Settings: Sendable {
         configuration.prefillChunk = self.prefillChunk
         configuration.turnTime = UInt64(self.turnTimeMs) * 1_000_000
         configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds
+        configuration.prefixBytes = self.prefixCache << 20
+        configuration.prefixInterval = self.prefixInterval
+        configuration.sharesPrefixes = self.prefixSharing
+        configuration.sessionTime = self.sessionTime.nanoseconds
         configuration.defaultModel = self.defaultModel
         configuration.threads = self.threads == 0 ? nil : self.threads
         configuration.pinsThreads = self.pinThreads
@@ -149,6 +153,10 @@ struct Settings: Sendable {
         var configuration = RPCServer.Configuration()
         configuration.connections = self.maxConnections
         configuration.connectionsPerUser = self.maxConnectionsPerUser
+        configuration.bytes.sessions = self.sessions
+        configuration.bytes.sessionsPerAccount = self.sessionsPerUser
+        configuration.bytes.stateBytes = self.sessionMemory << 20
+        configuration.bytes.stateBytesPerAccount = self.sessionMemoryPerUser << 20
         configuration.defaultTimeout = self.defaultTimeout.nanoseconds
         configuration.maximumTimeout = self.maxTimeout.nanoseconds
         configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds

@@ -64,6 +64,33 @@ struct SettingsTable: Sendable {
         "turn_time_ms", .whole(1...60_000), Int(serving.turnTime / 1_000_000),
         "The most milliseconds a turn takes while answers are being written: their next tokens, and as much of other requests' prompts, of whatever model, as fits. A quarter of it is always left for prompts. Less makes answers smoother and prompts slower."
     )
+    let prefixCache = Setting(
+        "prefix_cache", .whole(0...(1 << 20)), serving.prefixBytes >> 20,
+        "MiB of states of prompts and answers that are kept because they may come again; a prompt that begins like one of them is read from where it leaves it. 0 keeps none. They count as the daemon's memory, and the account that holds the most gives up its oldest first."
+    )
+    let prefixInterval = Setting(
+        "prefix_interval", .whole(1...(1 << 20)), serving.prefixInterval,
+        "A state is kept each time so many tokens of a prompt have been read, besides those at its end and where it leaves a known one."
+    )
+    let prefixSharing = Setting(
+        "prefix_sharing", .flag, serving.sharesPrefixes,
+        "Let all users begin with each other's states. Then each can tell from timing what others have asked: for a machine whose users trust each other."
+    )
+    let sessions = Setting(
+        "sessions", .whole(0...1_000_000), transport.bytes.sessions, "Sessions of all users.")
+    let sessionsPerUser = Setting(
+        "sessions_per_user", .whole(0...1_000_000), transport.bytes.sessionsPerAccount,
+        "Sessions of one user, who may also hold no more than half of what the others leave.")
+    let sessionMemory = Setting(
+        "session_memory", .whole(1...(1 << 20)), transport.bytes.stateBytes >> 20,
+        "MiB that all users' sessions may take; each takes 96 to 320 KiB for the published models.")
+    let sessionMemoryPerUser = Setting(
+        "session_memory_per_user", .whole(1...(1 << 20)),
+        transport.bytes.stateBytesPerAccount >> 20,
+        "MiB that one user's sessions may take, and no more than half of what the others leave.")
+    let sessionTime = Setting(
+        "session_time", .seconds(1...1e9), .nanoseconds(Int64(serving.sessionTime)),
+        "A session that asks for no other time is dropped when it has not been used for so long.")
     let prefault = Setting(
         "prefault", .flag, serving.prefault,
         "Read models into memory: all there are before the first request, those that come later when they are first used."

@@ -145,6 +145,56 @@ class RequestStatus:
 
 
 @dataclass(frozen=True)
+class PrefixStatus:
+    # States of prompts and answers that are kept because they may come again.
+    # Inputs that began with a known prefix, and those that did not.
+    hits: int
+    misses: int
+    # Prompt tokens that were not computed again.
+    cached_tokens: int
+    evictions: int
+    states: int
+    bytes: int
+    max_bytes: int
+
+    @classmethod
+    def _read(cls, m: Any) -> PrefixStatus:
+        return cls(
+            hits=m.hits,
+            misses=m.misses,
+            cached_tokens=m.cached_tokens,
+            evictions=m.evictions,
+            states=m.states,
+            bytes=m.bytes,
+            max_bytes=m.max_bytes,
+        )
+
+
+@dataclass(frozen=True)
+class SessionsStatus:
+    # Of all users.
+    sessions: int
+    bytes: int
+    max_bytes: int
+    max_sessions: int
+    # Turns that ended and left a state.
+    turns: int
+    # Sessions whose time to live was over.
+    expired: int
+
+    @classmethod
+    def _read(cls, m: Any) -> SessionsStatus:
+        return cls(
+            sessions=m.sessions,
+            bytes=m.bytes,
+            max_bytes=m.max_bytes,
+            max_sessions=m.max_sessions,
+            turns=m.turns,
+            expired=m.expired,
+        )
+
+
+@dataclass(frozen=True)
 class StatusResponse:
     version: str
     # "serving", "draining".
@@ -161,6 +211,8 @@ class StatusResponse:
     # Of the daemon's process; model pages are shared with everybody who maps them.
     resident_bytes: int
     models: int
+    prefixes: PrefixStatus | None
+    sessions: SessionsStatus | None
     # Of the daemon's process: memory that is its own, and open descriptors.
     private_bytes: int
     descriptors: int
@@ -184,6 +236,8 @@ class StatusResponse:
             completion_tokens=m.completion_tokens,
             resident_bytes=m.resident_bytes,
             models=m.models,
+            prefixes=PrefixStatus._read(m.prefixes) if m.HasField("prefixes") else None,
+            sessions=SessionsStatus._read(m.sessions) if m.HasField("sessions") else None,
             private_bytes=m.private_bytes,
             descriptors=m.descriptors,
             cached_tokens=m.cached_tokens,
@@ -394,6 +448,7 @@ class TokenLogprobs:
 class Usage:
     prompt_tokens: int
     completion_tokens: int
+    # Tokens of the prompt that were known from others of the same user and not computed again.
     cached_tokens: int
 
     @classmethod
@@ -426,6 +481,10 @@ class Finished:
     reason: FinishReason
     usage: Usage | None
     timings: Timings | None
+    # Of a session: its tokens now. A turn that was cut short keeps what it has answered, if its prompt has been read;
+    # else the
+    # session is as it was before.
+    session_tokens: int | None
 
     @classmethod
     def _read(cls, m: Any) -> Finished:
@@ -433,6 +492,7 @@ class Finished:
             reason=FinishReason(m.reason),
             usage=Usage._read(m.usage) if m.HasField("usage") else None,
             timings=Timings._read(m.timings) if m.HasField("timings") else None,
+            session_tokens=m.session_tokens if m.HasField("session_tokens") else None,
         )
 
 
@@ -447,4 +507,76 @@ class TokenizeResponse:
         return cls(
             tokens=tuple(m.tokens),
             pieces=tuple(each.decode() for each in m.pieces),
+        )
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    session: str
+    # As its owner has called it; need not be unique.
+    name: str
+    model: str
+    model_digest: str
+    # Tokens of its prompts and answers, the last complete turn's included.
+    tokens: int
+    # Of those tokens in their order (docs/format.md).
+    tokens_digest: int
+    # What is charged to its owner.
+    bytes: int
+    # It is dropped when it has not been used for so long.
+    ttl_ns: int
+    idle_ns: int
+    age_ns: int
+    uid: int
+    # Turns that run or wait.
+    turns: int
+
+    @classmethod
+    def _read(cls, m: Any) -> SessionInfo:
+        return cls(
+            session=m.session,
+            name=m.name,
+            model=m.model,
+            model_digest=m.model_digest,
+            tokens=m.tokens,
+            tokens_digest=m.tokens_digest,
+            bytes=m.bytes,
+            ttl_ns=m.ttl_ns,
+            idle_ns=m.idle_ns,
+            age_ns=m.age_ns,
+            uid=m.uid,
+            turns=m.turns,
+        )
+
+
+@dataclass(frozen=True)
+class SaveSessionResponse:
+    state: bytes
+    session: SessionInfo | None
+
+    @classmethod
+    def _read(cls, m: Any) -> SaveSessionResponse:
+        return cls(
+            state=m.state,
+            session=SessionInfo._read(m.session) if m.HasField("session") else None,
+        )
+
+
+@dataclass(frozen=True)
+class DropSessionResponse:
+
+    @classmethod
+    def _read(cls, m: Any) -> DropSessionResponse:
+        return cls(
+        )
+
+
+@dataclass(frozen=True)
+class ListSessionsResponse:
+    sessions: tuple[SessionInfo, ...]
+
+    @classmethod
+    def _read(cls, m: Any) -> ListSessionsResponse:
+        return cls(
+            sessions=tuple(SessionInfo._read(each) for each in m.sessions),
         )

@@ -232,6 +232,96 @@ void   mmfree__v1__request_status__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__request_status__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__prefix_status__init
+                     (Mmfree__V1__PrefixStatus         *message)
+{
+  static const Mmfree__V1__PrefixStatus init_value = MMFREE__V1__PREFIX_STATUS__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__prefix_status__get_packed_size
+                     (const Mmfree__V1__PrefixStatus *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__prefix_status__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__prefix_status__pack
+                     (const Mmfree__V1__PrefixStatus *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__prefix_status__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__prefix_status__pack_to_buffer
+                     (const Mmfree__V1__PrefixStatus *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__prefix_status__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__PrefixStatus *
+       mmfree__v1__prefix_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__PrefixStatus *)
+     protobuf_c_message_unpack (&mmfree__v1__prefix_status__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__prefix_status__free_unpacked
+                     (Mmfree__V1__PrefixStatus *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__prefix_status__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__sessions_status__init
+                     (Mmfree__V1__SessionsStatus         *message)
+{
+  static const Mmfree__V1__SessionsStatus init_value = MMFREE__V1__SESSIONS_STATUS__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__sessions_status__get_packed_size
+                     (const Mmfree__V1__SessionsStatus *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__sessions_status__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__sessions_status__pack
+                     (const Mmfree__V1__SessionsStatus *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__sessions_status__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__sessions_status__pack_to_buffer
+                     (const Mmfree__V1__SessionsStatus *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__sessions_status__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__SessionsStatus *
+       mmfree__v1__sessions_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__SessionsStatus *)
+     protobuf_c_message_unpack (&mmfree__v1__sessions_status__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__sessions_status__free_unpacked
+                     (Mmfree__V1__SessionsStatus *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__sessions_status__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mmfree__v1__status_response__init
                      (Mmfree__V1__StatusResponse         *message)
 {
@@ -1293,7 +1383,226 @@ const ProtobufCMessageDescriptor mmfree__v1__request_status__descriptor =
   (ProtobufCMessageInit) mmfree__v1__request_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descriptors[17] =
+static const ProtobufCFieldDescriptor mmfree__v1__prefix_status__field_descriptors[7] =
+{
+  {
+    "hits",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, hits),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "misses",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, misses),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cached_tokens",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, cached_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "evictions",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, evictions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "states",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, states),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max_bytes",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__PrefixStatus, max_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__prefix_status__field_indices_by_name[] = {
+  5,   /* field[5] = bytes */
+  2,   /* field[2] = cached_tokens */
+  3,   /* field[3] = evictions */
+  0,   /* field[0] = hits */
+  6,   /* field[6] = max_bytes */
+  1,   /* field[1] = misses */
+  4,   /* field[4] = states */
+};
+static const ProtobufCIntRange mmfree__v1__prefix_status__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__prefix_status__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.PrefixStatus",
+  "PrefixStatus",
+  "Mmfree__V1__PrefixStatus",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__PrefixStatus),
+  7,
+  mmfree__v1__prefix_status__field_descriptors,
+  mmfree__v1__prefix_status__field_indices_by_name,
+  1,  mmfree__v1__prefix_status__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__prefix_status__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__sessions_status__field_descriptors[6] =
+{
+  {
+    "sessions",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionsStatus, sessions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionsStatus, bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max_bytes",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionsStatus, max_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max_sessions",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionsStatus, max_sessions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "turns",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionsStatus, turns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expired",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionsStatus, expired),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__sessions_status__field_indices_by_name[] = {
+  1,   /* field[1] = bytes */
+  5,   /* field[5] = expired */
+  2,   /* field[2] = max_bytes */
+  3,   /* field[3] = max_sessions */
+  0,   /* field[0] = sessions */
+  4,   /* field[4] = turns */
+};
+static const ProtobufCIntRange mmfree__v1__sessions_status__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__sessions_status__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.SessionsStatus",
+  "SessionsStatus",
+  "Mmfree__V1__SessionsStatus",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__SessionsStatus),
+  6,
+  mmfree__v1__sessions_status__field_descriptors,
+  mmfree__v1__sessions_status__field_indices_by_name,
+  1,  mmfree__v1__sessions_status__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__sessions_status__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descriptors[19] =
 {
   {
     "version",
@@ -1452,6 +1761,30 @@ static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descrip
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "prefixes",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__StatusResponse, prefixes),
+    &mmfree__v1__prefix_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sessions",
+    31,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__StatusResponse, sessions),
+    &mmfree__v1__sessions_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "private_bytes",
     40,
     PROTOBUF_C_LABEL_NONE,
@@ -1502,28 +1835,31 @@ static const ProtobufCFieldDescriptor mmfree__v1__status_response__field_descrip
 };
 static const unsigned mmfree__v1__status_response__field_indices_by_name[] = {
   4,   /* field[4] = active */
-  15,   /* field[15] = cached_tokens */
+  17,   /* field[17] = cached_tokens */
   10,   /* field[10] = completion_tokens */
-  14,   /* field[14] = descriptors */
+  16,   /* field[16] = descriptors */
   7,   /* field[7] = finished_requests */
   12,   /* field[12] = models */
-  16,   /* field[16] = preemptions */
-  13,   /* field[13] = private_bytes */
+  18,   /* field[18] = preemptions */
+  13,   /* field[13] = prefixes */
+  15,   /* field[15] = private_bytes */
   9,   /* field[9] = prompt_tokens */
   5,   /* field[5] = queued */
   8,   /* field[8] = refused_requests */
   6,   /* field[6] = requests */
   11,   /* field[11] = resident_bytes */
+  14,   /* field[14] = sessions */
   3,   /* field[3] = slots */
   1,   /* field[1] = state */
   2,   /* field[2] = uptime_ns */
   0,   /* field[0] = version */
 };
-static const ProtobufCIntRange mmfree__v1__status_response__number_ranges[2 + 1] =
+static const ProtobufCIntRange mmfree__v1__status_response__number_ranges[3 + 1] =
 {
   { 1, 0 },
-  { 40, 13 },
-  { 0, 17 }
+  { 30, 13 },
+  { 40, 15 },
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor =
 {
@@ -1533,10 +1869,10 @@ const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor =
   "Mmfree__V1__StatusResponse",
   "mmfree.v1",
   sizeof(Mmfree__V1__StatusResponse),
-  17,
+  19,
   mmfree__v1__status_response__field_descriptors,
   mmfree__v1__status_response__field_indices_by_name,
-  2,  mmfree__v1__status_response__number_ranges,
+  3,  mmfree__v1__status_response__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__status_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -1183,7 +1183,7 @@ const ProtobufCMessageDescriptor mmfree__v1__sampling__descriptor =
   (ProtobufCMessageInit) mmfree__v1__sampling__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__generate_request__field_descriptors[9] =
+static const ProtobufCFieldDescriptor mmfree__v1__generate_request__field_descriptors[11] =
 {
   {
     "model",
@@ -1293,6 +1293,30 @@ static const ProtobufCFieldDescriptor mmfree__v1__generate_request__field_descri
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "session",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__GenerateRequest, session),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "refuse_if_busy",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__GenerateRequest, refuse_if_busy),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__generate_request__field_indices_by_name[] = {
   6,   /* field[6] = echo */
@@ -1300,7 +1324,9 @@ static const unsigned mmfree__v1__generate_request__field_indices_by_name[] = {
   3,   /* field[3] = max_tokens */
   0,   /* field[0] = model */
   7,   /* field[7] = parse_special */
+  10,   /* field[10] = refuse_if_busy */
   4,   /* field[4] = sampling */
+  9,   /* field[9] = session */
   5,   /* field[5] = stop */
   1,   /* field[1] = text */
   2,   /* field[2] = tokens */
@@ -1308,7 +1334,7 @@ static const unsigned mmfree__v1__generate_request__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__generate_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor =
 {
@@ -1318,7 +1344,7 @@ const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor =
   "Mmfree__V1__GenerateRequest",
   "mmfree.v1",
   sizeof(Mmfree__V1__GenerateRequest),
-  9,
+  11,
   mmfree__v1__generate_request__field_descriptors,
   mmfree__v1__generate_request__field_indices_by_name,
   1,  mmfree__v1__generate_request__number_ranges,
@@ -1671,7 +1697,7 @@ const ProtobufCMessageDescriptor mmfree__v1__timings__descriptor =
   (ProtobufCMessageInit) mmfree__v1__timings__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__finished__field_descriptors[3] =
+static const ProtobufCFieldDescriptor mmfree__v1__finished__field_descriptors[4] =
 {
   {
     "reason",
@@ -1709,16 +1735,29 @@ static const ProtobufCFieldDescriptor mmfree__v1__finished__field_descriptors[3]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "session_tokens",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Mmfree__V1__Finished, session_tokens_set_case),
+    offsetof(Mmfree__V1__Finished, session_tokens),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__finished__field_indices_by_name[] = {
   0,   /* field[0] = reason */
+  3,   /* field[3] = session_tokens */
   2,   /* field[2] = timings */
   1,   /* field[1] = usage */
 };
 static const ProtobufCIntRange mmfree__v1__finished__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__finished__descriptor =
 {
@@ -1728,7 +1767,7 @@ const ProtobufCMessageDescriptor mmfree__v1__finished__descriptor =
   "Mmfree__V1__Finished",
   "mmfree.v1",
   sizeof(Mmfree__V1__Finished),
-  3,
+  4,
   mmfree__v1__finished__field_descriptors,
   mmfree__v1__finished__field_indices_by_name,
   1,  mmfree__v1__finished__number_ranges,
@@ -1953,7 +1992,7 @@ const ProtobufCMessageDescriptor mmfree__v1__embed_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__embed_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__embedding__field_descriptors[4] =
+static const ProtobufCFieldDescriptor mmfree__v1__embedding__field_descriptors[5] =
 {
   {
     "index",
@@ -2003,8 +2042,21 @@ static const ProtobufCFieldDescriptor mmfree__v1__embedding__field_descriptors[4
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cached_tokens",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__Embedding, cached_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__embedding__field_indices_by_name[] = {
+  4,   /* field[4] = cached_tokens */
   1,   /* field[1] = dimensions */
   0,   /* field[0] = index */
   3,   /* field[3] = prompt_tokens */
@@ -2013,7 +2065,7 @@ static const unsigned mmfree__v1__embedding__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__embedding__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__embedding__descriptor =
 {
@@ -2023,7 +2075,7 @@ const ProtobufCMessageDescriptor mmfree__v1__embedding__descriptor =
   "Mmfree__V1__Embedding",
   "mmfree.v1",
   sizeof(Mmfree__V1__Embedding),
-  4,
+  5,
   mmfree__v1__embedding__field_descriptors,
   mmfree__v1__embedding__field_indices_by_name,
   1,  mmfree__v1__embedding__number_ranges,

@@ -272,6 +272,115 @@ package struct RequestStatus: CMessage {
     }
 }
 
+/// States of prompts and answers that are kept because they may come again.
+package struct PrefixStatus: CMessage {
+    /// Inputs that began with a known prefix, and those that did not.
+    package var hits: UInt64 = 0
+    package var misses: UInt64 = 0
+    /// Prompt tokens that were not computed again.
+    package var cachedTokens: UInt64 = 0
+    package var evictions: UInt64 = 0
+    package var states: UInt64 = 0
+    package var bytes: UInt64 = 0
+    package var maxBytes: UInt64 = 0
+
+    package init() {}
+
+    package init(
+        hits: UInt64 = 0,
+        misses: UInt64 = 0,
+        cachedTokens: UInt64 = 0,
+        evictions: UInt64 = 0,
+        states: UInt64 = 0,
+        bytes: UInt64 = 0,
+        maxBytes: UInt64 = 0
+    ) {
+        self.hits = hits
+        self.misses = misses
+        self.cachedTokens = cachedTokens
+        self.evictions = evictions
+        self.states = states
+        self.bytes = bytes
+        self.maxBytes = maxBytes
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__PrefixStatus>?) -> Void {
+        mmfree__v1__prefix_status__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__PrefixStatus) throws(WireError) {
+        self.hits = c.hits
+        self.misses = c.misses
+        self.cachedTokens = c.cached_tokens
+        self.evictions = c.evictions
+        self.states = c.states
+        self.bytes = c.bytes
+        self.maxBytes = c.max_bytes
+    }
+
+    func fill(_ c: inout Mmfree__V1__PrefixStatus, _ arena: Arena) {
+        c.hits = self.hits
+        c.misses = self.misses
+        c.cached_tokens = self.cachedTokens
+        c.evictions = self.evictions
+        c.states = self.states
+        c.bytes = self.bytes
+        c.max_bytes = self.maxBytes
+    }
+}
+
+/// Of all users.
+package struct SessionsStatus: CMessage {
+    package var sessions: UInt32 = 0
+    package var bytes: UInt64 = 0
+    package var maxBytes: UInt64 = 0
+    package var maxSessions: UInt32 = 0
+    /// Turns that ended and left a state.
+    package var turns: UInt64 = 0
+    /// Sessions whose time to live was over.
+    package var expired: UInt64 = 0
+
+    package init() {}
+
+    package init(
+        sessions: UInt32 = 0,
+        bytes: UInt64 = 0,
+        maxBytes: UInt64 = 0,
+        maxSessions: UInt32 = 0,
+        turns: UInt64 = 0,
+        expired: UInt64 = 0
+    ) {
+        self.sessions = sessions
+        self.bytes = bytes
+        self.maxBytes = maxBytes
+        self.maxSessions = maxSessions
+        self.turns = turns
+        self.expired = expired
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__SessionsStatus>?) -> Void {
+        mmfree__v1__sessions_status__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__SessionsStatus) throws(WireError) {
+        self.sessions = c.sessions
+        self.bytes = c.bytes
+        self.maxBytes = c.max_bytes
+        self.maxSessions = c.max_sessions
+        self.turns = c.turns
+        self.expired = c.expired
+    }
+
+    func fill(_ c: inout Mmfree__V1__SessionsStatus, _ arena: Arena) {
+        c.sessions = self.sessions
+        c.bytes = self.bytes
+        c.max_bytes = self.maxBytes
+        c.max_sessions = self.maxSessions
+        c.turns = self.turns
+        c.expired = self.expired
+    }
+}
+
 package struct StatusResponse: CMessage {
     package var version: String = ""
     /// "serving", "draining".
@@ -289,6 +398,8 @@ package struct StatusResponse: CMessage {
     /// Of the daemon's process; model pages are shared with everybody who maps them.
     package var residentBytes: UInt64 = 0
     package var models: UInt32 = 0
+    package var prefixes: PrefixStatus?
+    package var sessions: SessionsStatus?
     /// Of the daemon's process: memory that is its own, and open descriptors.
     package var privateBytes: UInt64 = 0
     package var descriptors: UInt32 = 0
@@ -312,6 +423,8 @@ package struct StatusResponse: CMessage {
         completionTokens: UInt64 = 0,
         residentBytes: UInt64 = 0,
         models: UInt32 = 0,
+        prefixes: PrefixStatus? = nil,
+        sessions: SessionsStatus? = nil,
         privateBytes: UInt64 = 0,
         descriptors: UInt32 = 0,
         cachedTokens: UInt64 = 0,
@@ -330,6 +443,8 @@ package struct StatusResponse: CMessage {
         self.completionTokens = completionTokens
         self.residentBytes = residentBytes
         self.models = models
+        self.prefixes = prefixes
+        self.sessions = sessions
         self.privateBytes = privateBytes
         self.descriptors = descriptors
         self.cachedTokens = cachedTokens
@@ -354,6 +469,8 @@ package struct StatusResponse: CMessage {
         self.completionTokens = c.completion_tokens
         self.residentBytes = c.resident_bytes
         self.models = c.models
+        self.prefixes = try Wire.message(c.prefixes)
+        self.sessions = try Wire.message(c.sessions)
         self.privateBytes = c.private_bytes
         self.descriptors = c.descriptors
         self.cachedTokens = c.cached_tokens
@@ -375,6 +492,8 @@ package struct StatusResponse: CMessage {
         c.completion_tokens = self.completionTokens
         c.resident_bytes = self.residentBytes
         c.models = self.models
+        c.prefixes = arena.optional(self.prefixes)
+        c.sessions = arena.optional(self.sessions)
         c.private_bytes = self.privateBytes
         c.descriptors = self.descriptors
         c.cached_tokens = self.cachedTokens

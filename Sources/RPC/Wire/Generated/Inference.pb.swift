@@ -240,6 +240,11 @@ package struct GenerateRequest: CMessage {
     package var parseSpecial: Bool = false
     /// Report each token's log-probability, and those of this many likeliest tokens.
     package var logprobs: UInt32?
+    /// The session that the prompt and its answer are appended to (session.proto). `model` may be empty then. Only a session's first
+    /// text gets the beginning-of-text token; the end-of-text token is not appended. Penalties count this turn's tokens only.
+    package var session: String = ""
+    /// One turn of a session runs at a time. Be refused (ABORTED) where others run or wait, instead of waiting for them.
+    package var refuseIfBusy: Bool = false
 
     package init() {}
 
@@ -251,7 +256,9 @@ package struct GenerateRequest: CMessage {
         stop: [String] = [],
         echo: Bool = false,
         parseSpecial: Bool = false,
-        logprobs: UInt32? = nil
+        logprobs: UInt32? = nil,
+        session: String = "",
+        refuseIfBusy: Bool = false
     ) {
         self.model = model
         self.prompt = prompt
@@ -261,6 +268,8 @@ package struct GenerateRequest: CMessage {
         self.echo = echo
         self.parseSpecial = parseSpecial
         self.logprobs = logprobs
+        self.session = session
+        self.refuseIfBusy = refuseIfBusy
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__GenerateRequest>?) -> Void {
@@ -283,6 +292,8 @@ package struct GenerateRequest: CMessage {
         case MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET_LOGPROBS: self.logprobs = c.logprobs
         default: self.logprobs = nil
         }
+        self.session = try Wire.text(c.session, "session")
+        self.refuseIfBusy = c.refuse_if_busy != 0
     }
 
     func fill(_ c: inout Mmfree__V1__GenerateRequest, _ arena: Arena) {
@@ -306,6 +317,8 @@ package struct GenerateRequest: CMessage {
             c.logprobs_set_case = MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET_LOGPROBS
             c.logprobs = value
         }
+        c.session = arena.string(self.session)
+        c.refuse_if_busy = self.refuseIfBusy ? 1 : 0
     }
 }
 
@@ -428,6 +441,7 @@ package struct TokenLogprobs: CMessage {
 package struct Usage: CMessage {
     package var promptTokens: UInt32 = 0
     package var completionTokens: UInt32 = 0
+    /// Tokens of the prompt that were known from others of the same user and not computed again.
     package var cachedTokens: UInt32 = 0
 
     package init() {}
@@ -501,17 +515,22 @@ package struct Finished: CMessage {
     package var reason: FinishReason = .unspecified
     package var usage: Usage?
     package var timings: Timings?
+    /// Of a session: its tokens now. A turn that was cut short keeps what it has answered, if its prompt has been read; else the
+    /// session is as it was before.
+    package var sessionTokens: UInt64?
 
     package init() {}
 
     package init(
         reason: FinishReason = .unspecified,
         usage: Usage? = nil,
-        timings: Timings? = nil
+        timings: Timings? = nil,
+        sessionTokens: UInt64? = nil
     ) {
         self.reason = reason
         self.usage = usage
         self.timings = timings
+        self.sessionTokens = sessionTokens
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__Finished>?) -> Void {
@@ -522,12 +541,20 @@ package struct Finished: CMessage {
         self.reason = FinishReason(rawValue: Int32(truncatingIfNeeded: c.reason.rawValue))
         self.usage = try Wire.message(c.usage)
         self.timings = try Wire.message(c.timings)
+        switch c.session_tokens_set_case {
+        case MMFREE__V1__FINISHED__SESSION_TOKENS_SET_SESSION_TOKENS: self.sessionTokens = c.session_tokens
+        default: self.sessionTokens = nil
+        }
     }
 
     func fill(_ c: inout Mmfree__V1__Finished, _ arena: Arena) {
         c.reason = .init(rawValue: .init(truncatingIfNeeded: self.reason.rawValue))
         c.usage = arena.optional(self.usage)
         c.timings = arena.optional(self.timings)
+        if let value = self.sessionTokens {
+            c.session_tokens_set_case = MMFREE__V1__FINISHED__SESSION_TOKENS_SET_SESSION_TOKENS
+            c.session_tokens = value
+        }
     }
 }
 
@@ -663,6 +690,8 @@ package struct Embedding: CMessage {
     /// dimensions floats; with POOLING_NONE that many for each token.
     package var values: [Float] = []
     package var promptTokens: UInt32 = 0
+    /// As in Usage.
+    package var cachedTokens: UInt32 = 0
 
     package init() {}
 
@@ -670,12 +699,14 @@ package struct Embedding: CMessage {
         index: UInt32 = 0,
         dimensions: UInt32 = 0,
         values: [Float] = [],
-        promptTokens: UInt32 = 0
+        promptTokens: UInt32 = 0,
+        cachedTokens: UInt32 = 0
     ) {
         self.index = index
         self.dimensions = dimensions
         self.values = values
         self.promptTokens = promptTokens
+        self.cachedTokens = cachedTokens
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__Embedding>?) -> Void {
@@ -687,6 +718,7 @@ package struct Embedding: CMessage {
         self.dimensions = c.dimensions
         self.values = Wire.values(c.values, c.n_values)
         self.promptTokens = c.prompt_tokens
+        self.cachedTokens = c.cached_tokens
     }
 
     func fill(_ c: inout Mmfree__V1__Embedding, _ arena: Arena) {
@@ -695,6 +727,7 @@ package struct Embedding: CMessage {
         c.n_values = self.values.count
         c.values = arena.array(self.values)
         c.prompt_tokens = self.promptTokens
+        c.cached_tokens = self.cachedTokens
     }
 }
 

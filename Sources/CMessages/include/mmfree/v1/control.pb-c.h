@@ -21,6 +21,8 @@ typedef struct Mmfree__V1__Limits Mmfree__V1__Limits;
 typedef struct Mmfree__V1__GetInfoResponse Mmfree__V1__GetInfoResponse;
 typedef struct Mmfree__V1__StatusRequest Mmfree__V1__StatusRequest;
 typedef struct Mmfree__V1__RequestStatus Mmfree__V1__RequestStatus;
+typedef struct Mmfree__V1__PrefixStatus Mmfree__V1__PrefixStatus;
+typedef struct Mmfree__V1__SessionsStatus Mmfree__V1__SessionsStatus;
 typedef struct Mmfree__V1__StatusResponse Mmfree__V1__StatusResponse;
 typedef struct Mmfree__V1__MetricsRequest Mmfree__V1__MetricsRequest;
 typedef struct Mmfree__V1__MetricsResponse Mmfree__V1__MetricsResponse;
@@ -151,6 +153,55 @@ struct  Mmfree__V1__RequestStatus
     , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0 }
 
 
+/*
+ * States of prompts and answers that are kept because they may come again.
+ */
+struct  Mmfree__V1__PrefixStatus
+{
+  ProtobufCMessage base;
+  /*
+   * Inputs that began with a known prefix, and those that did not.
+   */
+  uint64_t hits;
+  uint64_t misses;
+  /*
+   * Prompt tokens that were not computed again.
+   */
+  uint64_t cached_tokens;
+  uint64_t evictions;
+  uint64_t states;
+  uint64_t bytes;
+  uint64_t max_bytes;
+};
+#define MMFREE__V1__PREFIX_STATUS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__prefix_status__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0 }
+
+
+/*
+ * Of all users.
+ */
+struct  Mmfree__V1__SessionsStatus
+{
+  ProtobufCMessage base;
+  uint32_t sessions;
+  uint64_t bytes;
+  uint64_t max_bytes;
+  uint32_t max_sessions;
+  /*
+   * Turns that ended and left a state.
+   */
+  uint64_t turns;
+  /*
+   * Sessions whose time to live was over.
+   */
+  uint64_t expired;
+};
+#define MMFREE__V1__SESSIONS_STATUS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__sessions_status__descriptor) \
+    , 0, 0, 0, 0, 0, 0 }
+
+
 struct  Mmfree__V1__StatusResponse
 {
   ProtobufCMessage base;
@@ -174,6 +225,8 @@ struct  Mmfree__V1__StatusResponse
    */
   uint64_t resident_bytes;
   uint32_t models;
+  Mmfree__V1__PrefixStatus *prefixes;
+  Mmfree__V1__SessionsStatus *sessions;
   /*
    * Of the daemon's process: memory that is its own, and open descriptors.
    */
@@ -187,7 +240,7 @@ struct  Mmfree__V1__StatusResponse
 };
 #define MMFREE__V1__STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, 0, 0 }
 
 
 struct  Mmfree__V1__MetricsRequest
@@ -499,6 +552,44 @@ Mmfree__V1__RequestStatus *
 void   mmfree__v1__request_status__free_unpacked
                      (Mmfree__V1__RequestStatus *message,
                       ProtobufCAllocator *allocator);
+/* Mmfree__V1__PrefixStatus methods */
+void   mmfree__v1__prefix_status__init
+                     (Mmfree__V1__PrefixStatus         *message);
+size_t mmfree__v1__prefix_status__get_packed_size
+                     (const Mmfree__V1__PrefixStatus   *message);
+size_t mmfree__v1__prefix_status__pack
+                     (const Mmfree__V1__PrefixStatus   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__prefix_status__pack_to_buffer
+                     (const Mmfree__V1__PrefixStatus   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__PrefixStatus *
+       mmfree__v1__prefix_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__prefix_status__free_unpacked
+                     (Mmfree__V1__PrefixStatus *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__SessionsStatus methods */
+void   mmfree__v1__sessions_status__init
+                     (Mmfree__V1__SessionsStatus         *message);
+size_t mmfree__v1__sessions_status__get_packed_size
+                     (const Mmfree__V1__SessionsStatus   *message);
+size_t mmfree__v1__sessions_status__pack
+                     (const Mmfree__V1__SessionsStatus   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__sessions_status__pack_to_buffer
+                     (const Mmfree__V1__SessionsStatus   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__SessionsStatus *
+       mmfree__v1__sessions_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__sessions_status__free_unpacked
+                     (Mmfree__V1__SessionsStatus *message,
+                      ProtobufCAllocator *allocator);
 /* Mmfree__V1__StatusResponse methods */
 void   mmfree__v1__status_response__init
                      (Mmfree__V1__StatusResponse         *message);
@@ -763,6 +854,12 @@ typedef void (*Mmfree__V1__StatusRequest_Closure)
 typedef void (*Mmfree__V1__RequestStatus_Closure)
                  (const Mmfree__V1__RequestStatus *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__PrefixStatus_Closure)
+                 (const Mmfree__V1__PrefixStatus *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__SessionsStatus_Closure)
+                 (const Mmfree__V1__SessionsStatus *message,
+                  void *closure_data);
 typedef void (*Mmfree__V1__StatusResponse_Closure)
                  (const Mmfree__V1__StatusResponse *message,
                   void *closure_data);
@@ -889,6 +986,8 @@ extern const ProtobufCMessageDescriptor mmfree__v1__limits__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__get_info_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__status_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__request_status__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__prefix_status__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__sessions_status__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__status_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__metrics_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__metrics_response__descriptor;

@@ -233,6 +233,15 @@ struct  Mmfree__V1__GenerateRequest
    * Take "<s>" and the like in the text for the tokens they name. Not for text from outside.
    */
   protobuf_c_boolean parse_special;
+  /*
+   * The session that the prompt and its answer are appended to (session.proto). `model` may be empty then. Only a session's first
+   * text gets the beginning-of-text token; the end-of-text token is not appended. Penalties count this turn's tokens only.
+   */
+  char *session;
+  /*
+   * One turn of a session runs at a time. Be refused (ABORTED) where others run or wait, instead of waiting for them.
+   */
+  protobuf_c_boolean refuse_if_busy;
   Mmfree__V1__GenerateRequest__PromptCase prompt_case;
   union {
     /*
@@ -251,7 +260,7 @@ struct  Mmfree__V1__GenerateRequest
 };
 #define MMFREE__V1__GENERATE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__generate_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NULL, 0,NULL, 0, 0, MMFREE__V1__GENERATE_REQUEST__PROMPT__NOT_SET, {0}, MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, 0, NULL, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, 0, MMFREE__V1__GENERATE_REQUEST__PROMPT__NOT_SET, {0}, MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET__NOT_SET, {0} }
 
 
 /*
@@ -307,6 +316,9 @@ struct  Mmfree__V1__Usage
   ProtobufCMessage base;
   uint32_t prompt_tokens;
   uint32_t completion_tokens;
+  /*
+   * Tokens of the prompt that were known from others of the same user and not computed again.
+   */
   uint32_t cached_tokens;
 };
 #define MMFREE__V1__USAGE__INIT \
@@ -326,6 +338,12 @@ struct  Mmfree__V1__Timings
     , 0, 0, 0 }
 
 
+typedef enum {
+  MMFREE__V1__FINISHED__SESSION_TOKENS_SET__NOT_SET = 0,
+  MMFREE__V1__FINISHED__SESSION_TOKENS_SET_SESSION_TOKENS = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MMFREE__V1__FINISHED__SESSION_TOKENS_SET__CASE)
+} Mmfree__V1__Finished__SessionTokensSetCase;
+
 /*
  * The last message of an answer.
  */
@@ -335,10 +353,14 @@ struct  Mmfree__V1__Finished
   Mmfree__V1__FinishReason reason;
   Mmfree__V1__Usage *usage;
   Mmfree__V1__Timings *timings;
+  Mmfree__V1__Finished__SessionTokensSetCase session_tokens_set_case;
+  union {
+    uint64_t session_tokens;
+  };
 };
 #define MMFREE__V1__FINISHED__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__finished__descriptor) \
-    , MMFREE__V1__FINISH_REASON__FINISH_REASON_UNSPECIFIED, NULL, NULL }
+    , MMFREE__V1__FINISH_REASON__FINISH_REASON_UNSPECIFIED, NULL, NULL, MMFREE__V1__FINISHED__SESSION_TOKENS_SET__NOT_SET, {0} }
 
 
 /*
@@ -418,10 +440,14 @@ struct  Mmfree__V1__Embedding
   size_t n_values;
   float *values;
   uint32_t prompt_tokens;
+  /*
+   * As in Usage.
+   */
+  uint32_t cached_tokens;
 };
 #define MMFREE__V1__EMBEDDING__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__embedding__descriptor) \
-    , 0, 0, 0,NULL, 0 }
+    , 0, 0, 0,NULL, 0, 0 }
 
 
 struct  Mmfree__V1__EmbedResponse

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import RPC
+
+/// A conversation that a daemon remembers: a recurrent state of fixed size. Prompts with ``GenerateOptions/session`` go on with it.
+public struct Session: Sendable, Equatable {
+    /// What calls name it by.
+    public var id: String
+    /// As its owner has called it.
+    public var name: String
+    public var model: String
+    public var modelDigest: String
+    /// Tokens of its prompts and answers, the last complete turn's included.
+    public var tokens: Int
+    /// Of those tokens, in their order.
+    public var tokensDigest: UInt64
+    /// What is charged to its owner.
+    public var bytes: Int
+    /// It is dropped when it has not been used for so long.
+    public var timeToLive: Duration
+    public var idle: Duration
+    public var age: Duration
+    public var uid: UInt32
+    /// Turns that run or wait.
+    public var turns: Int
+}
+
+extension Session {
+    init(_ info: SessionInfo) {
+        id = info.session
+        name = info.name
+        model = info.model
+        modelDigest = info.modelDigest
+        tokens = Int(clamping: info.tokens)
+        tokensDigest = info.tokensDigest
+        bytes = Int(clamping: info.bytes)
+        timeToLive = .nanoseconds(Int64(clamping: info.ttl))
+        idle = .nanoseconds(Int64(clamping: info.idle))
+        age = .nanoseconds(Int64(clamping: info.age))
+        uid = info.uid
+        turns = Int(info.turns)
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// States that outlive their requests: where a sequence begins, what is kept of it on the way, and what its session has afterwards.
+
+import DequeModule
+import Engine
+import RPC
+
+extension SchedulerCore {
+    // MARK: Prefixes
+
+    /// Prepares a request's next sequence for its slot: from the longest known prefix, or from where its session is.
+    ///
+    /// - Returns: why its session cannot go on.
+    mutating func resume(_ request: Request) -> RPCError? {
+        guard let sequence = request.waiting.first, !sequence.hasBegun else { return nil }
+        if let session = request.session {
+            do throws(RPCError) {
+                let state = try session.state()
+                request.record.sessionTokens = state.history.count
+                sequence.begin(with: state, opening: session.opening)
+            } catch { return error }
+            guard !sequence.tokens.isEmpty else {
+                return .invalid("prompt", "there is nothing to append to session '\(session.id)'")
+            }
+        }
+        let use = request.consumer.prefixUse
+        guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return nil }
+        let tokens = sequence.tokens
+        // The last token is always read: its result is wanted.
+        let found = prefixes.find(tokens, of: key(of: request), most: tokens.count - 1) {
+            use == .state || $0.hiddenSum != nil
+        }
+        let intervals = stride(
+            from: configuration.prefixInterval, to: tokens.count, by: configuration.prefixInterval)
+        let marks = Set(intervals).union([found.agreed, tokens.count - 1, tokens.count])
+        sequence.begin(
+            after: found.known?.depth ?? 0, of: found.known?.prefix.snapshot, marks: marks.sorted())
+        request.record.cachedTokens += sequence.cached
+        if let prefix = found.known?.prefix { request.consumer.begin(sequence, after: prefix) }
+        return nil
+    }
+
+    private func key(of request: Request) -> PrefixCache.Key {
+        PrefixCache.Key(
+            digest: request.digest,
+            owner: configuration.sharesPrefixes ? PrefixCache.everybody : request.account)
+    }
+
+    func tap(_ batch: Batch) {
+        var free = pool.taps
+        for (sequence, count) in batch.parts { sequence.tap(count, &free) }
+    }
+
+    /// Keeps the states at the taps of a sequence that is about to advance.
+    mutating func keepTaps(of sequence: Sequence, _ step: Step) {
+        switch step {
+        case .closed, .unusable: return
+        case .reading, .next, .inputDone, .over: break
+        }
+        let request = sequence.request
+        for tap in sequence.taps {
+            let snapshot = pool.save(tap.slot, of: request.model, sequence.history(at: tap.mark))
+            let sum = request.consumer.hiddenSum(of: sequence, at: tap.mark)
+            prefixes.insert(
+                sequence.tokens[..<tap.mark], KnownPrefix(snapshot: snapshot, hiddenSum: sum),
+                of: key(of: request))
+        }
+    }
+
+    /// Keeps what an answer has come to, for its session and for prompts that go on with it.
+    mutating func keepEnd(of request: Request, _ resident: [Sequence]) {
+        guard
+            let sequence = resident.first(where: { $0.request === request })
+                ?? request.waiting.first, sequence.hasBegun, sequence.promptLeft ?? 0 == 0,
+            request.session != nil || !sequence.answer.isEmpty,
+            let snapshot = sequence.snapshot
+        else { return }
+        if let session = request.session {
+            let state = SessionState(
+                snapshot: snapshot, unread: sequence.unread.map { [$0] } ?? [])
+            if session.commit(state) { request.record.sessionTokens = state.history.count }
+        }
+        guard configuration.prefixBytes > 0, sequence.isWhole else { return }
+        prefixes.insert(
+            (sequence.tokens + sequence.answer)[...],
+            KnownPrefix(snapshot: snapshot, hiddenSum: nil), of: key(of: request))
+    }
+
+    // MARK: Sessions
+
+    /// Enters a session's request into the order of its turns.
+    ///
+    /// - Returns: whether it need not wait for another.
+    mutating func isTurn(_ request: Request) -> Bool {
+        guard let id = request.session?.id else { return true }
+        sessionTurns[id, default: []].append(request)
+        return sessionTurns[id]?.count == 1
+    }
+
+    /// A request is over: the next turn of its session may begin.
+    mutating func endTurn(_ request: Request) {
+        guard let id = request.session?.id, var turns = sessionTurns[id] else { return }
+        request.session?.end()
+        let wasFirst = turns.first === request
+        turns.removeAll { $0 === request }
+        sessionTurns[id] = turns.isEmpty ? nil : turns
+        if wasFirst, let next = turns.first { enqueue(next) }
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The sessions there are, as a value: who owns them, how long they live, who may do what. No thread, no clock, no model; times
+// come from outside. Of each session it has the state at the last complete turn; turns under way have their own.
+
+import Engine
+import RPC
+
+struct SessionBook {
+    struct Entry {
+        let id: String
+        let name: String
+        let model: String
+        let digest: String
+        let charge: SessionCharge
+        /// Nanoseconds.
+        let ttl: UInt64
+        /// CLOCK_REALTIME, nanoseconds: it is kept over restarts.
+        let created: UInt64
+        var used: UInt64
+        var state: SessionState
+        /// Turns that run or wait.
+        var turns = 0
+
+        var owner: Account { charge.account }
+
+        func info(now: UInt64) -> SessionInfo {
+            var info = SessionInfo()
+            info.session = id
+            info.name = name
+            info.model = model
+            info.modelDigest = digest
+            info.tokens = UInt64(state.history.count)
+            info.tokensDigest = state.history.digest
+            info.bytes = UInt64(charge.bytes)
+            info.ttl = ttl
+            info.idle = turns > 0 ? 0 : now &- min(used, now)
+            info.age = now &- min(created, now)
+            info.uid = owner.uid
+            info.turns = UInt32(clamping: turns)
+            return info
+        }
+    }
+
+    struct Stats: Sendable, Equatable {
+        var turns: UInt64 = 0
+        var expired: UInt64 = 0
+    }
+
+    private var entries: [String: Entry] = [:]
+    /// When each is over, if nobody uses it.
+    private var ends = PriorityMap<String, UInt64>()
+    private(set) var stats = Stats()
+
+    var count: Int { entries.count }
+
+    mutating func insert(_ entry: Entry) {
+        entries[entry.id] = entry
+        rest(entry.id)
+    }
+
+    /// A session that `peer` may use.
+    func find(_ id: String, for peer: Peer) throws(RPCError) -> Entry {
+        guard let entry = entries[id] else { throw Self.unknown(id) }
+        guard Permissions.mayUse(peer, sessionOf: entry.owner) else {
+            throw RPCError(
+                .permissionDenied, "session '\(id)' is another user's; you are user \(peer.uid)",
+                reason: "NOT_YOURS")
+        }
+        return entry
+    }
+
+    func state(of id: String) throws(RPCError) -> SessionState {
+        guard let entry = entries[id] else { throw Self.unknown(id) }
+        return entry.state
+    }
+
+    /// Those that `peer` may use, oldest first.
+    func list(for peer: Peer) -> [Entry] {
+        entries.values.filter { Permissions.mayUse(peer, sessionOf: $0.owner) }
+            .sorted { ($0.created, $0.id) < ($1.created, $1.id) }
+    }
+
+    mutating func remove(_ id: String) -> Entry? {
+        ends.remove(id)
+        return entries.removeValue(forKey: id)
+    }
+
+    /// A turn comes in.
+    mutating func beginTurn(
+        _ id: String, for peer: Peer, refusesBusy: Bool
+    ) throws(RPCError) -> Entry {
+        let entry = try find(id, for: peer)
+        guard entry.turns == 0 || !refusesBusy else {
+            throw RPCError(
+                .aborted, "\(entry.turns) turns of session '\(id)' run or wait",
+                reason: "SESSION_BUSY"
+            ).retrying(after: 1_000_000_000)
+        }
+        entries[id]?.turns += 1
+        ends.remove(id)
+        return entry
+    }
+
+    /// A turn has left this state.
+    ///
+    /// - Returns: false if the session has been dropped meanwhile.
+    mutating func commit(_ id: String, _ state: SessionState) -> Bool {
+        guard entries[id] != nil else { return false }
+        entries[id]?.state = state
+        stats.turns += 1
+        return true
+    }
+
+    mutating func endTurn(_ id: String, now: UInt64) {
+        guard entries[id] != nil else { return }
+        entries[id]?.turns -= 1
+        entries[id]?.used = now
+        rest(id)
+    }
+
+    /// Takes out what has not been used for its time to live. What has turns stays.
+    mutating func expire(now: UInt64) -> [Entry] {
+        var gone: [Entry] = []
+        while let (id, end) = ends.first, end <= now {
+            if let entry = remove(id) { gone.append(entry) }
+            stats.expired += 1
+        }
+        return gone
+    }
+
+    private mutating func rest(_ id: String) {
+        guard let entry = entries[id], entry.turns == 0 else { return }
+        let (end, isOver) = entry.used.addingReportingOverflow(entry.ttl)
+        ends.set(id, isOver ? .max : end)
+    }
+
+    private static func unknown(_ id: String) -> RPCError {
+        RPCError(
+            .notFound, "no session '\(id)': it was dropped, or its time to live was over",
+            reason: "NO_SUCH_SESSION")
+    }
+}
