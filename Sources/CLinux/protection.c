@@ -28,6 +28,10 @@ int cl_open_memory(const char *name) {
     return descriptor >= 0 ? descriptor : -errno;
 }
 
+int cl_punch_hole(int descriptor, off_t offset, off_t length) {
+    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length) == 0 ? 0 : -errno;
+}
+
 int cl_seal_memory(int descriptor) {
     if (fchmod(descriptor, 0444) != 0 || fcntl(descriptor, F_ADD_SEALS, seals) != 0) return -errno;
     char path[32];

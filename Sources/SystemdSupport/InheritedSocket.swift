@@ -30,6 +30,9 @@ package struct InheritedSocket: Sendable, Equatable {
         sd_is_socket_unix(descriptor, Int32(use.type.rawValue), 1, nil, 0) > 0
     }
 
+    /// What the manager keeps the sessions' memory under.
+    package static let memoryName = "mmfreed-sessions"
+
     package let descriptor: Int32
     package let use: Use
 
@@ -37,11 +40,17 @@ package struct InheritedSocket: Sendable, Equatable {
     package struct Handover: Sendable {
         /// Those that can be listened on.
         package var sockets: [InheritedSocket] = []
+        /// A file in memory that an earlier process had the manager keep (`Notifier.keep`).
+        package var memory: Int32?
         /// What is wrong with the others, which are closed.
         package var complaints: [String] = []
 
         /// Takes a descriptor over, or closes it.
         mutating func take(_ descriptor: Int32, name: String) {
+            if name == InheritedSocket.memoryName, memory == nil {
+                memory = descriptor
+                return
+            }
             let use = Use.named(name, descriptor)
             if let use, isListening(descriptor, use) {
                 sockets.append(InheritedSocket(descriptor: descriptor, use: use))
@@ -74,7 +83,9 @@ package struct InheritedSocket: Sendable, Equatable {
             // SD_LISTEN_FDS_START
             handover.take(3 + index, name: names?[Int(index)].map { String(cString: $0) } ?? "")
         }
-        guard count == 0 || handover.sockets.contains(where: { $0.use == .api }) else {
+        let isOnlyMemory = count == 1 && handover.memory != nil
+        guard count == 0 || isOnlyMemory || handover.sockets.contains(where: { $0.use == .api })
+        else {
             let complaints = handover.complaints
             throw InheritedSocketError(
                 complaints.isEmpty

@@ -53,6 +53,16 @@ package final class Notifier: Sendable {
         send("EXTEND_TIMEOUT_USEC=\(duration.microseconds)", nil)
     }
 
+    /// Has the manager keep a descriptor over restarts and crashes: it comes back with the sockets, under this name. What it has
+    /// under the name is given up first. The unit needs FileDescriptorStoreMax=.
+    ///
+    /// - Returns: whether it was handed over.
+    package func keep(_ descriptor: Int32, name: String) -> Bool {
+        guard isActive else { return false }
+        send("FDSTOREREMOVE=1\nFDNAME=\(name)", nil)
+        return sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=\(name)", [descriptor], 1) > 0
+    }
+
     /// The service lives.
     package func watchdog() { send("WATCHDOG=1", nil) }
 

@@ -21,6 +21,8 @@ final class Daemon {
     /// What is in force.
     private var settings: Settings
     private let inherited: [InheritedSocket]
+    /// The memory of an earlier process's sessions.
+    private let kept: Int32?
     /// Reads the settings again.
     private let reread: () -> Settings
     private let logger: Logger
@@ -30,11 +32,13 @@ final class Daemon {
 
     /// - Parameter signals: taken before any other thread was started.
     init(
-        settings: Settings, inherited: [InheritedSocket], signals: Signals, logger: Logger,
+        settings: Settings, inherited: [InheritedSocket], kept: Int32?, signals: Signals,
+        logger: Logger,
         log: LogQueue, reread: @escaping () -> Settings
     ) {
         self.settings = settings
         self.inherited = inherited
+        self.kept = kept
         self.signals = signals
         self.logger = logger
         self.log = log
@@ -49,6 +53,11 @@ final class Daemon {
             service = try makeService()
         } catch {
             return try refuse(error)
+        }
+        if !service.sessions.isAdopted, notifier.isActive,
+            !notifier.keep(service.sessions.descriptor, name: InheritedSocket.memoryName)
+        {
+            logger.warning("the service manager does not keep sessions: they end with the daemon")
         }
         guard prepareModels(service) else { return }
         try listen(service)
@@ -70,7 +79,9 @@ final class Daemon {
         var idleExit: IdleExit?
         if !inherited.isEmpty {
             let duty = IdleExit(
-                limit: settings.idleExit, logger, idleSince: { service.idleSince },
+                limit: settings.idleExit, logger,
+                // The service manager keeps no descriptors of a service that has stopped.
+                idleSince: { service.sessions.isEmpty ? service.idleSince : nil },
                 stopAccepting: {
                     guard service.share.stopAcceptingIfIdle() else { return false }
                     if service.server.stopAcceptingIfIdle() { return true }
@@ -92,7 +103,8 @@ final class Daemon {
     private func makeService() throws -> ServingService {
         try ServingService(
             settings.serving, transport: settings.transport,
-            directory: ModelDirectory(settings.models.map { FilePath($0) }), logger: logger)
+            directory: ModelDirectory(settings.models.map { FilePath($0) }), logger: logger,
+            keptSessions: kept)
     }
 
     /// Brings models into memory before there are requests, if the settings want that.

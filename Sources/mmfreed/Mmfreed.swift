@@ -61,7 +61,8 @@ struct Mmfreed: ParsableCommand {
             for complaint in handover.complaints { logger.warning("\(complaint), ignoring") }
             if settings.source(of: \.models) == nil { DefaultPlaces.current().makeModels() }
             let daemon = Daemon(
-                settings: settings, inherited: handover.sockets, signals: signals, logger: logger,
+                settings: settings, inherited: handover.sockets, kept: handover.memory,
+                signals: signals, logger: logger,
                 log: log, reread: resolve)
             try daemon.run()
         } catch let error as InheritedSocketError {

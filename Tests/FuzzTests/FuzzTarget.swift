@@ -14,7 +14,8 @@ import Testing
 /// A parser of what comes from outside, as the fuzzer calls it: any bytes are read or refused, and what was read keeps its
 /// promises. A broken promise is a trap, which the fuzzer reports.
 enum FuzzTarget: String, CaseIterable, Sendable {
-    case frames, messages, gguf, safetensors, json, tokenizer, sentencepiece, settings, sampler
+    case frames, messages, gguf, safetensors, json, tokenizer, sentencepiece, settings, sampler,
+        state
 
     func run(_ bytes: [UInt8]) {
         switch self {
@@ -40,6 +41,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
             settings.read(text, path: "x")
             precondition(settings.problems.allSatisfy { $0.source.hasPrefix("x:") })
         case .sampler: Self.sampler(bytes)
+        case .state: Self.state(bytes)
         }
     }
 
@@ -81,6 +83,20 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case 7: check(Status.self)
         default: return
         }
+    }
+
+    /// A saved state that is accepted is written again as the same bytes. The fuzzer finds no checksum, so a second try has the one
+    /// that fits.
+    private static func state(_ bytes: [UInt8]) {
+        func check(_ bytes: [UInt8]) {
+            guard let saved = try? SavedState(decoding: bytes) else { return }
+            precondition(saved.encoded() == bytes)
+            precondition(saved.state.snapshot?.isIntact ?? true)
+        }
+        check(bytes)
+        guard bytes.count >= 8, bytes.count % 8 == 0 else { return }
+        let sum = SavedState.checksum(bytes.dropLast(8))
+        check(bytes.dropLast(8) + withUnsafeBytes(of: sum.littleEndian) { Array($0) })
     }
 
     private static func gguf(_ bytes: [UInt8]) {

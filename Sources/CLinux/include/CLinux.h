@@ -91,6 +91,8 @@ int cl_open_memory(const char *name);
 /// Seals a file of `cl_open_memory` for good: neither its bytes nor its size nor its seals can be changed by anybody, and nobody but
 /// root can open it for writing. Returns a descriptor for reading, close-on-exec; `descriptor` stays open.
 int cl_seal_memory(int descriptor);
+/// Gives the system the memory of a part of a file of `cl_open_memory`, which reads as zeros then (fallocate).
+int cl_punch_hole(int descriptor, off_t offset, off_t length);
 /// Whether a file has the seals of `cl_seal_memory`.
 int cl_is_sealed(int descriptor);
 /// Whether a file has fs-verity.

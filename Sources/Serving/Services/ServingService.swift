@@ -14,7 +14,7 @@ package final class ServingService: Sendable {
     package let share: ShareServer
     package let catalog: ModelCatalog
     let ledger: Ledger
-    let sessions: SessionStore
+    package let sessions: SessionStore
     private let loop: DecodeLoop
     private let logger: Logger
     private let draining: DrainFlag
@@ -27,11 +27,13 @@ package final class ServingService: Sendable {
     /// - Parameters:
     ///   - clock: CLOCK_MONOTONIC in nanoseconds, by which requests end and draining ends.
     ///   - wallClock: CLOCK_REALTIME in nanoseconds, by which sessions end.
+    ///   - keptSessions: the descriptor that `sessions` of an earlier process had; taken over.
     package init(
         _ configuration: ServingConfiguration, transport: RPCServer.Configuration,
         directory: ModelDirectory, logger: Logger, catalog: ModelCatalog? = nil,
         clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() },
-        wallClock: @escaping @Sendable () -> UInt64 = SessionStore.now
+        wallClock: @escaping @Sendable () -> UInt64 = SessionStore.now,
+        keptSessions: Int32? = nil
     ) throws(ModelError) {
         self.clock = clock
         MappedFile.containFaults()
@@ -43,7 +45,9 @@ package final class ServingService: Sendable {
         let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
         let ledger = Ledger(configuration)
         let accounts = Accounts(transport.bytes)
-        let sessions = SessionStore(configuration, accounts: accounts, clock: wallClock)
+        let sessions = try SessionStore(
+            configuration, accounts: accounts, bytes: transport.bytes.stateBytes,
+            kept: keptSessions, logger: logger, clock: wallClock)
         let draining = DrainFlag()
         let metrics = ServingMetrics()
         loop = DecodeLoop(

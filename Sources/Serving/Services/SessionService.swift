@@ -54,15 +54,18 @@ struct SessionService: Sendable {
         let digest = loaded.model.digest
         return try store.create(
             name: name, model: loaded.name, digest: digest, state: state,
-            bytes: SavedState.byteCount(
-                digest: digest.utf8.count, unread: 1, values: loaded.model.shape.stateCount),
+            bytes: SessionMemory.bytes(
+                SavedState.byteCount(
+                    digest: digest.utf8.count, unread: 1, values: loaded.model.shape.stateCount)),
             ttl: ttl, for: call.peer)
     }
 
     private func save(_ request: SaveSessionRequest, _ call: Call) throws -> SaveSessionResponse {
         let entry = try store.find(request.session, for: call.peer)
         var response = SaveSessionResponse()
-        response.state = SavedState(modelDigest: entry.digest, state: entry.state).encoded()
+        response.state = SavedState(
+            modelDigest: entry.digest, state: try store.read(request.session)
+        ).encoded()
         response.session = try store.info(request.session, for: call.peer)
         return response
     }

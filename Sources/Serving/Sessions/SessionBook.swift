@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The sessions there are, as a value: who owns them, how long they live, who may do what. No thread, no clock, no model; times
-// come from outside. Of each session it has the state at the last complete turn; turns under way have their own.
+// come from outside. Of each session it knows where the record of its last complete turn is; turns under way have their own state.
 
 import Engine
 import RPC
@@ -18,7 +18,10 @@ struct SessionBook {
         /// CLOCK_REALTIME, nanoseconds: it is kept over restarts.
         let created: UInt64
         var used: UInt64
-        var state: SessionState
+        /// Its record, which has this number, and all the session's tokens.
+        var place: SessionMemory.Place
+        var generation: UInt64
+        var history: TokenHistory
         /// Turns that run or wait.
         var turns = 0
 
@@ -30,8 +33,8 @@ struct SessionBook {
             info.name = name
             info.model = model
             info.modelDigest = digest
-            info.tokens = UInt64(state.history.count)
-            info.tokensDigest = state.history.digest
+            info.tokens = UInt64(history.count)
+            info.tokensDigest = history.digest
             info.bytes = UInt64(charge.bytes)
             info.ttl = ttl
             info.idle = turns > 0 ? 0 : now &- min(used, now)
@@ -61,7 +64,7 @@ struct SessionBook {
 
     /// A session that `peer` may use.
     func find(_ id: String, for peer: Peer) throws(RPCError) -> Entry {
-        guard let entry = entries[id] else { throw Self.unknown(id) }
+        let entry = try find(id)
         guard Permissions.mayUse(peer, sessionOf: entry.owner) else {
             throw RPCError(
                 .permissionDenied, "session '\(id)' is another user's; you are user \(peer.uid)",
@@ -70,9 +73,9 @@ struct SessionBook {
         return entry
     }
 
-    func state(of id: String) throws(RPCError) -> SessionState {
+    func find(_ id: String) throws(RPCError) -> Entry {
         guard let entry = entries[id] else { throw Self.unknown(id) }
-        return entry.state
+        return entry
     }
 
     /// Those that `peer` may use, oldest first.
@@ -102,14 +105,18 @@ struct SessionBook {
         return entry
     }
 
-    /// A turn has left this state.
+    /// A turn has left this record.
     ///
-    /// - Returns: false if the session has been dropped meanwhile.
-    mutating func commit(_ id: String, _ state: SessionState) -> Bool {
-        guard entries[id] != nil else { return false }
-        entries[id]?.state = state
+    /// - Returns: where the one before it is.
+    mutating func commit(
+        _ id: String, _ place: SessionMemory.Place, _ generation: UInt64, _ history: TokenHistory
+    ) -> SessionMemory.Place? {
+        guard let old = entries[id]?.place else { return nil }
+        entries[id]?.place = place
+        entries[id]?.generation = generation
+        entries[id]?.history = history
         stats.turns += 1
-        return true
+        return old
     }
 
     mutating func endTurn(_ id: String, now: UInt64) {

@@ -130,7 +130,7 @@ struct SettingsTable: Sendable {
     )
     let idleExit = Setting(
         "idle_exit", .seconds(0...1e9), .zero, live: true,
-        "End after this long without an open connection, when a socket unit can start the daemon again; 0 never. Less than 5 counts as 5: systemd gives up on a service that starts too often."
+        "End after this long without an open connection, when a socket unit can start the daemon again; 0 never, and not while there are sessions. Less than 5 counts as 5: systemd gives up on a service that starts too often."
     )
     let drainTimeout = Setting(
         "drain_timeout", .seconds(0...3600), .seconds(20), live: true,

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+
+/// A session as it is kept: who owns it, how long it lives, where it is. Restarts read it back, of any byte that has changed they
+/// notice it.
+struct SessionRecord {
+    /// Why bytes are no record.
+    struct Damage: Error, CustomStringConvertible {
+        let description: String
+        init(_ description: String) { self.description = description }
+    }
+
+    static let version: UInt32 = 1
+    private static let headerBytes = 80
+    var id: String
+    var name: String
+    var model: String
+    /// Of the model.
+    var digest: String
+    var uid: UInt32
+    /// Of two records of one session the higher counts.
+    var generation: UInt64
+    /// Nanoseconds; the latter two on CLOCK_REALTIME.
+    var ttl: UInt64
+    var created: UInt64
+    var used: UInt64
+    /// All tokens of the session.
+    var history: TokenHistory
+    /// A `SavedState`.
+    var state: [UInt8]
+
+    private var texts: [String] { [id, name, model, digest] }
+
+    func encoded() -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Self.headerBytes + 512 + state.count)
+        func append(_ value: some FixedWidthInteger) {
+            withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
+        }
+        append(Self.version)
+        append(uid)
+        for number in [generation, ttl, created, used, UInt64(history.count), history.digest] {
+            append(number)
+        }
+        append(UInt64(state.count))
+        for text in texts { append(UInt32(text.utf8.count)) }
+        for text in texts { bytes += text.utf8 }
+        while bytes.count % 8 != 0 { bytes.append(0) }
+        bytes += state
+        while bytes.count % 8 != 0 { bytes.append(0) }
+        append(SavedState.checksum(bytes[...]))
+        return bytes
+    }
+
+    init(
+        id: String, name: String, model: String, digest: String, uid: UInt32, generation: UInt64,
+        ttl: UInt64,
+        created: UInt64, used: UInt64, history: TokenHistory, state: [UInt8]
+    ) {
+        (self.id, self.name, self.model) = (id, name, model)
+        (self.digest, self.uid) = (digest, uid)
+        (self.generation, self.ttl, self.created, self.used) = (generation, ttl, created, used)
+        (self.history, self.state) = (history, state)
+    }
+
+    init(decoding bytes: [UInt8]) throws(Damage) {
+        guard bytes.count >= Self.headerBytes + 8, bytes.count % 8 == 0 else {
+            throw Damage("it has \(bytes.count) bytes")
+        }
+        func number<T: FixedWidthInteger>(_ offset: Int, _: T.Type) -> T {
+            bytes.withUnsafeBytes {
+                T(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: T.self))
+            }
+        }
+        guard SavedState.checksum(bytes.dropLast(8)) == number(bytes.count - 8, UInt64.self) else {
+            throw Damage("its checksum does not match")
+        }
+        let version = number(0, UInt32.self)
+        guard version == Self.version else { throw Damage("its version is \(version)") }
+        uid = number(4, UInt32.self)
+        generation = number(8, UInt64.self)
+        ttl = number(16, UInt64.self)
+        created = number(24, UInt64.self)
+        used = number(32, UInt64.self)
+        history = TokenHistory(
+            count: Int(clamping: number(40, UInt64.self)), digest: number(48, UInt64.self))
+        let size = Int(clamping: number(56, UInt64.self))
+        var offset = Self.headerBytes
+        var texts: [String] = []
+        for index in 0..<4 {
+            let end = offset + Int(number(64 + index * 4, UInt32.self))
+            guard end <= bytes.count - 8,
+                let text = String(validating: bytes[offset..<end], as: UTF8.self)
+            else { throw Damage("a text in it ends after it does, or is not UTF-8") }
+            texts.append(text)
+            offset = end
+        }
+        (id, name, model, digest) = (texts[0], texts[1], texts[2], texts[3])
+        offset = (offset + 7) / 8 * 8
+        guard size <= bytes.count - 8 - offset else { throw Damage("its state ends after it does") }
+        state = Array(bytes[offset..<offset + size])
+    }
+}
