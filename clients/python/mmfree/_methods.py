@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 INFERENCE, CONTROL, HEALTH = "mmfree.v1.Inference", "mmfree.v1.Control", "grpc.health.v1.Health"
+SESSION = "mmfree.v1.Session"
 
 Text = str | Sequence[int]
 """Text, or token ids, which are taken as they are."""
@@ -31,6 +32,8 @@ class GenerateOptions(TypedDict, total=False):
     stop: strings that end the answer.  echo: give the prompt back first.
     parse_special: take "<s>" and the like in the text for tokens; not for text from outside.
     logprobs: report each token's log-probability, and those of this many likeliest tokens.
+    session: the id of a session that the prompt and the answer are appended to.
+    refuse_if_busy: raise Aborted where other turns of the session run or wait, instead of waiting for them.
     timeout: seconds, waiting included.
     """
 
@@ -49,6 +52,8 @@ class GenerateOptions(TypedDict, total=False):
     echo: bool
     parse_special: bool
     logprobs: int
+    session: str
+    refuse_if_busy: bool
     timeout: float
 
 
@@ -81,6 +86,8 @@ class Method(Generic[T]):
     name: str
     payload: bytes
     read: Callable[[bytes], T]
+    repeats: bool = True
+    """Whether it may be made again when its connection breaks."""
 
 
 def _message(name: str) -> Any:
@@ -123,9 +130,12 @@ def generate(
     echo: bool = False,
     parse_special: bool = False,
     logprobs: int | None = None,
+    session: str = "",
+    refuse_if_busy: bool = False,
     **sampling: Any,
 ) -> Method[Any]:
     request = _message("GenerateRequest")(model=model, max_tokens=max_tokens, echo=echo, parse_special=parse_special)
+    request.session, request.refuse_if_busy = session, refuse_if_busy
     _set_input(request, prompt)
     for name, value in sampling.items():
         if name not in _SAMPLING:
@@ -212,6 +222,51 @@ def cancel(request_id: str) -> Method[bool]:
     request = _message("CancelRequest")(request_id=request_id)
     read = _reader("CancelResponse", lambda message: bool(message.cancelled))
     return Method(INFERENCE, "Cancel", request.SerializeToString(), read)
+
+
+def _session(name: str, request: Any, repeats: bool = False) -> Method[types.SessionInfo]:
+    read = _reader("SessionInfo", types.SessionInfo._read)
+    return Method(SESSION, name, request.SerializeToString(), read, repeats)
+
+
+def _ttl(seconds: float | None) -> int:
+    return 0 if seconds is None else max(1, int(seconds * 1e9))
+
+
+def create_session(model: str, name: str, ttl: float | None, blank: bool) -> Method[types.SessionInfo]:
+    request = _message("CreateSessionRequest")(model=model, name=name, ttl_ns=_ttl(ttl), blank=blank)
+    return _session("Create", request)
+
+
+def fork_session(session: str, name: str, ttl: float | None) -> Method[types.SessionInfo]:
+    return _session("Fork", _message("ForkSessionRequest")(session=session, name=name, ttl_ns=_ttl(ttl)))
+
+
+def restore_session(state: bytes, name: str, model: str, ttl: float | None) -> Method[types.SessionInfo]:
+    request = _message("RestoreSessionRequest")(state=state, name=name, model=model, ttl_ns=_ttl(ttl))
+    return _session("Restore", request)
+
+
+def get_session(session: str) -> Method[types.SessionInfo]:
+    return _session("Get", _message("GetSessionRequest")(session=session), repeats=True)
+
+
+def save_session(session: str) -> Method[bytes]:
+    request = _message("SaveSessionRequest")(session=session)
+    read = _reader("SaveSessionResponse", lambda message: bytes(message.state))
+    return Method(SESSION, "Save", request.SerializeToString(), read)
+
+
+def drop_session(session: str) -> Method[None]:
+    request = _message("DropSessionRequest")(session=session)
+    return Method(SESSION, "Drop", request.SerializeToString(), _reader("DropSessionResponse", lambda message: None), False)
+
+
+def _sessions(message: Any) -> tuple[types.SessionInfo, ...]:
+    return tuple(types.SessionInfo._read(each) for each in message.sessions)
+
+
+SESSIONS = Method(SESSION, "List", b"", _reader("ListSessionsResponse", _sessions))
 
 
 def health(model: str) -> Method[bool]:

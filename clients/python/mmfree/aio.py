@@ -233,6 +233,41 @@ class AsyncClient:
     async def cancel(self, request_id: str, *, timeout: float | None = None) -> bool:
         return await self._unary(_methods.cancel(request_id), timeout)
 
+    # Sessions
+
+    async def create_session(
+        self, *, model: str = "", name: str = "", ttl: float | None = None, blank: bool = False, timeout: float | None = None
+    ) -> types.SessionInfo:
+        """A conversation that the daemon remembers. ttl: seconds until it is dropped when it is not used. blank: without the
+        model's initial state, if it has one. generate(..., session=created.session) appends to it."""
+        return await self._unary(_methods.create_session(model, name, ttl, blank), timeout)
+
+    async def fork_session(
+        self, session: str, *, name: str = "", ttl: float | None = None, timeout: float | None = None
+    ) -> types.SessionInfo:
+        """A new session that is where another one is, at its last complete turn."""
+        return await self._unary(_methods.fork_session(session, name, ttl), timeout)
+
+    async def save_session(self, session: str, *, timeout: float | None = None) -> bytes:
+        """A session's state at its last complete turn."""
+        return await self._unary(_methods.save_session(session), timeout)
+
+    async def restore_session(
+        self, state: bytes, *, name: str = "", model: str = "", ttl: float | None = None, timeout: float | None = None
+    ) -> types.SessionInfo:
+        """A new session out of what save_session gave."""
+        return await self._unary(_methods.restore_session(state, name, model, ttl), timeout)
+
+    async def drop_session(self, session: str, *, timeout: float | None = None) -> None:
+        await self._unary(_methods.drop_session(session), timeout)
+
+    async def get_session(self, session: str, *, timeout: float | None = None) -> types.SessionInfo:
+        return await self._unary(_methods.get_session(session), timeout)
+
+    async def sessions(self, *, timeout: float | None = None) -> tuple[types.SessionInfo, ...]:
+        """This user's sessions, oldest first; for root everybody's."""
+        return await self._unary(_methods.SESSIONS, timeout)
+
     async def info(self, *, timeout: float | None = None) -> types.GetInfoResponse:
         return await self._unary(_methods.INFO, timeout)
 
@@ -290,7 +325,7 @@ class AsyncClient:
                 connection, call, deadline = await self._start(method, streaming, timeout)
                 return await finish(connection, call, deadline)
             except ConnectionLost:
-                if last:
+                if last or not method.repeats:
                     raise
             except Unavailable as error:
                 if error.reason == "DRAINING":

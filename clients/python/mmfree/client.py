@@ -28,7 +28,8 @@ class Client:
     Threads may share a client: their calls run at the same time. After a fork the child connects for itself.
 
     A connection that breaks ends the calls under way with ConnectionLost, once each. Calls with one answer, and embed, are then
-    made once more on a new connection; generate is not. Every call may be repeated: none leaves anything behind.
+    made once more on a new connection; generate is not. Calls that make, restore or drop
+    sessions are not either; the others leave nothing behind.
     """
 
     def __init__(self, path: str | None = None, *, timeout: float | None = None) -> None:
@@ -116,6 +117,41 @@ class Client:
         """Stops a request of this user, from any connection. Whether it was still running."""
         return self._unary(_methods.cancel(request_id), timeout)
 
+    # Sessions
+
+    def create_session(
+        self, *, model: str = "", name: str = "", ttl: float | None = None, blank: bool = False, timeout: float | None = None
+    ) -> types.SessionInfo:
+        """A conversation that the daemon remembers. ttl: seconds until it is dropped when it is not used. blank: without the
+        model's initial state, if it has one. generate(..., session=created.session) appends to it."""
+        return self._unary(_methods.create_session(model, name, ttl, blank), timeout)
+
+    def fork_session(
+        self, session: str, *, name: str = "", ttl: float | None = None, timeout: float | None = None
+    ) -> types.SessionInfo:
+        """A new session that is where another one is, at its last complete turn."""
+        return self._unary(_methods.fork_session(session, name, ttl), timeout)
+
+    def save_session(self, session: str, *, timeout: float | None = None) -> bytes:
+        """A session's state at its last complete turn."""
+        return self._unary(_methods.save_session(session), timeout)
+
+    def restore_session(
+        self, state: bytes, *, name: str = "", model: str = "", ttl: float | None = None, timeout: float | None = None
+    ) -> types.SessionInfo:
+        """A new session out of what save_session gave."""
+        return self._unary(_methods.restore_session(state, name, model, ttl), timeout)
+
+    def drop_session(self, session: str, *, timeout: float | None = None) -> None:
+        self._unary(_methods.drop_session(session), timeout)
+
+    def get_session(self, session: str, *, timeout: float | None = None) -> types.SessionInfo:
+        return self._unary(_methods.get_session(session), timeout)
+
+    def sessions(self, *, timeout: float | None = None) -> tuple[types.SessionInfo, ...]:
+        """This user's sessions, oldest first; for root everybody's."""
+        return self._unary(_methods.SESSIONS, timeout)
+
     # Control
 
     def info(self, *, timeout: float | None = None) -> types.GetInfoResponse:
@@ -187,7 +223,7 @@ class Client:
                 connection, call, deadline, _ = self._start(method, streaming, timeout)
                 return finish(connection, call, deadline)
             except ConnectionLost:
-                if last:
+                if last or not method.repeats:
                     raise
             except Unavailable as error:
                 if error.reason == "DRAINING":

@@ -51,6 +51,24 @@ class Inference(unittest.TestCase):
         self.client = mmfree.Client(daemon.socket, timeout=60)
         self.addCleanup(self.client.close)
 
+    def test_a_session_goes_on_like_its_fork_and_its_saved_state(self):
+        session = self.client.create_session(model="demo", name="talk", ttl=60).session
+        first = self.client.generate(PROMPT, max_tokens=8, temperature=0.0, session=session)
+        first.read()
+        self.assertEqual(first.finished.session_tokens, self.client.get_session(session).tokens)
+        fork = self.client.fork_session(session).session
+        restored = self.client.restore_session(self.client.save_session(session)).session
+        options = {"max_tokens": 8, "temperature": 0.0}
+        answers = {self.client.generate("and then", session=each, **options).read() for each in (session, fork, restored)}
+        self.assertEqual(len(answers), 1)
+        self.assertEqual({each.session for each in self.client.sessions()}, {session, fork, restored})
+        for each in (session, fork, restored):
+            self.client.drop_session(each)
+        with self.assertRaises(mmfree.NotFound):
+            self.client.generate(PROMPT, session=session).read()
+        with self.assertRaises(mmfree.InvalidArgument):
+            self.client.restore_session(b"nothing")
+
     def test_a_greedy_answer_is_the_original_codes(self):
         answer = self.client.generate(PROMPT, max_tokens=24, temperature=0.0)
         pieces = list(answer)
