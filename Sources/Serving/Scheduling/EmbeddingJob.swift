@@ -43,7 +43,7 @@ final class EmbeddingJob: Consumer {
     }
 
     func begin(_ sequence: Sequence, after prefix: KnownPrefix) {
-        guard let sum = prefix.hiddenSum else { return }
+        guard prefixUse == .stateAndSum, let sum = prefix.hiddenSum else { return }
         vectors[sequence.input] = PooledVector(mean: sum, of: prefix.snapshot.tokens)
     }
 
