@@ -140,4 +140,29 @@ struct HostileConnectionTests {
         for _ in 0..<8 { _ = try await socket.frame() }
         test.server.close()
     }
+
+    @Test("a call that waits for a handler is told as soon as its time is up, and is never handled")
+    func lateInQueue() async throws {
+        let test = TestServer()
+        try test.start()
+        let socket = try RawSocket(test.path)
+        for stream in [1, 3] as [UInt32] {
+            try await socket.send(frame(stream, "Block", text("slow").encoded(), flags: 0))
+        }
+        try await eventually {
+            test.sent.withLock { $0.count } == RPCServer.handlersPerAccount
+        }
+        let late = text("late").encoded()
+        try await socket.send(frame(5, "Block", late, flags: 0, timeout: 50_000_000))
+        let answer = try await socket.response()
+        #expect(answer.stream == 5)
+        #expect(answer.response.status?.code == RPCCode.deadlineExceeded.rawValue)
+        #expect(!test.gate.withLock { $0 })
+        test.gate.withLock { $0 = true }
+        for _ in 0..<2 { _ = try await socket.frame() }
+        try await eventually { test.server.isHandlingNothing }
+        #expect(test.sent.withLock { $0 } == ["slow", "slow"])
+        #expect(test.server.accounts.requestBytes == 0)
+        test.server.close()
+    }
 }

@@ -125,4 +125,32 @@ struct OutboxTests {
         #expect(try Response(decoding: last.data).status?.code == RPCCode.aborted.rawValue)
         test.server.close()
     }
+
+    @Test(
+        "bytes that wait for a reader are charged to its account until they are read, dropped or the outbox is gone",
+        arguments: 0..<3)
+    func charged(_ end: Int) async throws {
+        let held = Mutex<Outbox<Counted>?>(nil)
+        let test = try OutboxServer { outbox in held.withLock { $0 = outbox } }
+        var socket: RawSocket? = try await test.hold()
+        try await eventually { held.withLock { $0 != nil } }
+        let accounts = test.server.accounts
+        #expect(accounts.answerBytes == 0)
+        held.withLock { held in for _ in 0..<60 { held?.send(Counted(Self.large)) } }
+        // All but what the system has taken.
+        try await eventually { accounts.answerBytes > 5_000_000 }
+        switch end {
+        case 0: for _ in 0..<60 { _ = try await socket?.frame() }
+        case 1: held.withLock { $0?.fail(RPCError(.aborted, "enough")) }
+        default:
+            held.withLock { $0 = nil }
+            socket = nil
+        }
+        if end == 1 {
+            try await eventually { accounts.answerBytes < 1_000_000 }
+            while try await socket?.frame().kind != 2 {}
+        }
+        try await eventually { accounts.answerBytes == 0 }
+        test.server.close()
+    }
 }

@@ -111,32 +111,6 @@ struct ServerTests {
         test.server.close()
     }
 
-    @Test("a call whose time is up before a handler is free is told so, and not begun")
-    func tooLate() async throws {
-        let test = TestServer()
-        try test.start()
-        let socket = try RawSocket(test.path)
-        let handlers = RPCServer.handlersPerAccount
-        for number in 0..<UInt32(handlers) {
-            try await socket.send(frame(2 * number + 1, "Block", text("first").encoded(), flags: 0))
-        }
-        try await eventually { test.sent.withLock { $0.count } == handlers }
-        let late = text("late").encoded()
-        try await socket.send(frame(99, "Block", late, flags: 0, timeout: 10_000_000))
-        try await eventually { test.server.openCalls == handlers + 1 }
-        try await Task.sleep(for: .milliseconds(20))
-        test.gate.withLock { $0 = true }
-        var codes: [UInt32: Int32] = [:]
-        for _ in 0...handlers {
-            let (stream, response) = try await socket.response()
-            codes[stream] = response.status?.code
-        }
-        #expect(codes.removeValue(forKey: 99) == RPCCode.deadlineExceeded.rawValue)
-        #expect(codes.count == handlers && codes.values.allSatisfy { $0 == 0 })
-        #expect(!test.sent.withLock { $0.contains("late") })
-        test.server.close()
-    }
-
     @Test("a stream has one last frame, also when its client sends what it must not")
     func oneEnd() async throws {
         let test = TestServer()

@@ -31,6 +31,7 @@ package final class Call: Sendable {
 
     private struct State {
         var isCancelled = false
+        var hasBegun = false
         var handlers: [@Sendable () -> Void] = []
     }
     private let state = Mutex(State())
@@ -53,6 +54,21 @@ package final class Call: Sendable {
             return state.isCancelled
         }
         if now { handler() }
+    }
+
+    /// A handler takes it; false if nobody waits for its answer any more.
+    func begin() -> Bool {
+        state.withLock { state in
+            state.hasBegun = true
+            return !state.isCancelled
+        }
+    }
+
+    /// Its time is up; false if a handler has it, or if it has been cancelled.
+    func expire() -> Bool {
+        let isOver = state.withLock { !$0.hasBegun && !$0.isCancelled }
+        if isOver { cancel() }
+        return isOver
     }
 
     package func cancel() {

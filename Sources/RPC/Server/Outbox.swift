@@ -24,11 +24,21 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
         var outstanding = 0
         /// Encoded messages that the connection does not have yet.
         var waiting: Deque<[UInt8]> = []
+        /// Bytes of what waits or is collected, which the account is charged.
+        var kept = 0
         /// Since when the reader has taken nothing, while something waits; else 0.
         var stalledSince: UInt64 = 0
         var isEnded = false
         var collected: Message?
         var onDrain: (@Sendable () -> Void)?
+
+        /// Keeps nothing any more.
+        ///
+        /// - Returns: bytes to be given back.
+        mutating func releaseAll() -> Int {
+            defer { kept = 0 }
+            return kept
+        }
     }
     private let state = Mutex(State())
     private let call: Call
@@ -77,9 +87,18 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
             }
             if state.waiting.isEmpty { state.stalledSince = clock() }
             state.waiting.append(data)
+            keep(data.count, &state)
             return .full
         }
     }
+
+    /// Charges what is kept to the account, as bytes that are on their way are.
+    private func keep(_ count: Int, _ state: inout State) {
+        state.kept += count
+        output.backlog.add(count)
+    }
+
+    deinit { output.backlog.remove(state.withLock { $0.kept }) }
 
     private func fits(_ data: [UInt8], _ state: State) -> Bool {
         state.outstanding == 0 || state.outstanding + data.count <= Self.bufferLimit
@@ -96,16 +115,23 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
     /// Gives the connection what waits, as far as it fits, once half of the limit is free. On the connection's loop.
     private func written(_ count: Int) {
         var drained: (@Sendable () -> Void)?
+        var released = 0
+        defer { release(released) }
         let isOver = state.withLock { state in
             state.outstanding -= count
             guard !state.waiting.isEmpty else { return false }
-            if call.isCancelled { state.waiting = [] }
+            if call.isCancelled {
+                state.waiting = []
+                released = state.releaseAll()
+            }
             state.stalledSince = clock()
             guard state.outstanding <= Self.bufferLimit / 2 else { return false }
             while let next = state.waiting.first, fits(next, state) {
                 state.outstanding += next.count
                 write(next)
                 state.waiting.removeFirst()
+                state.kept -= next.count
+                released += next.count
             }
             guard state.waiting.isEmpty else { return false }
             state.stalledSince = 0
@@ -122,6 +148,7 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
             guard !state.isEnded else { return nil as Bool? }
             state.outstanding += size
             guard state.outstanding <= FrameHeader.dataLimit else { return true }
+            keep(size, &state)
             if state.collected == nil { state.collected = Message() }
             state.collected?.merge(message)
             return false
@@ -134,8 +161,12 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
 
     /// Ends the answer; what waits goes out before. Later calls do nothing.
     package func finish() {
+        var released = 0
         let (first, isDrained, collected) = state.withLock { state in
-            defer { state.isEnded = true }
+            defer {
+                state.isEnded = true
+                if mode == .unary { released = state.releaseAll() }
+            }
             let isDrained = state.waiting.isEmpty
             if isDrained { state.onDrain = nil }
             return (!state.isEnded, isDrained, state.collected ?? Message())
@@ -145,16 +176,24 @@ package final class Outbox<Message: MergeableMessage>: Sendable {
         case .streaming: if isDrained { endStream() }
         case .unary: output.respond(collected.encoded(), ifTooLarge: Self.advice)
         }
+        release(released)
     }
+
+    /// Gives back what was charged, without the lock: others' calls may begin on this thread.
+    private func release(_ count: Int) { if count > 0 { output.backlog.remove(count) } }
 
     private func endStream() { output.end(.data, flags: [.remoteClosed, .noData], data: []) }
 
     /// Ends the answer with an error, which takes the place of what waits. Does nothing once all of an answer is on its way.
     package func fail(_ error: RPCError) {
+        var released = 0
+        defer { release(released) }
         let isFirst = state.withLock { state in
             defer {
                 state.isEnded = true
                 state.waiting = []
+                state.collected = nil
+                released = state.releaseAll()
                 state.stalledSince = 0
                 state.onDrain = nil
             }

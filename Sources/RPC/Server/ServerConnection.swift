@@ -25,6 +25,8 @@ final class ServerConnection: ChannelInboundHandler {
         let call: Call
         /// It began before the server drained, which waits for it.
         let isAwaited: Bool
+        /// Ends it if it still waits for a handler when its time is up.
+        var limit: Scheduled<Void>?
     }
 
     static let framesPerTurn = 16
@@ -85,6 +87,7 @@ final class ServerConnection: ChannelInboundHandler {
         charge = nil
         for open in calls.values {
             open.call.cancel()
+            open.limit?.cancel()
             if open.isAwaited { server.callEnded() }
         }
         calls = [:]
@@ -271,8 +274,14 @@ final class ServerConnection: ChannelInboundHandler {
         } else {
             charge = try server.accounts.charge(data.count + Self.overhead, to: peer.account)
         }
+        calls[stream]?.limit = context.eventLoop.scheduleTask(
+            in: .nanoseconds(Int64(clamping: call.deadline &- received))
+        ) {
+            if call.expire() { output.respond(RPCServer.tooLate) }
+        }
         server.handle(
             RPCServer.Waiting(call: call, isQuick: method.isQuick, backlog: backlog) { isOpen in
+                guard call.begin() else { return }
                 guard isOpen else { return output.respond(RPCServer.draining) }
                 guard cl_monotonic_nanoseconds() < call.deadline else {
                     return output.respond(RPCServer.tooLate)
@@ -297,6 +306,7 @@ final class ServerConnection: ChannelInboundHandler {
         _ stream: UInt32, _ written: EventLoopFuture<Void>, _ channel: any Channel
     ) {
         let open = calls.removeValue(forKey: stream)
+        open?.limit?.cancel()
         if open?.isAwaited != false { server.answer(isOnItsWay: written) }
         if open?.isAwaited == true { server.callEnded() }
         if refusal != nil { written.whenComplete { _ in channel.close(promise: nil) } }
