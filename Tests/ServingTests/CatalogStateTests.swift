@@ -503,7 +503,7 @@ struct WaitingRequestsTests {
     private func add(
         _ waiting: inout WaitingRequests, _ names: Set<String>, user: UInt32 = 1, bytes: Int = 10
     ) -> UInt64? {
-        waiting.add(names, user: user, bytes: bytes) { _ in }
+        waiting.add(names, account: Account(uid: user), bytes: bytes) { _ in }
     }
 
     @Test("go on when all they wait for is settled, in the order they came")

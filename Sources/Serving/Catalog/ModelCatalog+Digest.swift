@@ -40,7 +40,7 @@ extension ModelCatalog {
             want(names)
         }
         let waits = wait(
-            for: awaited, user: call.peer.uid, bytes: bytes, until: call.deadline,
+            for: awaited, account: call.peer.account, bytes: bytes, until: call.deadline,
             onCancel: call.onCancel
         ) { [self] outcome in
             switch outcome {

@@ -96,7 +96,7 @@ extension ModelCatalog {
             return body(nil)
         }
         let waits = wait(
-            for: [chosen], user: call.peer.uid, bytes: 0, until: call.deadline,
+            for: [chosen], account: call.peer.account, bytes: 0, until: call.deadline,
             onCancel: call.onCancel
         ) { [self] outcome in
             switch outcome {

@@ -210,7 +210,7 @@ package final class ModelCatalog: Sendable {
         }
         let call = attempt.call
         let waits = wait(
-            for: [awaited], user: call.peer.uid, bytes: attempt.bytes, until: call.deadline,
+            for: [awaited], account: call.peer.account, bytes: attempt.bytes, until: call.deadline,
             onCancel: call.onCancel
         ) { [self, next] outcome in
             switch outcome {
@@ -297,7 +297,7 @@ package final class ModelCatalog: Sendable {
     ///
     /// - Returns: false if too many wait or the daemon stops: then `body` is not run.
     func wait(
-        for names: Set<String>, user: UInt32, bytes: Int, until deadline: UInt64,
+        for names: Set<String>, account: Account, bytes: Int, until deadline: UInt64,
         onCancel: (@escaping @Sendable () -> Void) -> Void = { _ in },
         _ body: @escaping @Sendable (WaitingRequests.Outcome) -> Void
     ) -> Bool {
@@ -311,7 +311,7 @@ package final class ModelCatalog: Sendable {
             let open = names.filter { shared.state.isUnsettled($0) }
             guard scans || !open.isEmpty else { return .settled }
             let number = shared.waiting.add(
-                scans ? names : open, user: user, bytes: bytes, body)
+                scans ? names : open, account: account, bytes: bytes, body)
             return number.map { .waits($0, shared.after) } ?? .refused
         }
         switch place {

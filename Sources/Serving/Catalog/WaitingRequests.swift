@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import RPC
+
 /// What waits for files to be opened or directories to be read. A value; bounded in requests and bytes.
 struct WaitingRequests {
     /// The name under which a scan of the directories is waited for; no model is called that.
@@ -11,7 +13,7 @@ struct WaitingRequests {
     }
 
     struct Request: Sendable {
-        let user: UInt32
+        let account: Account
         let bytes: Int
         let body: @Sendable (Outcome) -> Void
         fileprivate(set) var names: Set<String>
@@ -33,15 +35,15 @@ struct WaitingRequests {
     ///
     /// - Returns: a number to remove it by; `nil` if there are too many.
     mutating func add(
-        _ names: Set<String>, user: UInt32, bytes: Int,
+        _ names: Set<String>, account: Account, bytes: Int,
         _ body: @escaping @Sendable (Outcome) -> Void
     ) -> UInt64? {
-        let own = requests.values.filter { $0.user == user }
+        let own = requests.values.filter { $0.account == account }
         guard requests.count < limit, own.count < perUser,
             own.isEmpty || own.reduce(bytes, { $0 + $1.bytes }) <= Self.bytesPerUser
         else { return nil }
         last += 1
-        requests[last] = Request(user: user, bytes: bytes, body: body, names: names)
+        requests[last] = Request(account: account, bytes: bytes, body: body, names: names)
         return last
     }
 

@@ -118,7 +118,7 @@ struct ControlService: Sendable {
         if isDraining() { return body() }
         catalog.want(names)
         let waits = catalog.wait(
-            for: Set(names), user: call.peer.uid, bytes: 0,
+            for: Set(names), account: call.peer.account, bytes: 0,
             until: min(call.deadline, cl_monotonic_nanoseconds() + 1_000_000_000)
         ) { _ in body() }
         if !waits { body() }
