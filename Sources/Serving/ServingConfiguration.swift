@@ -9,6 +9,15 @@ package struct ServingConfiguration: Sendable {
     /// Requests that may wait for a slot, of everybody and of one user.
     package var queue = 64
     package var queuePerUser = 32
+    /// Requests of one user that are open: waiting, computed or preempted.
+    package var requestsPerUser = 64
+    /// Prompt tokens of open requests, of everybody and of one user; four bytes each.
+    package var openPromptTokens = 32 << 20
+    package var openPromptTokensPerUser = 8 << 20
+    /// Tokens that one user may have read and written in a minute; 0 for no limit.
+    package var tokensPerMinute = 0
+    /// How long a user keeps its only slot when another has none. Nanoseconds.
+    package var slotTime: UInt64 = 5_000_000_000
     package var maxPromptTokens = 1 << 20
     package var defaultTokens = 256
     package var maxTokens = 1 << 16

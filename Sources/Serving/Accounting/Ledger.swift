@@ -144,25 +144,24 @@ final class Ledger: Sendable {
 
     private struct State {
         var open: [String: RequestRecord] = [:]
-        var queued = 0
-        /// Slots that are taken; a request for several embeddings takes several.
-        var occupied = 0
-        var queuedByAccount: [Account: Int] = [:]
+        var limits: RequestLimits
         /// Of each account that has ever called.
         var totals: [Account: Totals] = [:]
-        /// A running mean of how long requests take. Nanoseconds.
-        var duration: Double = 1e9
         var prefixes = PrefixCache.Stats()
         var onChange: (@Sendable () -> Void)?
-
-        /// Slots that requests in the queue are about to take.
-        func free(of slots: Int) -> Int { max(0, slots - max(occupied, open.count - queued)) }
     }
 
-    private let state = Mutex(State())
-    private let configuration: ServingConfiguration
+    private let state: Mutex<State>
+    private let clock: @Sendable () -> UInt64
 
-    init(_ configuration: ServingConfiguration) { self.configuration = configuration }
+    /// - Parameter clock: CLOCK_MONOTONIC in nanoseconds.
+    init(
+        _ configuration: ServingConfiguration,
+        clock: @escaping @Sendable () -> UInt64 = { cl_monotonic_nanoseconds() }
+    ) {
+        self.clock = clock
+        state = Mutex(State(limits: RequestLimits(configuration)))
+    }
 
     /// Calls `handler` each time a request is let in, leaves the queue or is over. On any thread: be quick.
     func onChange(_ handler: @escaping @Sendable () -> Void) {
@@ -171,43 +170,21 @@ final class Ledger: Sendable {
 
     private func changed() { state.withLock { $0.onChange }?() }
 
-    /// Lets a request into the queue, or says why not. Every request goes through the queue; those for whom there is a slot
-    /// do not count.
+    /// Lets a request into the queue, or says why not.
     ///
-    /// - Returns: how many requests wait before it.
+    /// - Returns: how many requests get a slot before it.
     func admit(_ record: RequestRecord) throws(RPCError) -> Int {
+        let now = clock()
         let result: Result<Int, RPCError> = state.withLock { state in
-            let own = state.queuedByAccount[record.account, default: 0]
-            let free = state.free(of: configuration.slots)
-            let wait = UInt64(
-                max(
-                    1e8,
-                    state.duration * Double(state.queued + 1) / Double(max(1, configuration.slots)))
-            )
-            if state.queued >= configuration.queue + free {
+            do throws(RPCError) {
+                let position = try state.limits.admit(
+                    record.account, promptTokens: record.promptTokens, now: now)
+                state.open[record.id] = record
+                return .success(position)
+            } catch {
                 state.totals[record.account, default: Totals()].refused += 1
-                return .failure(
-                    RPCError(
-                        .resourceExhausted,
-                        "\(state.queued) requests are waiting; the limit is \(configuration.queue)",
-                        reason: "QUEUE_FULL"
-                    ).retrying(after: wait))
-            }
-            if own >= configuration.queuePerUser + free {
-                state.totals[record.account, default: Totals()].refused += 1
-                var error = RPCError(
-                    .resourceExhausted,
-                    "\(own) requests of user \(record.peer.uid) are waiting; the limit is \(configuration.queuePerUser) for each user",
-                    reason: "USER_QUOTA"
-                ).retrying(after: wait)
-                error.quota = .init(field: "uid:\(record.peer.uid)", description: error.message)
                 return .failure(error)
             }
-            let position = state.queued
-            state.open[record.id] = record
-            state.queued += 1
-            state.queuedByAccount[record.account, default: 0] += 1
-            return .success(max(0, position - free))
         }
         let position = try result.get()
         changed()
@@ -217,19 +194,15 @@ final class Ledger: Sendable {
     /// So many slots are taken.
     func occupy(_ slots: Int) {
         let isNews = state.withLock { state in
-            defer { state.occupied = slots }
-            return state.occupied != slots
+            defer { state.limits.occupied = slots }
+            return state.limits.occupied != slots
         }
         if isNews { changed() }
     }
 
     /// The request has left the queue, for a slot or for good.
     func leaveQueue(_ record: RequestRecord) {
-        state.withLock { state in
-            state.queued -= 1
-            let left = state.queuedByAccount[record.account, default: 1] - 1
-            state.queuedByAccount[record.account] = left > 0 ? left : nil
-        }
+        state.withLock { $0.limits.leaveQueue(record.account) }
         changed()
     }
 
@@ -247,8 +220,11 @@ final class Ledger: Sendable {
                 preemptions: UInt64(record.preemptions))
             state.totals[record.account, default: Totals()] =
                 state.totals[record.account, default: Totals()] + now
-            let took = Double(cl_monotonic_nanoseconds() &- record.received)
-            state.duration += (took - state.duration) / 16
+            let end = clock()
+            state.limits.finish(
+                record.account, promptTokens: record.promptTokens,
+                completionTokens: record.completionTokens, took: end &- min(end, record.received),
+                now: end)
             return true
         }
     }
@@ -262,7 +238,9 @@ final class Ledger: Sendable {
     func find(_ id: String) -> RequestRecord? { state.withLock { $0.open[id] } }
 
     /// Slots that are taken, and requests that wait for their first one.
-    var load: (active: Int, queued: Int) { state.withLock { ($0.occupied, $0.queued) } }
+    var load: (active: Int, queued: Int) {
+        state.withLock { ($0.limits.occupied, $0.limits.queued) }
+    }
 
     /// The open requests, oldest first.
     var open: [RequestRecord] {

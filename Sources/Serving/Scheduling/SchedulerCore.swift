@@ -5,8 +5,8 @@
 // O(log n), a turn O(slots).
 //
 // Free slots go to the user with the fewest, first come, first served; of one user's requests the first. When all are taken and
-// a user waits who has none, the newest sequence of a user with the most slots is preempted, and goes on later exactly as if
-// nothing had been. Answers do not depend on who shares a batch, so a turn may be cut any way that is fair and fast: beside
+// a user waits who has none, one is preempted (`victim`), and goes on later exactly as if nothing had been: one that waits for
+// its reader, or of a user with the most slots, or, where each has one, who has had it for `slotTime`; so users take turns. Answers do not depend on who shares a batch, so a turn may be cut any way that is fair and fast: beside
 // answers that are being written, prompts get as many rows as fit into a time limit (`TurnDraft`), shared out by account.
 
 import DequeModule
@@ -36,11 +36,16 @@ struct SchedulerCore: ~Copyable {
     private struct User {
         /// Slots that are its own.
         var used = 0
+        /// Since when it has had one or more. CLOCK_MONOTONIC, nanoseconds.
+        var heldSince: UInt64 = 0
+        /// Its place among the users that have none, while it is one of them and waits; 0 otherwise.
+        var joined = 0
         /// Requests with sequences that wait, by their place.
         var waiting = PriorityMap<String, Int>()
     }
 
-    /// A user's place among those that wait: fewest slots first, then the earliest request.
+    /// A user's place among those that wait: fewest slots first. Of those that have none the one that has waited longest, so that
+    /// they take turns; of the others the one with the earliest request.
     private struct Claim: Comparable {
         let used: Int
         let place: Int
@@ -48,7 +53,7 @@ struct SchedulerCore: ~Copyable {
         static func < (a: Claim, b: Claim) -> Bool { (a.used, a.place) < (b.used, b.place) }
     }
 
-    /// Prompt rows of the dearest model that an account may have read before it is the next one's turn.
+    /// Prompt rows of the slowest model that an account may have read before it is the next one's turn.
     private static let quantum = 16
     /// Models whose costs are kept, beyond those in use.
     private static let mostCosts = 16
@@ -78,6 +83,7 @@ struct SchedulerCore: ~Copyable {
     /// Whose prompt is read next.
     private var readingRing = AccountRing()
     private var reads = 0
+    private var joins = 0
     private var arrivals = 0
     private var preemptions = 0
     /// Requests and sequences looked at so far: all the work there was, which tests hold against what happened.
@@ -95,7 +101,11 @@ struct SchedulerCore: ~Copyable {
     /// When there is something to do, if nothing happens before: 0 for now, `nil` for never. CLOCK_MONOTONIC, nanoseconds.
     var wakeTime: UInt64? {
         if resident.contains(where: { !$0.request.isStalled }) { return 0 }
-        if !claims.isEmpty, resident.count < pool.count { return 0 }
+        if let claim = claims.first?.priority,
+            resident.count < pool.count || claim.used == 0
+        {
+            return 0
+        }
         return [deadlines.first?.priority, stalls.first?.priority].compactMap { $0 }.min()
     }
 
@@ -126,6 +136,7 @@ struct SchedulerCore: ~Copyable {
         request.isStalled = false
         unread[id] = nil
         stalls.remove(id)
+        if open[id] === request, request.hasBegun { enqueue(request) }
     }
 
     /// Ends all requests, or all of one model.
@@ -181,7 +192,7 @@ struct SchedulerCore: ~Copyable {
     private mutating func admit(_ now: UInt64, _ turn: inout Turn) {
         while let (user, claim) = claims.first {
             if resident.count == pool.count {
-                guard claim.used == 0, let victim = Fairness.victim(residentShares) else { return }
+                guard claim.used == 0, let victim = victim(now) else { return }
                 preempt(victim)
             } else {
                 guard let id = users[user]?.waiting.first?.key, let request = open[id] else {
@@ -192,8 +203,17 @@ struct SchedulerCore: ~Copyable {
         }
     }
 
-    /// For each sequence in a slot, how many its user has.
-    private var residentShares: [Int] { resident.map { users[$0.request.account]?.used ?? 0 } }
+    /// Who makes room for a user that has no slot: the newest that waits for its reader; else the newest of the user with the
+    /// most; else, when each has one, of those that have had theirs for `slotTime` the one that has had it longest.
+    private func victim(_ now: UInt64) -> Int? {
+        if let stalled = resident.lastIndex(where: { $0.request.isStalled }) { return stalled }
+        let owners = resident.map { users[$0.request.account] ?? User() }
+        if let victim = Fairness.victim(owners.map(\.used)) { return victim }
+        let longest = owners.indices.min { owners[$0].heldSince < owners[$1].heldSince }
+        return longest.flatMap {
+            owners[$0].heldSince &+ configuration.slotTime <= now ? $0 : nil
+        }
+    }
 
     private mutating func admit(_ request: Request, _ now: UInt64, _ turn: inout Turn) {
         if let refusal = resume(request) {
@@ -204,7 +224,9 @@ struct SchedulerCore: ~Copyable {
         looks += 1
         sequence.enter(pool)
         resident.append(sequence)
-        users[request.account, default: User()].used += 1
+        let account = request.account
+        if users[account, default: User()].used == 0 { users[account]?.heldSince = now }
+        users[account]?.used += 1
         enqueue(request)
         guard !request.hasBegun else { return }
         request.started = now
@@ -212,8 +234,8 @@ struct SchedulerCore: ~Copyable {
         turn.begun.append(request)
     }
 
-    /// Takes the slot of the sequence at `index`, which waits before all others of its user: so no user has more states kept
-    /// than there are slots.
+    /// Takes the slot of the sequence at `index`, which waits before all others of its user. So a user has no more states kept
+    /// than there are slots, and those of requests that wait for their readers, which `requestsPerUser` limits.
     private mutating func preempt(_ index: Int) {
         let sequence = resident.remove(at: index)
         let request = sequence.request
@@ -245,8 +267,7 @@ struct SchedulerCore: ~Copyable {
         for batch in turn.batches { tap(batch) }
     }
 
-    /// Shares out the turn's prompt rows: by account, at the price of a row of each one's model, and among an account's own
-    /// prompts by turns.
+    /// Shares out the turn's prompt rows: by account, at the time they take, and among an account's own prompts by turns.
     private mutating func readPrompts(_ readers: [Sequence], _ draft: inout TurnDraft) {
         guard !readers.isEmpty else { return }
         var pending: [Account: Deque<Sequence>] = [:]
@@ -262,13 +283,13 @@ struct SchedulerCore: ~Copyable {
             var spent = 0.0
             while let sequence = pending[account]?.first {
                 let price = prices[sequence.request.model] ?? highest
-                let affordable = Int((credit - spent) / price)
+                let affordable = draft.rows(of: sequence, for: credit - spent, price: price)
                 guard affordable > 0 else { return (spent, .more) }
                 let left =
                     (sequence.promptLeft ?? 0) - (draft.reading[ObjectIdentifier(sequence)] ?? 0)
                 let wanted = min(left, affordable)
-                let granted = draft.read(sequence, wanted)
-                spent += Double(granted) * price
+                let (granted, cost) = draft.read(sequence, wanted, price: price)
+                spent += cost
                 guard granted == wanted else { return (spent, .exhausted) }
                 reads += 1
                 sequence.lastRead = reads
@@ -302,6 +323,7 @@ struct SchedulerCore: ~Copyable {
             let since = request.consumer.stalledSince
             guard since != 0, open[request.id] === request else { continue }
             request.isStalled = true
+            enqueue(request)
             stalls.set(request.id, since &+ configuration.slowReaderTimeout)
         }
         return ended
@@ -341,9 +363,9 @@ struct SchedulerCore: ~Copyable {
 
     // MARK: Books
 
-    /// Enters a request into the queue, moves it there, or takes it out if it has nothing left that waits.
+    /// Enters a request into the queue, moves it there, or takes it out if it has nothing left that waits, or waits for its reader.
     mutating func enqueue(_ request: Request) {
-        if request.waiting.isEmpty {
+        if request.waiting.isEmpty || request.isStalled {
             users[request.account]?.waiting.remove(request.id)
         } else {
             users[request.account, default: User()].waiting.set(request.id, request.place)
@@ -353,12 +375,19 @@ struct SchedulerCore: ~Copyable {
 
     /// Sets a user's place by what it has and what it waits for.
     private mutating func claim(_ id: Account) {
-        guard let user = users[id] else { return }
+        guard var user = users[id] else { return }
+        if user.used > 0 || user.waiting.isEmpty {
+            user.joined = 0
+        } else if user.joined == 0 {
+            joins += 1
+            user.joined = joins
+        }
+        users[id] = user.used == 0 && user.waiting.isEmpty ? nil : user
         if let first = user.waiting.first {
-            claims.set(id, Claim(used: user.used, place: first.priority))
+            claims.set(
+                id, Claim(used: user.used, place: user.used == 0 ? user.joined : first.priority))
         } else {
             claims.remove(id)
-            if user.used == 0 { users[id] = nil }
         }
     }
 

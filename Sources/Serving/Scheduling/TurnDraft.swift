@@ -28,19 +28,40 @@ struct TurnDraft {
         timeLeft = streams.isEmpty ? .infinity : max(limit - own, limit / 4)
     }
 
+    /// How many rows of a sequence `credit` pays for. Beside answers a row costs the time it adds to the turn, the first of a
+    /// model the whole pass; otherwise `price`, for all turns are full.
+    func rows(of sequence: Sequence, for credit: Double, price: Double) -> Int {
+        let model = sequence.request.model
+        guard timeLeft < .infinity, let cost = costs[model], !cost.isUnknown else {
+            return Int(credit / price)
+        }
+        let before = rows[model, default: 0]
+        return cost.rows(within: cost.time(before) + credit, limit: before + rowsLeft + 1) - before
+    }
+
     /// Adds at most `count` prompt rows of a sequence.
     ///
-    /// - Returns: how many there is room for.
-    mutating func read(_ sequence: Sequence, _ count: Int) -> Int {
+    /// - Returns: how many there is room for, and what they cost.
+    mutating func read(
+        _ sequence: Sequence, _ count: Int, price: Double
+    ) -> (granted: Int, cost: Double) {
         let model = sequence.request.model
         let before = rows[model, default: 0]
         let granted = min(count, rowsLeft, room(model, before))
-        guard granted > 0 else { return 0 }
-        rows[model] = before + granted
+        guard granted > 0 else { return (0, 0) }
+        let after = before + granted
+        rows[model] = after
         rowsLeft -= granted
         reading[ObjectIdentifier(sequence), default: 0] += granted
-        timeLeft -= spent(model, before, before + granted)
-        return granted
+        guard timeLeft < .infinity else { return (granted, Double(granted) * price) }
+        // Of a model of which nothing is known all the time there is.
+        guard let cost = costs[model], !cost.isUnknown else {
+            timeLeft = 0
+            return (granted, Double(granted) * price)
+        }
+        let time = cost.time(after) - cost.time(before)
+        timeLeft = max(0, timeLeft - time)
+        return (granted, time)
     }
 
     private func room(_ model: ModelID, _ before: Int) -> Int {
@@ -49,12 +70,5 @@ struct TurnDraft {
         guard let cost = costs[model], !cost.isUnknown else { return least }
         let most = cost.rows(within: cost.time(before) + timeLeft, limit: before + rowsLeft)
         return max(least, most - before)
-    }
-
-    /// Nanoseconds; all there are for a model of which nothing is known.
-    private func spent(_ model: ModelID, _ before: Int, _ after: Int) -> Double {
-        guard timeLeft < .infinity else { return 0 }
-        guard let cost = costs[model], !cost.isUnknown else { return timeLeft }
-        return max(0, cost.time(after) - cost.time(before))
     }
 }

@@ -43,7 +43,7 @@ package final class ServingService: Sendable {
         let workers = WorkerPool(
             threads: configuration.threads, pinned: configuration.pinsThreads)
         let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
-        let ledger = Ledger(configuration)
+        let ledger = Ledger(configuration, clock: clock)
         let accounts = Accounts(transport.bytes)
         let sessions = try SessionStore(
             configuration, accounts: accounts, bytes: transport.bytes.stateBytes,

@@ -115,6 +115,11 @@ struct Settings: Sendable {
         configuration.slots = self.slots
         configuration.queue = self.queue
         configuration.queuePerUser = self.queuePerUser
+        configuration.requestsPerUser = self.requestsPerUser
+        configuration.openPromptTokens = self.openPromptTokens
+        configuration.openPromptTokensPerUser = self.openPromptTokensPerUser
+        configuration.tokensPerMinute = self.tokensPerMinutePerUser
+        configuration.slotTime = self.slotTime.nanoseconds
         configuration.maxPromptTokens = self.maxPromptTokens
         configuration.defaultTokens = self.defaultTokens
         configuration.maxTokens = self.maxTokens
@@ -157,6 +162,10 @@ struct Settings: Sendable {
         configuration.bytes.sessionsPerAccount = self.sessionsPerUser
         configuration.bytes.stateBytes = self.sessionMemory << 20
         configuration.bytes.stateBytesPerAccount = self.sessionMemoryPerUser << 20
+        configuration.bytes.requestBytes = self.requestMemory << 20
+        configuration.bytes.requestBytesPerAccount = self.requestMemoryPerUser << 20
+        configuration.bytes.answerBytes = self.answerMemory << 20
+        configuration.bytes.answerBytesPerAccount = self.answerMemoryPerUser << 20
         configuration.defaultTimeout = self.defaultTimeout.nanoseconds
         configuration.maximumTimeout = self.maxTimeout.nanoseconds
         configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds

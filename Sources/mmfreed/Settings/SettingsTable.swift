@@ -39,10 +39,31 @@ struct SettingsTable: Sendable {
     let slots = Setting(
         "slots", .whole(1...4096), serving.slots, "Sequences computed at once.")
     let queue = Setting(
-        "queue", .whole(0...100_000), serving.queue, "Requests that may wait for a slot.")
+        "queue", .whole(0...100_000), serving.queue,
+        "Requests that may wait for a slot. A user who has none waiting is let in until there are twice as many, so nobody can fill the queue for others."
+    )
     let queuePerUser = Setting(
         "queue_per_user", .whole(0...100_000), serving.queuePerUser,
-        "Requests of one user that may wait for a slot.")
+        "Requests of one user that may wait for a slot: protects the others' places in the queue.")
+    let requestsPerUser = Setting(
+        "requests_per_user", .whole(1...100_000), serving.requestsPerUser,
+        "Requests of one user that may be open: waiting, computed, or preempted. Each keeps a state of 96 to 320 KiB once it has begun: protects memory."
+    )
+    let openPromptTokens = Setting(
+        "open_prompt_tokens", .whole(1...(1 << 40)), serving.openPromptTokens,
+        "Prompt tokens that all open requests may have together, four bytes each; each user at most half of what the others leave: protects memory."
+    )
+    let openPromptTokensPerUser = Setting(
+        "open_prompt_tokens_per_user", .whole(1...(1 << 40)), serving.openPromptTokensPerUser,
+        "Prompt tokens that the open requests of one user may have together.")
+    let tokensPerMinutePerUser = Setting(
+        "tokens_per_minute_per_user", .whole(0...(1 << 40)), serving.tokensPerMinute,
+        "Tokens of prompts and answers that one user may have computed in a minute, a minute's worth at once; a request beyond is refused and told when to come again. 0 is no limit. Protects a machine that is paid for, or warm, from one user's programs."
+    )
+    let slotTime = Setting(
+        "slot_time", .seconds(0.01...1e6), .nanoseconds(Int64(serving.slotTime)),
+        "How long a user keeps its only slot when no slot is free and another user has none; then it is preempted, and goes on when its turn comes again. Protects from long answers of as many users as there are slots."
+    )
     let defaultTimeout = Setting(
         "default_timeout", .seconds(0.001...1e6), .nanoseconds(Int64(transport.defaultTimeout)),
         "A request's time when it asks for none, waiting included.")
@@ -124,6 +145,22 @@ struct SettingsTable: Sendable {
     let maxConnectionsPerUser = Setting(
         "max_connections_per_user", .whole(1...65536), transport.connectionsPerUser,
         "Connections of one user that are served at once.")
+    let requestMemory = Setting(
+        "request_memory", .whole(8...(1 << 20)), transport.bytes.requestBytes >> 20,
+        "Mebibytes that requests of all users may take from the first byte of their frame to the end of their handler; each user at most half of what the others leave: protects memory from giant and from incomplete frames."
+    )
+    let requestMemoryPerUser = Setting(
+        "request_memory_per_user", .whole(8...(1 << 20)),
+        transport.bytes.requestBytesPerAccount >> 20,
+        "Mebibytes that requests of one user may take.")
+    let answerMemory = Setting(
+        "answer_memory", .whole(8...(1 << 20)), transport.bytes.answerBytes >> 20,
+        "Mebibytes of answers to all users that are not read yet, beyond which a user's next calls wait; each user at most half of what the others leave: protects memory from slow readers."
+    )
+    let answerMemoryPerUser = Setting(
+        "answer_memory_per_user", .whole(8...(1 << 20)),
+        transport.bytes.answerBytesPerAccount >> 20,
+        "Mebibytes of answers to one user that are not read yet.")
     let controllers = Setting(
         "controllers", .users, serving.controllers, live: true,
         "Users, by name or number, who may reload the daemon, load and unload models, and see everybody's requests, besides root and the daemon's own user."
