@@ -49,6 +49,34 @@ public struct DaemonStatus: Sendable, Equatable {
     /// Prompt tokens of finished requests that were not computed again.
     public var cachedTokens: UInt64
     public var preemptions: UInt64
+    /// `nil` from a daemon that keeps none.
+    public var prefixes: Prefixes?
+    public var sessions: Sessions?
+
+    /// States of prompts and answers that are kept because they may come again.
+    public struct Prefixes: Sendable, Equatable {
+        /// Inputs that began with a known prefix, and those that did not.
+        public var hits: UInt64
+        public var misses: UInt64
+        /// Prompt tokens that were not computed again.
+        public var cachedTokens: UInt64
+        public var evictions: UInt64
+        public var states: UInt64
+        public var bytes: UInt64
+        public var byteLimit: UInt64
+    }
+
+    /// Sessions of all users.
+    public struct Sessions: Sendable, Equatable {
+        public var count: Int
+        public var countLimit: Int
+        public var bytes: UInt64
+        public var byteLimit: UInt64
+        /// Turns that ended and left a state.
+        public var turns: UInt64
+        /// Sessions whose time to live was over.
+        public var expired: UInt64
+    }
 }
 
 /// What a daemon is, and the limits it sets.
@@ -96,7 +124,18 @@ extension DaemonStatus {
             promptTokens: wire.promptTokens, completionTokens: wire.completionTokens,
             residentBytes: wire.residentBytes, models: Int(wire.models),
             privateBytes: wire.privateBytes, descriptors: Int(wire.descriptors),
-            cachedTokens: wire.cachedTokens, preemptions: wire.preemptions)
+            cachedTokens: wire.cachedTokens, preemptions: wire.preemptions,
+            prefixes: wire.prefixes.map {
+                Prefixes(
+                    hits: $0.hits, misses: $0.misses, cachedTokens: $0.cachedTokens,
+                    evictions: $0.evictions, states: $0.states, bytes: $0.bytes,
+                    byteLimit: $0.maxBytes)
+            },
+            sessions: wire.sessions.map {
+                Sessions(
+                    count: Int($0.sessions), countLimit: Int($0.maxSessions), bytes: $0.bytes,
+                    byteLimit: $0.maxBytes, turns: $0.turns, expired: $0.expired)
+            })
     }
 }
 

@@ -87,6 +87,33 @@ package struct MetricDefinition: Sendable {
         .init(
             label: "mmfreed.models", kind: .gauge, audience: .everyone, help: "Models served."),
         .init(
+            label: "mmfreed.prefix.states", kind: .gauge, audience: .controllers,
+            help: "States of prompts and answers that are kept because they may come again."),
+        .init(
+            label: "mmfreed.prefix.bytes", kind: .gauge, audience: .controllers,
+            help: "Bytes of these states."),
+        .init(
+            label: "mmfreed.prefix.hits", kind: .counter, audience: .controllers,
+            help: "Inputs that began with a known prefix."),
+        .init(
+            label: "mmfreed.prefix.misses", kind: .counter, audience: .controllers,
+            help: "Inputs that did not."),
+        .init(
+            label: "mmfreed.prefix.evictions", kind: .counter, audience: .controllers,
+            help: "States that were dropped for room."),
+        .init(
+            label: "mmfreed.sessions", kind: .gauge, audience: .controllers,
+            help: "Sessions there are."),
+        .init(
+            label: "mmfreed.sessions.bytes", kind: .gauge, audience: .controllers,
+            help: "Bytes of their states."),
+        .init(
+            label: "mmfreed.sessions.turns", kind: .counter, audience: .controllers,
+            help: "Turns that ended and left a state."),
+        .init(
+            label: "mmfreed.sessions.expired", kind: .counter, audience: .controllers,
+            help: "Sessions that were dropped when their time to live was over."),
+        .init(
             label: "mmfreed.draining", kind: .gauge, audience: .everyone,
             help: "1 while the daemon stops."),
         .init(

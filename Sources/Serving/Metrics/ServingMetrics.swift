@@ -95,6 +95,8 @@ final class ServingMetrics: Sendable {
         var version = ""
         var kernels = ""
         var process = ProcessFigures()
+        var prefixes = PrefixStatus()
+        var sessions = SessionsStatus()
     }
 
     /// - Parameter account: whose series are shown; `nil` for all.
@@ -105,6 +107,15 @@ final class ServingMetrics: Sendable {
         set("mmfreed.models", levels.models)
         set("mmfreed.draining", levels.isDraining ? 1 : 0)
         set("mmfreed.build_info", 1, [("version", levels.version), ("kernels", levels.kernels)])
+        set("mmfreed.prefix.states", levels.prefixes.states)
+        set("mmfreed.prefix.bytes", levels.prefixes.bytes)
+        set("mmfreed.prefix.hits", levels.prefixes.hits)
+        set("mmfreed.prefix.misses", levels.prefixes.misses)
+        set("mmfreed.prefix.evictions", levels.prefixes.evictions)
+        set("mmfreed.sessions", levels.sessions.sessions)
+        set("mmfreed.sessions.bytes", levels.sessions.bytes)
+        set("mmfreed.sessions.turns", levels.sessions.turns)
+        set("mmfreed.sessions.expired", levels.sessions.expired)
         set("mmfreed.cpu.seconds", levels.process.processorSeconds)
         set("mmfreed.resident_memory_bytes", levels.process.residentBytes)
         set("mmfreed.private_memory_bytes", levels.process.privateBytes)

@@ -201,7 +201,7 @@ struct ControlService: Sendable {
         let levels = ServingMetrics.Levels(
             slots: configuration.slots, active: load.active, queued: load.queued,
             models: catalog.names.count, isDraining: isDraining(), version: Version.string,
-            kernels: kernels, process: .now)
+            kernels: kernels, process: .now, prefixes: prefixStatus, sessions: sessionsStatus)
         let seesAll = Permissions.mayControl(peer, controllers: controllers.users, own: getuid())
         let text = metrics.exposition(levels, account: seesAll ? nil : peer.account)
         guard text.utf8.count <= AnswerSize.limit else {

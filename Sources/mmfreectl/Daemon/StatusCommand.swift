@@ -19,11 +19,20 @@ struct StatusCommand: AsyncParsableCommand {
             let cachedTokens, readTokens, preemptions: Int
             let ageMs: Double
         }
+        struct Prefixes: Encodable {
+            let hits, misses, cachedTokens, evictions, states, bytes, byteLimit: UInt64
+        }
+        struct Sessions: Encodable {
+            let count, countLimit: Int
+            let bytes, byteLimit, turns, expired: UInt64
+        }
         let version, state, kernels: String
         let uptimeS: Double
         let threads, slots, active, queued, models, descriptors: Int
         let finishedRequests, refusedRequests, promptTokens, completionTokens, cachedTokens,
             preemptions, residentBytes, privateBytes: UInt64
+        let prefixes: Prefixes?
+        let sessions: Sessions?
         let requests: [Request]
     }
 
@@ -39,6 +48,17 @@ struct StatusCommand: AsyncParsableCommand {
             promptTokens: status.promptTokens, completionTokens: status.completionTokens,
             cachedTokens: status.cachedTokens, preemptions: status.preemptions,
             residentBytes: status.residentBytes, privateBytes: status.privateBytes,
+            prefixes: status.prefixes.map {
+                .init(
+                    hits: $0.hits, misses: $0.misses, cachedTokens: $0.cachedTokens,
+                    evictions: $0.evictions, states: $0.states, bytes: $0.bytes,
+                    byteLimit: $0.byteLimit)
+            },
+            sessions: status.sessions.map {
+                .init(
+                    count: $0.count, countLimit: $0.countLimit, bytes: $0.bytes,
+                    byteLimit: $0.byteLimit, turns: $0.turns, expired: $0.expired)
+            },
             requests: status.requests.map {
                 .init(
                     requestId: $0.requestID, method: $0.method, model: $0.model, phase: $0.phase,

@@ -103,12 +103,25 @@ struct Activity {
 extension DaemonStatus {
     /// What the daemon has in memory and has done, for `status` and `top`.
     var summary: [String] {
-        [
+        var lines = [
             "\(active) of \(slots) slots in use, \(queued) requests waiting, \(models) models",
             "\(finishedRequests) requests finished, \(refusedRequests) refused, \(preemptions) preemptions; "
                 + "\(promptTokens) prompt tokens, \(cachedTokens) of them cached, \(completionTokens) written",
             "\(Terminal.bytes(residentBytes)) resident, model pages included, \(Terminal.bytes(privateBytes)) the daemon's own; "
                 + "\(descriptors) descriptors",
         ]
+        if let prefixes, prefixes.byteLimit > 0 {
+            lines.append(
+                "\(prefixes.states) known prefixes, \(Terminal.bytes(prefixes.bytes)) of \(Terminal.bytes(prefixes.byteLimit)); "
+                    + "\(prefixes.hits) hits, \(prefixes.misses) misses, \(prefixes.evictions) evictions"
+            )
+        }
+        if let sessions {
+            lines.append(
+                "\(sessions.count) of \(sessions.countLimit) sessions, \(Terminal.bytes(sessions.bytes)) of "
+                    + "\(Terminal.bytes(sessions.byteLimit)); \(sessions.turns) turns, \(sessions.expired) expired"
+            )
+        }
+        return lines
     }
 }
