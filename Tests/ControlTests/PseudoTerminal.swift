@@ -12,6 +12,7 @@ final class PseudoTerminal {
     private let master: Int32
     /// Tells the program's process, and 128 and the signal that ends it, without a word of the shell's.
     private static let shell = #"""
+        trap : INT HUP
         exec 3>&2 2>/dev/null
         /bin/sh -c 'exec 2>&3 3>&-; echo "pid $$"; exec "$0" "$@"' "$0" "$@"
         exit $?

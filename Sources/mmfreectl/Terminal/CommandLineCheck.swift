@@ -21,7 +21,7 @@ enum CommandLineCheck {
     /// Other programs' words for our verbs.
     private static let synonyms = [
         "list": "models", "ls": "models", "run": "generate", "complete": "generate",
-        "chat": "generate", "ps": "status", "stop": "cancel", "kill": "cancel", "info": "inspect",
+        "stop": "cancel", "kill": "cancel", "info": "inspect",
         "show": "inspect", "encode": "tokenize", "decode": "detokenize", "convert": "pack",
         "quantize": "pack", "check": "verify", "ping": "wait", "version": "--version",
         "add": "install", "uninstall": "remove", "rm": "remove", "delete": "remove",

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MMFree
+
+/// A chat under way: lines in, answers out, and the sessions behind them.
+final class ChatLoop {
+    /// More than any state has.
+    static let stateLimit = 4 << 20
+
+    private let client: Client
+    private let template: ChatTemplate
+    private var options: GenerateOptions
+    private var history: ChatHistory
+    /// Whether the session has no turn yet.
+    private var isEmpty: Bool
+    /// A session of the user's, which stays.
+    private let kept: String?
+    private let lines = ChatLines()
+    private var input = ChatInput()
+
+    init(
+        _ client: Client, _ session: Session, _ template: ChatTemplate,
+        _ options: GenerateOptions, keeps kept: String?
+    ) {
+        self.client = client
+        self.template = template
+        self.options = options
+        self.options.stop += template.stops
+        self.kept = kept
+        history = ChatHistory(session.id)
+        isEmpty = session.tokens == 0
+        if lines.isInteractive {
+            Terminal.note("\(session.model), \(session.tokens) tokens; /help shows what there is")
+        }
+    }
+
+    func run() async throws {
+        while true {
+            switch try lines.next(prompt: input.isOpen ? ". " : "> ") {
+            case .ended:
+                if case .turn(let text) = input.end() { try await turn(text) }
+                return
+            case .interrupted: input.drop()
+            case .line(let line):
+                switch input.take(line) {
+                case .more, .nothing: break
+                case .turn(let text): try await turn(text)
+                case .command(.quit): return
+                case .command(let command):
+                    do { try await perform(command) } catch { try survive(error) }
+                }
+            }
+        }
+    }
+
+    /// Drops all sessions that the chat has made, but the one that a session of the user's has become.
+    func end() async {
+        if kept != nil, history.current != kept {
+            Terminal.note("the chat ended in session \(history.current), which stays")
+        }
+        for session in Set(history.all) where kept == nil || session != history.current {
+            await drop([session])
+        }
+    }
+
+    // MARK: A turn
+
+    private func turn(_ text: String) async throws {
+        do {
+            let copy = try await client.forkSession(history.current, name: "chat, before a turn")
+            await drop(history.beginTurn(copy: copy.id))
+            do { try await answer(text) } catch {
+                // Part of the turn may be in the session: go back to what was before it.
+                if history.undo() { await drop(history.forget()) }
+                throw error
+            }
+        } catch { try survive(error) }
+    }
+
+    private func answer(_ text: String) async throws {
+        var options = options
+        options.session = history.current
+        let watch = lines.isInteractive ? InterruptWatch() : nil
+        defer { watch?.end() }
+        var endsInNewline = true
+        for try await part in client.generate(
+            .text(template.text(text, isFirst: isEmpty)), options: options)
+        {
+            if let started = part.started, let id = started.requestID {
+                watch?.begin { [client] in _ = try? await client.cancel(id) }
+            }
+            if !part.text.isEmpty {
+                Terminal.printModelText(part.text)
+                endsInNewline = part.text.utf8.last == 0x0A
+            }
+            guard let finished = part.finished else { continue }
+            if !endsInNewline { Terminal.print("") }
+            if let tokens = finished.sessionTokens { isEmpty = tokens == 0 }
+            if lines.isInteractive, finished.reason != .stop {
+                let why =
+                    switch finished.reason {
+                    case .length: "cut at its limit"
+                    case .cancelled: "stopped"
+                    default: "\(finished.reason)"
+                    }
+                Terminal.note(
+                    "(\(why); \(finished.sessionTokens.map { "\($0)" } ?? "?") tokens so far)")
+            }
+        }
+    }
+
+    private func drop(_ sessions: [String]) async {
+        for session in sessions where session != kept {
+            try? await client.dropSession(session, timeout: .seconds(5))
+        }
+    }
+
+    /// Says what went wrong; a pipe ends there, a terminal does not.
+    private func survive(_ error: any Error) throws {
+        guard lines.isInteractive else { throw error }
+        Terminal.complain(Failure(error)?.message ?? "\(error)")
+    }
+
+    // MARK: Commands
+
+    private func perform(_ command: ChatCommand) async throws {
+        switch command {
+        case .help: Terminal.note(ChatCommand.summary)
+        case .wrong(let why): throw Failure(why, .usage)
+        case .quit: break
+        case .seed(let seed): options.seed = seed
+        case .temperature(let value): options.temperature = value
+        case .tokens(let count): options.maxTokens = count
+        case .save(let path):
+            let state = try await client.saveSession(history.current)
+            try Output(path, replacing: false, inputs: []).write(state)
+            Terminal.note("\(path): \(Terminal.bytes(state.count))")
+        case .restore(let path):
+            let state = try Input(path).bytes(limit: Self.stateLimit)
+            let restored = try await client.restoreSession(state, name: "chat")
+            await drop(history.replace(with: restored.id))
+            try await tell("restored")
+        case .fork(let name):
+            let copy = try await client.forkSession(history.current, name: name)
+            Terminal.note(
+                "session \(copy.id), \(copy.tokens) tokens: mmfreectl chat --session \(copy.id)")
+        case .undo:
+            guard history.undo() else { throw Failure("there is no turn to take back", .usage) }
+            try await tell("back")
+        case .redo:
+            guard history.redo() else { throw Failure("no turn was taken back", .usage) }
+            try await tell("again")
+        }
+    }
+
+    private func tell(_ what: String) async throws {
+        let info = try await client.session(history.current)
+        isEmpty = info.tokens == 0
+        if lines.isInteractive { Terminal.note("(\(what): \(info.tokens) tokens)") }
+    }
+}
