@@ -28,8 +28,11 @@ enum ProcessOwner {
             let text = String(
                 decoding: line.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) },
                 as: UTF8.self)
-            if text.hasPrefix("0::") || text.contains(":name=systemd:") {
-                return unit(inGroup: text.drop { $0 != "/" })
+            // A hierarchy that nobody manages has all processes in its root.
+            if text.hasPrefix("0::") || text.contains(":name=systemd:"),
+                let unit = unit(inGroup: text.drop { $0 != "/" })
+            {
+                return unit
             }
         }
         return nil
