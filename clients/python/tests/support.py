@@ -29,11 +29,15 @@ class Daemon:
         self.log = open(os.path.join(self.place.name, "log"), "a")
         self.process = subprocess.Popen(arguments, stderr=self.log, stdout=self.log)
         end = time.monotonic() + 60
-        while not os.path.exists(self.socket):
+        while not self._listens():
             if self.process.poll() is not None or time.monotonic() > end:
                 with open(self.log.name) as log:
                     raise RuntimeError(f"the daemon did not start: {log.read()}")
             time.sleep(0.02)
+
+    def _listens(self):
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self.socket) == 0
 
     def kill(self):
         self.process.kill()
