@@ -48,7 +48,10 @@ struct MemoryTests {
                 let answer = try await control.load("tiny", pin: true)
                 #expect(answer.bytes > 0)
                 #expect(try await model(control).memory == "pinned")
-                #expect(try locked() >= answer.bytes)
+                if getenv("ASAN_OPTIONS") == nil {
+                    // There the system's calls that lock memory do nothing.
+                    #expect(try locked() >= answer.bytes)
+                }
                 try await control.unload("tiny")
                 try await eventually { daemon.service.catalog.versions(of: "tiny") == 0 }
                 let listed = try await model(control)
