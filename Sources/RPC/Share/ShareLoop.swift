@@ -151,9 +151,7 @@ final class ShareLoop {
         connection.call?.cancel()
         // A socket that is closed with unread datagrams takes from its peer the answer that it has not read yet.
         shutdown(connection.descriptor, Int32(SHUT_RD))
-        while case .some(let received) = receive(connection.descriptor) {
-            if case .end = received { break }
-        }
+        discard(connection.descriptor)
         close(connection.descriptor)
         admissions.leave(connection.peer.account, connection.verdict)
         server.connectionsChanged(to: connections.count)
@@ -184,12 +182,23 @@ final class ShareLoop {
         var bytes = [UInt8](repeating: 0, count: ShareDatagram.requestLimit)
         let count = cl_receive_datagram(descriptor, &bytes, bytes.count)
         switch count {
-        case 0...: return .datagram(Array(bytes[..<Int(count)]))
+        case 0...:
+            bytes.removeLast(bytes.count - Int(count))
+            return .datagram(bytes)
         case -EAGAIN: return nil
         case -EMSGSIZE: return .tooLong
         case -EPROTO: return .withDescriptors
         default: return .end
         }
+    }
+
+    /// Reads what waits to be read, and forgets it. Makes no arrays: Swift 6.3 frees one that nobody uses before it is filled.
+    private func discard(_ descriptor: Int32) {
+        var byte: UInt8 = 0
+        var count = 0
+        repeat {
+            count = Int(cl_receive_datagram(descriptor, &byte, 1))
+        } while count >= 0 || count == -Int(EMSGSIZE) || count == -Int(EPROTO)
     }
 
     private func handle(_ request: ShareRequest, of number: UInt64) {
