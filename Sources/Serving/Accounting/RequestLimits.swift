@@ -47,14 +47,14 @@ struct RequestLimits {
         if waiting >= configuration.queue, ownWaiting > 0 || waiting >= 2 * configuration.queue {
             throw RPCError(
                 .resourceExhausted,
-                "\(queued) requests are waiting; the limit is \(configuration.queue)",
+                "\(waiting) requests are waiting; the limit is \(configuration.queue)",
                 reason: "QUEUE_FULL"
             ).retrying(after: wait(behind: 0))
         }
         if ownWaiting >= configuration.queuePerUser {
             throw refusal(
                 account,
-                "\(own.queued) requests of user \(account.uid) are waiting; the limit is \(configuration.queuePerUser) for each user",
+                "\(ownWaiting) requests of user \(account.uid) are waiting; the limit is \(configuration.queuePerUser) for each user",
                 wait(behind: position(account, own: 0)))
         }
         if own.open >= configuration.requestsPerUser {
