@@ -33,8 +33,8 @@ struct AllocationTests {
     func decode(_ batch: Int) throws {
         let golden = try GoldenModel("b_bf16")
         let pool = WorkerPool(threads: 3)
-        let states = StatePool(slots: batch, model: golden.model)
-        let evaluator = Evaluator(
+        let states = try StatePool(slots: batch, model: golden.model)
+        let evaluator = try Evaluator(
             model: golden.model, workers: pool, maxRows: 16,
             kernels: try Kernels.fromEnvironment())
         var options = SamplingOptions()

@@ -61,9 +61,9 @@ struct DemoTests {
         #expect(tokens.count == 20_480)
         let model = try model()
         let kernels = try Kernels.fromEnvironment()
-        let evaluator = Evaluator(
+        let evaluator = try Evaluator(
             model: model, workers: WorkerPool(threads: 2), maxRows: 256, kernels: kernels)
-        let states = StatePool(slots: 1, model: model)
+        let states = try StatePool(slots: 1, model: model)
         var total = 0.0
         for start in stride(from: 0, to: tokens.count - 1, by: 256) {
             let end = min(start + 256, tokens.count - 1)

@@ -127,12 +127,12 @@ struct EvaluatorDeterminismTests {
     func progress() throws {
         let golden = try GoldenModel("b_bf16")
         let progress = Progress()
-        let evaluator = Evaluator(
+        let evaluator = try Evaluator(
             model: golden.model, workers: WorkerPool(threads: 1), maxRows: 64,
             kernels: try Kernels.fromEnvironment(), progress: progress)
         evaluator.run(
             golden.inputs.map { BatchRow(slot: 0, token: $0, wants: .nothing) },
-            states: StatePool(slots: 1, model: golden.model))
+            states: try StatePool(slots: 1, model: golden.model))
         #expect(progress.value == UInt64(golden.model.shape.layers))
     }
 
@@ -140,8 +140,8 @@ struct EvaluatorDeterminismTests {
     func neighbours() throws {
         let golden = try GoldenModel("b_bf16")
         let expected = try reference(golden)
-        let states = StatePool(slots: 3, model: golden.model)
-        let evaluator = Evaluator(
+        let states = try StatePool(slots: 3, model: golden.model)
+        let evaluator = try Evaluator(
             model: golden.model, workers: WorkerPool(threads: 2), maxRows: 64,
             kernels: try Kernels.fromEnvironment())
         // Slot 1 is dirtied and reset, then runs between strangers.

@@ -11,8 +11,8 @@ final class Run {
     private(set) var hidden: [[Float]] = []
 
     init(_ model: Model, kernels: String? = nil, threads: Int = 2) throws {
-        states = StatePool(slots: 1, model: model)
-        evaluator = Evaluator(
+        states = try StatePool(slots: 1, model: model)
+        evaluator = try Evaluator(
             model: model, workers: WorkerPool(threads: threads), maxRows: 128,
             kernels: kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels))
     }

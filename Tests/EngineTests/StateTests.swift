@@ -14,14 +14,14 @@ struct StateTests {
     }
 
     private func evaluator(_ table: String) throws -> Evaluator {
-        Evaluator(
+        try Evaluator(
             model: golden.model, workers: WorkerPool(threads: 2), maxRows: 64,
             kernels: try Kernels.select(table))
     }
 
     /// The state after each of the tokens, and the logits with them.
-    private func steps(_ evaluator: Evaluator) -> [(state: [Float], logits: [Float])] {
-        let states = StatePool(slots: 1, model: golden.model)
+    private func steps(_ evaluator: Evaluator) throws -> [(state: [Float], logits: [Float])] {
+        let states = try StatePool(slots: 1, model: golden.model)
         return tokens.map { token in
             evaluator.run([BatchRow(slot: 0, token: token, wants: .logits)], states: states)
             return (states.values(0), evaluator.withLogits(row: 0) { Array($0) })
@@ -33,8 +33,8 @@ struct StateTests {
         arguments: Kernels.runnable, [1, 3, 8, 40])
     func chain(_ table: String, _ chunk: Int) throws {
         let evaluator = try evaluator(table)
-        let expected = steps(evaluator)
-        let states = StatePool(slots: tokens.count + 1, model: golden.model)
+        let expected = try steps(evaluator)
+        let states = try StatePool(slots: tokens.count + 1, model: golden.model)
         for start in stride(from: 0, to: tokens.count, by: chunk) {
             let part = start..<min(start + chunk, tokens.count)
             evaluator.run(
@@ -55,8 +55,8 @@ struct StateTests {
         arguments: Kernels.runnable)
     func fork(_ table: String) throws {
         let evaluator = try evaluator(table)
-        let expected = steps(evaluator)
-        let states = StatePool(slots: 3, model: golden.model)
+        let expected = try steps(evaluator)
+        let states = try StatePool(slots: 3, model: golden.model)
         evaluator.run(
             tokens[..<20].map { BatchRow(slot: 0, token: $0, wants: .nothing) }, states: states)
         let snapshot = states.save(0, history: TokenHistory(tokens[..<20]))
@@ -111,5 +111,19 @@ struct StateTests {
             }
         }
         #expect(sums.count == 6 + 32 * values.count)
+    }
+
+    @Test("a pool that the system has no memory for is an error, which tells the bytes")
+    func refusedMemory() throws {
+        let bytes = try StatePool(slots: 1, model: golden.model).stateCount * 4
+        let slots = 1 << 50 / bytes
+        let error = #expect(throws: ModelError.self) {
+            _ = try StatePool(slots: slots, model: golden.model)
+        }
+        guard case .noMemory(let refused, _) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(refused >= slots * bytes)
     }
 }

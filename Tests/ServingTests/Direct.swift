@@ -10,8 +10,8 @@ final class Direct {
     private let states: StatePool
 
     init(_ model: Model) throws {
-        states = StatePool(slots: 1, model: model)
-        evaluator = Evaluator(
+        states = try StatePool(slots: 1, model: model)
+        evaluator = try Evaluator(
             model: model, workers: WorkerPool(threads: 1), maxRows: 1,
             kernels: try Kernels.fromEnvironment())
     }

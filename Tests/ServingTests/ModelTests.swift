@@ -61,6 +61,25 @@ struct ModelTests {
         }
     }
 
+    @Test("a model that there is no memory to run is refused by name, and the daemon lives on")
+    func noMemory() async throws {
+        var configuration = ServingConfiguration.testing
+        configuration.prefillChunk = 1 << 44
+        try await withDaemon(["one": 1], configuration) { daemon in
+            try await daemon.withClient { inference, control in
+                for _ in 1...2 {
+                    let error = try await refusal { _ = try await inference.collect(named("one")) }
+                    #expect(error?.code == .resourceExhausted)
+                    #expect(error?.reason == "NO_MEMORY")
+                    #expect(error?.message.contains("model 'one' cannot be run") == true)
+                }
+                let status = try await control.status()
+                #expect(status.active == 0)
+                #expect(status.queued == 0)
+            }
+        }
+    }
+
     @Test("no name: the default if there is one, else the question which")
     func unnamed() async throws {
         try await withDaemon(["one": 1, "two": 2]) { daemon in

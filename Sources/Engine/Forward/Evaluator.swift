@@ -53,10 +53,11 @@ package final class Evaluator {
     ///   - maxRows: the most rows of one batch, 1 or more; memory for them is touched only when used.
     ///   - kernels: the table to compute with; all give the same bits.
     ///   - progress: told of every layer.
+    /// - Throws: `noMemory`.
     package init(
         model: Model, workers: WorkerPool, maxRows: Int = 512, kernels: Kernels.Table,
         progress: Progress = Progress()
-    ) {
+    ) throws(ModelError) {
         precondition(maxRows > 0)
         self.model = model
         self.workers = workers
@@ -65,7 +66,7 @@ package final class Evaluator {
         self.progress = progress
         shape = model.shape
         weights = model.weights
-        scratch = Scratch(shape: model.shape, maxRows: maxRows, workers: workers.count)
+        scratch = try Scratch(shape: model.shape, maxRows: maxRows, workers: workers.count)
         shares = WorkShares(workers: workers.count)
         states = .allocate(capacity: maxRows)
         rows.reserveCapacity(maxRows)

@@ -10,6 +10,8 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
     case badTokenizer(String)
     /// Its weights are so large that what is computed of them overflows.
     case notFinite
+    /// The system gives no memory to compute in: bytes, and what for.
+    case noMemory(Int, String)
     /// The file is no model of these sizes, or has changed while it was read.
     case store(StoreError)
 
@@ -21,6 +23,8 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
             "the tokenizer in the file is unusable: \(what)"
         case .notFinite:
             "its results are not finite: they overflow; the checkpoint it was packed from is damaged or no model of this kind"
+        case .noMemory(let bytes, let purpose):
+            "there is no memory for \(purpose): \(bytes) bytes; lower the number of slots, serve fewer models, or raise the process's limit"
         case .store(let error): error.description
         }
     }

@@ -5,7 +5,7 @@ import Glibc
 import ModelStore
 
 /// The memory a forward pass works in, sized once for `maxRows` rows; pages are touched only as rows need them.
-struct Scratch: ~Copyable {
+struct Scratch {
     /// The residual stream: [rows][hidden].
     let residual: UnsafeMutablePointer<Float>
     /// Three sets of quantised rows, for the i, f and g products; all others use the first.
@@ -24,57 +24,70 @@ struct Scratch: ~Copyable {
     let work: [UnsafeMutablePointer<Float>]
     /// Per worker: where up to three quantised rows go.
     let targets: [UnsafeMutablePointer<ck_quantised_row>]
-    private let owned: [UnsafeMutableRawPointer]
+    private let owned: Allocations
 
     /// Rows of logits computed per region, to bound the memory of a batch that wants them all.
     static let logitRows = 32
     /// The most tiles of channels a worker takes at once of a fused product.
     static let fusedTiles = 16
 
-    init(shape: ModelShape, maxRows: Int, workers: Int) {
-        var owned: [UnsafeMutableRawPointer] = []
-        func take<T>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T> {
-            let bytes = max(64, (count * MemoryLayout<T>.stride + 63) / 64 * 64)
-            let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
-            owned.append(memory)
-            return memory.bindMemory(to: T.self, capacity: count)
+    /// - Throws: `noMemory`.
+    init(shape: ModelShape, maxRows: Int, workers: Int) throws(ModelError) {
+        let owned = Allocations(purpose: "batches of \(maxRows) rows")
+        func take<T>(_ type: T.Type, _ count: Int) throws(ModelError) -> UnsafeMutablePointer<T> {
+            try owned.take(type, count)
         }
         let widest = max(shape.hidden, shape.inner, shape.intermediate)
-        residual = take(Float.self, maxRows * shape.hidden)
-        quantised = (0..<3).map { set in
+        residual = try take(Float.self, maxRows * shape.hidden)
+        quantised = try (0..<3).map { set throws(ModelError) in
             QuantisedRows(
-                values: take(
+                values: try take(
                     Int8.self,
                     maxRows
                         * ck_padded_columns(set == 0 ? widest : shape.hidden)),
-                inverses: take(Float.self, maxRows), sums: take(Int32.self, maxRows))
+                inverses: try take(Float.self, maxRows), sums: try take(Int32.self, maxRows))
         }
-        blocks = (0..<workers).map { _ in
-            [widest, shape.hidden, shape.hidden].map {
-                take(Int8.self, Int(CK_BLOCK) * ck_padded_columns($0))
+        blocks = try (0..<workers).map { _ throws(ModelError) in
+            try [widest, shape.hidden, shape.hidden].map { columns throws(ModelError) in
+                try take(Int8.self, Int(CK_BLOCK) * ck_padded_columns(columns))
             }
         }
         let stageWidth = max(
             3 * Scratch.padded(shape.inner), Scratch.padded(shape.hidden),
             Scratch.padded(2 * shape.intermediate))
-        products = take(
+        products = try take(
             Int32.self,
             max(
                 maxRows * stageWidth,
                 min(maxRows, Scratch.logitRows) * Scratch.padded(shape.vocabulary)))
-        gates = take(Float.self, maxRows * shape.inner)
-        activations = take(Float.self, Int(CK_BLOCK) * shape.intermediate)
+        gates = try take(Float.self, maxRows * shape.inner)
+        activations = try take(Float.self, Int(CK_BLOCK) * shape.intermediate)
         let fusedCount = Int(CK_BLOCK) * 2 * Self.fusedTiles * Int(CK_TILE_ROWS)
-        fused = (0..<workers).map { _ in take(Int32.self, fusedCount) }
-        work = (0..<workers).map { _ in take(Float.self, widest) }
-        targets = (0..<workers).map { _ in take(ck_quantised_row.self, 3) }
+        fused = try (0..<workers).map { _ throws(ModelError) in try take(Int32.self, fusedCount) }
+        work = try (0..<workers).map { _ throws(ModelError) in try take(Float.self, widest) }
+        targets = try (0..<workers).map { _ throws(ModelError) in try take(ck_quantised_row.self, 3)
+        }
         self.owned = owned
     }
 
-    deinit { for memory in owned { memory.deallocate() } }
-
     /// Products are written by whole tiles, so rows of them are padded to 16.
     static func padded(_ rows: Int) -> Int { ck_tiles(rows) * Int(CK_TILE_ROWS) }
+}
+
+/// Memory from the system, aligned to cache lines, freed with this.
+private final class Allocations {
+    private let purpose: String
+    private var all: [UnsafeMutableRawPointer] = []
+
+    init(purpose: String) { self.purpose = purpose }
+    deinit { for memory in all { free(memory) } }
+
+    func take<T>(_ type: T.Type, _ count: Int) throws(ModelError) -> UnsafeMutablePointer<T> {
+        let bytes = max(64, (count * MemoryLayout<T>.stride + 63) / 64 * 64)
+        guard let memory = aligned_alloc(64, bytes) else { throw .noMemory(bytes, purpose) }
+        all.append(memory)
+        return memory.bindMemory(to: T.self, capacity: count)
+    }
 }
 
 /// Quantised activations of the rows of a batch: K4T blocks (CKernels.h), or row after row.

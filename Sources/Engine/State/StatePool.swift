@@ -17,7 +17,8 @@ package struct StatePool: ~Copyable {
     /// Slots start on cache lines of their own.
     private let stride: Int
 
-    package init(slots: Int, model: Model) {
+    /// - Throws: `noMemory`.
+    package init(slots: Int, model: Model) throws(ModelError) {
         precondition(slots > 0)
         let shape = model.shape
         self.slots = slots
@@ -28,7 +29,7 @@ package struct StatePool: ~Copyable {
         let count = slots * stride
         // Zeros that take no memory before they are written: of a large pool few slots may ever be used.
         guard let memory = calloc(count * 4 + 64, 1) else {
-            fatalError("no memory for \(slots) recurrent states of \(stateCount * 4) bytes")
+            throw .noMemory(count * 4, "\(slots) recurrent states of \(stateCount * 4) bytes")
         }
         allocation = memory
         let misalignment = Int(bitPattern: memory) % 64

@@ -17,10 +17,11 @@ final class LocalEngine: Sendable {
 
     private let mailbox = Mailbox<Message>()
 
-    init(_ model: Model, _ kernels: Kernels.Table, _ options: SharedModel.Options) {
-        nonisolated(unsafe) let kernels = kernels
+    init(
+        _ model: Model, _ kernels: Kernels.Table, _ options: SharedModel.Options
+    ) throws(ModelError) {
+        nonisolated(unsafe) let turns = try LocalTurns(model, kernels, options)
         startThread(name: "mmf-engine") { [mailbox] in
-            let turns = LocalTurns(model, kernels, options)
             while true {
                 for message in mailbox.drain(until: turns.hasWork ? 0 : nil) {
                     switch message {
@@ -51,13 +52,15 @@ private final class LocalTurns {
 
     private static let maxRows = 256
 
-    init(_ model: Model, _ kernels: Kernels.Table, _ options: SharedModel.Options) {
+    init(
+        _ model: Model, _ kernels: Kernels.Table, _ options: SharedModel.Options
+    ) throws(ModelError) {
         let slots = max(1, options.conversations)
         self.model = model
-        evaluator = Evaluator(
+        evaluator = try Evaluator(
             model: model, workers: WorkerPool(threads: options.threads),
             maxRows: Self.maxRows + slots, kernels: kernels)
-        states = StatePool(slots: slots, model: model)
+        states = try StatePool(slots: slots, model: model)
         free = Array(0..<slots)
     }
 

@@ -37,8 +37,8 @@ public final class SharedModel: Sendable {
         do throws(ModelError) {
             model = try Model(file)
             kernels = try Kernels.fromEnvironment()
+            engine = try LocalEngine(model, kernels, options)
         } catch { throw MMFreeError(error) }
-        engine = LocalEngine(model, kernels, options)
         info = ModelInfo(
             name: name, digest: model.digest, fileBytes: UInt64(file.byteCount),
             vocabulary: model.shape.vocabulary, hidden: model.shape.hidden,

@@ -54,8 +54,9 @@ final class DecodeLoop: @unchecked Sendable {
         self.workers = workers
         self.logger = logger
         self.clock = clock
-        runners = ModelRunners { [signs] in
-            ModelRunner($0, configuration, workers: workers, kernels: kernels, progress: signs)
+        runners = ModelRunners { [signs] model throws(ModelError) in
+            try ModelRunner(
+                model, configuration, workers: workers, kernels: kernels, progress: signs)
         }
         core = SchedulerCore(configuration, states: runners)
         startThread(name: "mmf-decode") { [self] in
@@ -94,9 +95,16 @@ final class DecodeLoop: @unchecked Sendable {
     private func take(_ message: Message) {
         switch message {
         case .submit(let request, let model):
-            runners.retain(model)
-            core.submit(request)
-            request.consumer.begin()
+            do throws(ModelError) {
+                try runners.retain(model)
+                core.submit(request)
+                request.consumer.begin()
+            } catch {
+                let why = RPCError(
+                    .resourceExhausted, "model '\(request.record.model)' cannot be run: \(error)",
+                    reason: "NO_MEMORY")
+                conclude([SchedulerCore.Ended(request: request, ending: .refused(why))])
+            }
         case .cancel(let id): conclude(core.cancel(id).map { [$0] } ?? [])
         case .gone(let id): conclude(core.gone(id).map { [$0] } ?? [])
         case .drained(let id): core.drained(id)

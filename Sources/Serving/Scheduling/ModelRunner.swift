@@ -13,13 +13,13 @@ final class ModelRunner {
     init(
         _ model: Model, _ configuration: ServingConfiguration, workers: WorkerPool,
         kernels: Kernels.Table, progress: Progress
-    ) {
+    ) throws(ModelError) {
         self.model = model
-        evaluator = Evaluator(
+        evaluator = try Evaluator(
             model: model, workers: workers,
             maxRows: configuration.prefillChunk + configuration.slots, kernels: kernels,
             progress: progress)
-        states = StatePool(slots: configuration.slots + configuration.tapSlots, model: model)
+        states = try StatePool(slots: configuration.slots + configuration.tapSlots, model: model)
     }
 
     /// Computes a batch.
@@ -43,8 +43,7 @@ final class ModelRunner {
 /// many.
 final class ModelRunners: SlotStates {
     private struct Entry {
-        let model: Model
-        var runner: ModelRunner?
+        let runner: ModelRunner
         /// Requests that are open.
         var users = 0
     }
@@ -56,17 +55,22 @@ final class ModelRunners: SlotStates {
 
     private var stale: [Stale] = []
     private var entries: [ModelID: Entry] = [:]
-    private let make: (Model) -> ModelRunner
+    private let make: (Model) throws(ModelError) -> ModelRunner
     /// Runners kept while they are idle.
     private static let idleLimit = 4
 
-    init(_ make: @escaping (Model) -> ModelRunner) { self.make = make }
+    init(_ make: @escaping (Model) throws(ModelError) -> ModelRunner) { self.make = make }
 
-    /// A request for `model` has come, or one is over.
-    func retain(_ model: Model) {
-        entries[ObjectIdentifier(model), default: Entry(model: model)].users += 1
+    /// A request for `model` has come: it can be run from now on.
+    ///
+    /// - Throws: `noMemory`; then there is nothing to release.
+    func retain(_ model: Model) throws(ModelError) {
+        let id = ObjectIdentifier(model)
+        if entries[id] == nil { entries[id] = Entry(runner: try make(model)) }
+        entries[id]?.users += 1
     }
 
+    /// One is over.
     func release(_ id: ModelID) {
         entries[id]?.users -= 1
         tidy(id)
@@ -81,16 +85,13 @@ final class ModelRunners: SlotStates {
 
     private func tidy(_ id: ModelID) {
         guard let entry = entries[id], entry.users == 0 else { return }
-        let isStale = stale.contains { $0.model === entry.model }
+        let isStale = stale.contains { $0.model === entry.runner.model }
         if isStale || entries.count > Self.idleLimit { entries[id] = nil }
     }
 
     subscript(id: ModelID) -> ModelRunner {
         guard let entry = entries[id] else { preconditionFailure("a model without requests") }
-        if let runner = entry.runner { return runner }
-        let runner = make(entry.model)
-        entries[id]?.runner = runner
-        return runner
+        return entry.runner
     }
 
     func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) {

@@ -38,8 +38,9 @@ final class BenchRun {
         model = try Model(file)
         kernels = try options.table()
         workers = options.workers()
-        evaluator = Evaluator(model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
-        states = StatePool(slots: 512, model: model)
+        evaluator = try Evaluator(
+            model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
+        states = try StatePool(slots: 512, model: model)
         guard let head = file.packed["output.weight"] else {
             throw Failure("no output.weight", .data)
         }

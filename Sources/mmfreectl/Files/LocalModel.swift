@@ -44,9 +44,9 @@ final class LocalModel {
     init(_ file: String, _ options: LocalOptions) throws {
         model = try Model(try open(file))
         kernels = try options.table()
-        evaluator = Evaluator(
+        evaluator = try Evaluator(
             model: model, workers: options.workers(), maxRows: Self.chunk, kernels: kernels)
-        states = StatePool(slots: 1, model: model)
+        states = try StatePool(slots: 1, model: model)
     }
 
     /// Feeds tokens; lends what each row wanted, with the token's place.
