@@ -10,8 +10,9 @@ struct TurnCost {
     /// Nanoseconds a row, by class; what follows from others counts until the class itself has been seen.
     private var row: [Double]
     private var isSeen: [Bool]
-    /// How much of a difference one batch makes.
-    private static let weight = 1.0 / 8
+    /// How much of a difference one batch makes that took longer, and one that took less: what is kept is nearer to the slowest
+    /// batches than to the mean, for the time of a turn is a bound.
+    private static let (rise, fall) = (1.0 / 4, 1.0 / 16)
     private static let classes = 16
 
     init() {
@@ -54,9 +55,10 @@ struct TurnCost {
         guard rows > 0 else { return }
         let index = Self.sizeClass(rows)
         let seen = max(1, Double(nanoseconds) / Double(rows))
+        let difference = min(seen, 2 * row[index]) - row[index]
         row[index] =
             isSeen[index]
-            ? row[index] + (min(seen, 2 * row[index]) - row[index]) * Self.weight : seen
+            ? row[index] + difference * (difference > 0 ? Self.rise : Self.fall) : seen
         isSeen[index] = true
         for smaller in 0..<index {
             row[smaller] = isSeen[smaller] ? max(row[smaller], row[index]) : row[index]
