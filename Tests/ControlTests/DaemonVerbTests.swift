@@ -52,6 +52,23 @@ struct DaemonVerbTests {
         }
     }
 
+    @Test("tokenize shows the tokens that generate reads, unless asked for others")
+    func promptTokens() throws {
+        try Program.withDaemon { environment in
+            func ids(_ options: [String]) throws -> [Substring] {
+                let text = ["Once upon a time"]
+                let shown = try Program.run(["tokenize"] + options + text, environment: environment)
+                return shown.output.split(whereSeparator: { !$0.isNumber })
+            }
+            let answer = try Program.run(
+                ["generate", "--json", "-n", "1", "Once upon a time"], environment: environment)
+            #expect(answer.output.contains("\"prompt_tokens\":5"))
+            #expect(try ids([]) == ["1", "1879", "674", "261", "514"])
+            #expect(try ids(["--bos"]) == ids([]))
+            #expect(try ids(["--no-bos"]) == ["1879", "674", "261", "514"])
+        }
+    }
+
     @Test("what tokenize prints, detokenize reads")
     func tokens() throws {
         try Program.withDaemon { environment in

@@ -106,16 +106,18 @@ extension Client {
     /// The tokens of a text.
     ///
     /// - Parameters:
-    ///   - addsBOS: put the beginning-of-text token first.
+    ///   - addsBOS: put the beginning-of-text token first; `nil`: as ``generate(_:model:options:timeout:)`` does, if the model's
+    ///     tokenizer says so.
     ///   - parsesSpecialTokens: take "<s>" and the like for the tokens they name.
     public func tokenize(
-        _ text: String, model: String = "", addsBOS: Bool = true,
+        _ text: String, model: String = "", addsBOS: Bool? = nil,
         parsesSpecialTokens: Bool = false, timeout: Duration? = nil
     ) async throws -> Tokens {
         let answer: TokenizeResponse = try await call(
             ServiceName.inference, "Tokenize",
             TokenizeRequest(
-                model: model, text: text, addBOS: addsBOS, parseSpecial: parsesSpecialTokens),
+                model: model, text: text, addBOS: addsBOS ?? false,
+                parseSpecial: parsesSpecialTokens, asPrompt: addsBOS == nil),
             timeout)
         return Tokens(ids: answer.tokens, pieces: answer.pieces)
     }

@@ -49,14 +49,15 @@ extension SharedModel {
     /// The tokens of a text.
     ///
     /// - Parameters:
-    ///   - addsBOS: put the beginning-of-text token first.
+    ///   - addsBOS: put the beginning-of-text token first; `nil`: as for a prompt, if the model's tokenizer says so.
     ///   - parsesSpecialTokens: take "<s>" and the like for the tokens they name.
     public func tokenize(
-        _ text: String, addsBOS: Bool = true, parsesSpecialTokens: Bool = false
+        _ text: String, addsBOS: Bool? = nil, parsesSpecialTokens: Bool = false
     ) async throws -> Tokens {
         try await computing(text.utf8.count) { [self] in
             let tokenizer = try tokenizer()
-            let ids = tokenizer.encode(text, addBOS: addsBOS, parseSpecial: parsesSpecialTokens)
+            let ids = tokenizer.encode(
+                text, addBOS: addsBOS ?? tokenizer.addsBOS, parseSpecial: parsesSpecialTokens)
             return Tokens(ids: ids, pieces: ids.map { tokenizer.piece($0) })
         }
     }

@@ -253,7 +253,8 @@ struct InferenceService: Sendable {
         let tokenizer = try checks.tokenizer(name, model)
         var response = TokenizeResponse()
         response.tokens = RequestChecks.encode(
-            request.text, tokenizer, addBOS: request.addBOS, parseSpecial: request.parseSpecial)
+            request.text, tokenizer, addBOS: request.asPrompt ? tokenizer.addsBOS : request.addBOS,
+            parseSpecial: request.parseSpecial)
         guard AnswerSize.tokenized(response.tokens, tokenizer) <= AnswerSize.limit else {
             throw AnswerSize.tooLarge("send a shorter text")
         }

@@ -15,8 +15,10 @@ struct Tokenize: AsyncParsableCommand {
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
 
-    @Flag(inversion: .prefixedNo, help: "Put the beginning-of-text token first.")
-    var bos = true
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Put the beginning-of-text token first. As generate does if neither is given.")
+    var bos: Bool?
 
     @Flag(help: "Take \"<s>\" and the like in the text for the tokens they name.")
     var parseSpecial = false

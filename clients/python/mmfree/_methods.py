@@ -203,9 +203,9 @@ def embed(
     return method, Vectors(len(inputs))
 
 
-def tokenize(text: str, model: str, add_bos: bool, parse_special: bool) -> Method[types.TokenizeResponse]:
+def tokenize(text: str, model: str, add_bos: bool | None, parse_special: bool) -> Method[types.TokenizeResponse]:
     request = _message("TokenizeRequest")(
-        model=model, text=text.encode(), add_bos=add_bos, parse_special=parse_special
+        model=model, text=text.encode(), add_bos=bool(add_bos), parse_special=parse_special, as_prompt=add_bos is None
     )
     return Method(
         INFERENCE, "Tokenize", request.SerializeToString(), _reader("TokenizeResponse", types.TokenizeResponse._read)

@@ -219,10 +219,11 @@ class AsyncClient:
         text: str,
         *,
         model: str = "",
-        add_bos: bool = False,
+        add_bos: bool | None = None,
         parse_special: bool = False,
         timeout: float | None = None,
     ) -> types.TokenizeResponse:
+        """The tokens of a text. `add_bos`: put the beginning-of-text token first; None: as generate does."""
         return await self._unary(_methods.tokenize(text, model, add_bos, parse_special), timeout)
 
     async def detokenize(

@@ -102,10 +102,11 @@ class Client:
         text: str,
         *,
         model: str = "",
-        add_bos: bool = False,
+        add_bos: bool | None = None,
         parse_special: bool = False,
         timeout: float | None = None,
     ) -> types.TokenizeResponse:
+        """The tokens of a text. `add_bos`: put the beginning-of-text token first; None: as generate does."""
         return self._unary(_methods.tokenize(text, model, add_bos, parse_special), timeout)
 
     def detokenize(

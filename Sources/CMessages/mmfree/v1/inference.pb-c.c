@@ -2159,7 +2159,7 @@ const ProtobufCMessageDescriptor mmfree__v1__embed_response__descriptor =
   (ProtobufCMessageInit) mmfree__v1__embed_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__tokenize_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor mmfree__v1__tokenize_request__field_descriptors[5] =
 {
   {
     "model",
@@ -2209,9 +2209,22 @@ static const ProtobufCFieldDescriptor mmfree__v1__tokenize_request__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "as_prompt",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__TokenizeRequest, as_prompt),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__tokenize_request__field_indices_by_name[] = {
   2,   /* field[2] = add_bos */
+  4,   /* field[4] = as_prompt */
   0,   /* field[0] = model */
   3,   /* field[3] = parse_special */
   1,   /* field[1] = text */
@@ -2219,7 +2232,7 @@ static const unsigned mmfree__v1__tokenize_request__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__tokenize_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__tokenize_request__descriptor =
 {
@@ -2229,7 +2242,7 @@ const ProtobufCMessageDescriptor mmfree__v1__tokenize_request__descriptor =
   "Mmfree__V1__TokenizeRequest",
   "mmfree.v1",
   sizeof(Mmfree__V1__TokenizeRequest),
-  4,
+  5,
   mmfree__v1__tokenize_request__field_descriptors,
   mmfree__v1__tokenize_request__field_indices_by_name,
   1,  mmfree__v1__tokenize_request__number_ranges,

@@ -777,6 +777,8 @@ package struct TokenizeRequest: CMessage {
     package var text: String = ""
     package var addBOS: Bool = false
     package var parseSpecial: Bool = false
+    /// As Generate reads a prompt: with the beginning-of-text token if the model's tokenizer says so. `add_bos` does not count then.
+    package var asPrompt: Bool = false
 
     package init() {}
 
@@ -784,12 +786,14 @@ package struct TokenizeRequest: CMessage {
         model: String = "",
         text: String = "",
         addBOS: Bool = false,
-        parseSpecial: Bool = false
+        parseSpecial: Bool = false,
+        asPrompt: Bool = false
     ) {
         self.model = model
         self.text = text
         self.addBOS = addBOS
         self.parseSpecial = parseSpecial
+        self.asPrompt = asPrompt
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__TokenizeRequest>?) -> Void {
@@ -801,6 +805,7 @@ package struct TokenizeRequest: CMessage {
         self.text = try Wire.text(c.text, "text")
         self.addBOS = c.add_bos != 0
         self.parseSpecial = c.parse_special != 0
+        self.asPrompt = c.as_prompt != 0
     }
 
     func fill(_ c: inout Mmfree__V1__TokenizeRequest, _ arena: Arena) {
@@ -808,6 +813,7 @@ package struct TokenizeRequest: CMessage {
         c.text = arena.text(self.text)
         c.add_bos = self.addBOS ? 1 : 0
         c.parse_special = self.parseSpecial ? 1 : 0
+        c.as_prompt = self.asPrompt ? 1 : 0
     }
 }
 

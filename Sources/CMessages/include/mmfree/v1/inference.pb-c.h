@@ -474,10 +474,14 @@ struct  Mmfree__V1__TokenizeRequest
   ProtobufCBinaryData text;
   protobuf_c_boolean add_bos;
   protobuf_c_boolean parse_special;
+  /*
+   * As Generate reads a prompt: with the beginning-of-text token if the model's tokenizer says so. `add_bos` does not count then.
+   */
+  protobuf_c_boolean as_prompt;
 };
 #define MMFREE__V1__TOKENIZE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__tokenize_request__descriptor) \
-    , (char *)protobuf_c_empty_string, {0,NULL}, 0, 0 }
+    , (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, 0 }
 
 
 struct  Mmfree__V1__TokenizeResponse
