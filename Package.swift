@@ -76,6 +76,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CKernels", cSettings: kernelSettings),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
+        .target(name: "ChatTemplates", swiftSettings: strict),
 
         // The rooms; docs/architecture.md says what each may know.
         .target(
@@ -123,6 +124,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["ModelStore", "Packer", "CLinux", system],
             path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "ChatTemplatesTests",
+            dependencies: ["TestSupport", "ChatTemplates", "Packer", system], exclude: ["Corpus"],
+            swiftSettings: strict),
         .testTarget(
             name: "KernelTests", dependencies: ["CKernels", "TestSupport"], swiftSettings: strict),
         .testTarget(
