@@ -49,8 +49,18 @@ package struct ChatTemplate: Sendable {
         if let bosToken { all["bos_token"] = .string(bosToken) }
         if let eosToken { all["eos_token"] = .string(eosToken) }
         for (name, value) in variables { all[name] = value }
+        for name in Self.otherTokens where mentions(name) && all[name] == nil {
+            throw TemplateError(
+                .unsupported, "the template reads '\(name)', which no packed model tells")
+        }
         return try render(all, time: time)
     }
+
+    /// What transformers gives a template besides.
+    private static let otherTokens = [
+        "unk_token", "pad_token", "sep_token", "cls_token", "mask_token",
+        "additional_special_tokens",
+    ]
 
     /// The template with these variables and no others.
     package func render(

@@ -136,6 +136,19 @@ extension Client {
         return answer.text
     }
 
+    /// A model's chat template: what its authors, or the machine's administrator, say about how a conversation is put before it.
+    ///
+    /// - Parameter name: one of several that a model may have, such as "tool_use"; empty for the default one.
+    /// - Throws: an error whose reason is "NO_CHAT_TEMPLATE" where there is none.
+    public func chatTemplate(
+        model: String = "", name: String = "", timeout: Duration? = nil
+    ) async throws -> ModelTemplate {
+        let answer: ChatTemplateResponse = try await call(
+            ServiceName.inference, "ChatTemplate", ChatTemplateRequest(model: model, name: name),
+            timeout)
+        return ModelTemplate(answer)
+    }
+
     /// Ends a request of one's own user, whoever made it: its answer is complete, with ``FinishReason/cancelled``. To end a
     /// request of one's own, cancel its task.
     ///

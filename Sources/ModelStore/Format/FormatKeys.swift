@@ -49,6 +49,14 @@ package enum FormatKeys {
     package static let normalizedTokens = "hgrnbit.tokenizer.normalized_tokens"
     package static let tokenizerSource = "hgrnbit.tokenizer.source"
     package static let merges = "hgrnbit.tokenizer.merges"
+    /// Optional string: the chat template. Others stand at this key, a dot and their name.
+    package static let chatTemplate = "tokenizer.chat_template"
+    /// Optional string array: the names of the others.
+    package static let chatTemplates = "tokenizer.chat_templates"
+    /// Optional strings, beside a chat template: what its `bos_token` and `eos_token` are, empty for none. The vocabulary's own
+    /// may be others: those are what answers end at.
+    package static let templateBOS = "hgrnbit.chat_template.bos_token"
+    package static let templateEOS = "hgrnbit.chat_template.eos_token"
 }
 
 /// What this version writes and reads.

@@ -53,6 +53,12 @@ struct InferenceService: Sendable {
                 reply(Result { try detokenize(request, try Self.model(found)) })
             }
         }
+        services.deferred(name, "ChatTemplate") { (request: ChatTemplateRequest, call, reply) in
+            catalog.withModel(request.model, for: call, bytes: 0) { found in
+                reply(
+                    Result { try ChatTemplateChoice.answer(request, try Self.model(found)) })
+            }
+        }
         services.unary(name, "Cancel", isQuick: true) { request, call in
             try cancel(request, call)
         }

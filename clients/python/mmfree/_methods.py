@@ -218,6 +218,12 @@ def detokenize(tokens: Sequence[int], model: str, keep_special: bool) -> Method[
     return Method(INFERENCE, "Detokenize", request.SerializeToString(), read)
 
 
+def chat_template(model: str, name: str) -> Method[types.ChatTemplateResponse]:
+    request = _message("ChatTemplateRequest")(model=model, name=name)
+    read = _reader("ChatTemplateResponse", types.ChatTemplateResponse._read)
+    return Method(INFERENCE, "ChatTemplate", request.SerializeToString(), read)
+
+
 def cancel(request_id: str) -> Method[bool]:
     request = _message("CancelRequest")(request_id=request_id)
     read = _reader("CancelResponse", lambda message: bool(message.cancelled))

@@ -231,6 +231,13 @@ class AsyncClient:
     ) -> str:
         return await self._unary(_methods.detokenize(tokens, model, keep_special), timeout)
 
+    async def chat_template(
+        self, *, model: str = "", name: str = "", timeout: float | None = None
+    ) -> types.ChatTemplateResponse:
+        """How a conversation is put before a model: a Jinja template. `name`: one of several, such as "tool_use"; empty for the
+        default one. Raises an error with the reason NO_CHAT_TEMPLATE where there is none."""
+        return await self._unary(_methods.chat_template(model, name), timeout)
+
     async def cancel(self, request_id: str, *, timeout: float | None = None) -> bool:
         return await self._unary(_methods.cancel(request_id), timeout)
 

@@ -511,6 +511,31 @@ class TokenizeResponse:
 
 
 @dataclass(frozen=True)
+class ChatTemplateResponse:
+    # Jinja, UTF-8.
+    template: str
+    # What the template's bos_token is, UTF-8. Empty where there is none.
+    bos_token: str
+    # What its eos_token is, UTF-8. Empty where there is none.
+    eos_token: str
+    model: str
+    model_digest: str
+    # The template is the file NAME.jinja beside the model, which goes before the one in the model's file.
+    from_setting: bool
+
+    @classmethod
+    def _read(cls, m: Any) -> ChatTemplateResponse:
+        return cls(
+            template=m.template.decode(),
+            bos_token=m.bos_token.decode(),
+            eos_token=m.eos_token.decode(),
+            model=m.model,
+            model_digest=m.model_digest,
+            from_setting=m.from_setting,
+        )
+
+
+@dataclass(frozen=True)
 class SessionInfo:
     session: str
     # As its owner has called it; need not be unique.

@@ -862,6 +862,96 @@ void   mmfree__v1__detokenize_response__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__detokenize_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__chat_template_request__init
+                     (Mmfree__V1__ChatTemplateRequest         *message)
+{
+  static const Mmfree__V1__ChatTemplateRequest init_value = MMFREE__V1__CHAT_TEMPLATE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__chat_template_request__get_packed_size
+                     (const Mmfree__V1__ChatTemplateRequest *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__chat_template_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__chat_template_request__pack
+                     (const Mmfree__V1__ChatTemplateRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__chat_template_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__chat_template_request__pack_to_buffer
+                     (const Mmfree__V1__ChatTemplateRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__chat_template_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__ChatTemplateRequest *
+       mmfree__v1__chat_template_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__ChatTemplateRequest *)
+     protobuf_c_message_unpack (&mmfree__v1__chat_template_request__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__chat_template_request__free_unpacked
+                     (Mmfree__V1__ChatTemplateRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__chat_template_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__chat_template_response__init
+                     (Mmfree__V1__ChatTemplateResponse         *message)
+{
+  static const Mmfree__V1__ChatTemplateResponse init_value = MMFREE__V1__CHAT_TEMPLATE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__chat_template_response__get_packed_size
+                     (const Mmfree__V1__ChatTemplateResponse *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__chat_template_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__chat_template_response__pack
+                     (const Mmfree__V1__ChatTemplateResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__chat_template_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__chat_template_response__pack_to_buffer
+                     (const Mmfree__V1__ChatTemplateResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__chat_template_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__ChatTemplateResponse *
+       mmfree__v1__chat_template_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__ChatTemplateResponse *)
+     protobuf_c_message_unpack (&mmfree__v1__chat_template_response__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__chat_template_response__free_unpacked
+                     (Mmfree__V1__ChatTemplateResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__chat_template_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mmfree__v1__cancel_request__init
                      (Mmfree__V1__CancelRequest         *message)
 {
@@ -2402,6 +2492,160 @@ const ProtobufCMessageDescriptor mmfree__v1__detokenize_response__descriptor =
   (ProtobufCMessageInit) mmfree__v1__detokenize_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor mmfree__v1__chat_template_request__field_descriptors[2] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateRequest, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateRequest, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__chat_template_request__field_indices_by_name[] = {
+  0,   /* field[0] = model */
+  1,   /* field[1] = name */
+};
+static const ProtobufCIntRange mmfree__v1__chat_template_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__chat_template_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.ChatTemplateRequest",
+  "ChatTemplateRequest",
+  "Mmfree__V1__ChatTemplateRequest",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__ChatTemplateRequest),
+  2,
+  mmfree__v1__chat_template_request__field_descriptors,
+  mmfree__v1__chat_template_request__field_indices_by_name,
+  1,  mmfree__v1__chat_template_request__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__chat_template_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__chat_template_response__field_descriptors[6] =
+{
+  {
+    "template",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateResponse, template_),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bos_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateResponse, bos_token),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "eos_token",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateResponse, eos_token),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "model",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateResponse, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "model_digest",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateResponse, model_digest),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "from_setting",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ChatTemplateResponse, from_setting),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__chat_template_response__field_indices_by_name[] = {
+  1,   /* field[1] = bos_token */
+  2,   /* field[2] = eos_token */
+  5,   /* field[5] = from_setting */
+  3,   /* field[3] = model */
+  4,   /* field[4] = model_digest */
+  0,   /* field[0] = template */
+};
+static const ProtobufCIntRange mmfree__v1__chat_template_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__chat_template_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.ChatTemplateResponse",
+  "ChatTemplateResponse",
+  "Mmfree__V1__ChatTemplateResponse",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__ChatTemplateResponse),
+  6,
+  mmfree__v1__chat_template_response__field_descriptors,
+  mmfree__v1__chat_template_response__field_indices_by_name,
+  1,  mmfree__v1__chat_template_response__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__chat_template_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor mmfree__v1__cancel_request__field_descriptors[1] =
 {
   {
@@ -2544,16 +2788,18 @@ const ProtobufCEnumDescriptor mmfree__v1__pooling__descriptor =
   mmfree__v1__pooling__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor mmfree__v1__inference__method_descriptors[5] =
+static const ProtobufCMethodDescriptor mmfree__v1__inference__method_descriptors[6] =
 {
   { "Generate", &mmfree__v1__generate_request__descriptor, &mmfree__v1__generate_response__descriptor },
   { "Embed", &mmfree__v1__embed_request__descriptor, &mmfree__v1__embed_response__descriptor },
   { "Tokenize", &mmfree__v1__tokenize_request__descriptor, &mmfree__v1__tokenize_response__descriptor },
   { "Detokenize", &mmfree__v1__detokenize_request__descriptor, &mmfree__v1__detokenize_response__descriptor },
+  { "ChatTemplate", &mmfree__v1__chat_template_request__descriptor, &mmfree__v1__chat_template_response__descriptor },
   { "Cancel", &mmfree__v1__cancel_request__descriptor, &mmfree__v1__cancel_response__descriptor },
 };
 const unsigned mmfree__v1__inference__method_indices_by_name[] = {
-  4,        /* Cancel */
+  5,        /* Cancel */
+  4,        /* ChatTemplate */
   3,        /* Detokenize */
   1,        /* Embed */
   0,        /* Generate */
@@ -2566,7 +2812,7 @@ const ProtobufCServiceDescriptor mmfree__v1__inference__descriptor =
   "Inference",
   "Mmfree__V1__Inference",
   "mmfree.v1",
-  5,
+  6,
   mmfree__v1__inference__method_descriptors,
   mmfree__v1__inference__method_indices_by_name
 };
@@ -2602,13 +2848,21 @@ void mmfree__v1__inference__detokenize(ProtobufCService *service,
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
   service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void mmfree__v1__inference__chat_template(ProtobufCService *service,
+                                          const Mmfree__V1__ChatTemplateRequest *input,
+                                          Mmfree__V1__ChatTemplateResponse_Closure closure,
+                                          void *closure_data)
+{
+  assert(service->descriptor == &mmfree__v1__inference__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void mmfree__v1__inference__cancel(ProtobufCService *service,
                                    const Mmfree__V1__CancelRequest *input,
                                    Mmfree__V1__CancelResponse_Closure closure,
                                    void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__inference__init (Mmfree__V1__Inference_Service *service,
                                   Mmfree__V1__Inference_ServiceDestroy destroy)

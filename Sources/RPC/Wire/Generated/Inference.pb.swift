@@ -910,6 +910,89 @@ package struct DetokenizeResponse: CMessage {
     }
 }
 
+package struct ChatTemplateRequest: CMessage {
+    package var model: String = ""
+    /// One of several that a model may have, such as "tool_use". Empty: the default one.
+    package var name: String = ""
+
+    package init() {}
+
+    package init(
+        model: String = "",
+        name: String = ""
+    ) {
+        self.model = model
+        self.name = name
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__ChatTemplateRequest>?) -> Void {
+        mmfree__v1__chat_template_request__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__ChatTemplateRequest) throws(WireError) {
+        self.model = try Wire.text(c.model, "model")
+        self.name = try Wire.text(c.name, "name")
+    }
+
+    func fill(_ c: inout Mmfree__V1__ChatTemplateRequest, _ arena: Arena) {
+        c.model = arena.string(self.model)
+        c.name = arena.string(self.name)
+    }
+}
+
+package struct ChatTemplateResponse: CMessage {
+    /// Jinja, UTF-8.
+    package var template: String = ""
+    /// What the template's bos_token is, UTF-8. Empty where there is none.
+    package var bosToken: String = ""
+    /// What its eos_token is, UTF-8. Empty where there is none.
+    package var eosToken: String = ""
+    package var model: String = ""
+    package var modelDigest: String = ""
+    /// The template is the file NAME.jinja beside the model, which goes before the one in the model's file.
+    package var fromSetting: Bool = false
+
+    package init() {}
+
+    package init(
+        template: String = "",
+        bosToken: String = "",
+        eosToken: String = "",
+        model: String = "",
+        modelDigest: String = "",
+        fromSetting: Bool = false
+    ) {
+        self.template = template
+        self.bosToken = bosToken
+        self.eosToken = eosToken
+        self.model = model
+        self.modelDigest = modelDigest
+        self.fromSetting = fromSetting
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__ChatTemplateResponse>?) -> Void {
+        mmfree__v1__chat_template_response__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__ChatTemplateResponse) throws(WireError) {
+        self.template = try Wire.text(c.template_, "template")
+        self.bosToken = try Wire.text(c.bos_token, "bos_token")
+        self.eosToken = try Wire.text(c.eos_token, "eos_token")
+        self.model = try Wire.text(c.model, "model")
+        self.modelDigest = try Wire.text(c.model_digest, "model_digest")
+        self.fromSetting = c.from_setting != 0
+    }
+
+    func fill(_ c: inout Mmfree__V1__ChatTemplateResponse, _ arena: Arena) {
+        c.template_ = arena.text(self.template)
+        c.bos_token = arena.text(self.bosToken)
+        c.eos_token = arena.text(self.eosToken)
+        c.model = arena.string(self.model)
+        c.model_digest = arena.string(self.modelDigest)
+        c.from_setting = self.fromSetting ? 1 : 0
+    }
+}
+
 package struct CancelRequest: CMessage {
     package var requestID: String = ""
 

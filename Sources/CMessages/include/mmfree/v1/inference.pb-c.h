@@ -34,6 +34,8 @@ typedef struct Mmfree__V1__TokenizeRequest Mmfree__V1__TokenizeRequest;
 typedef struct Mmfree__V1__TokenizeResponse Mmfree__V1__TokenizeResponse;
 typedef struct Mmfree__V1__DetokenizeRequest Mmfree__V1__DetokenizeRequest;
 typedef struct Mmfree__V1__DetokenizeResponse Mmfree__V1__DetokenizeResponse;
+typedef struct Mmfree__V1__ChatTemplateRequest Mmfree__V1__ChatTemplateRequest;
+typedef struct Mmfree__V1__ChatTemplateResponse Mmfree__V1__ChatTemplateResponse;
 typedef struct Mmfree__V1__CancelRequest Mmfree__V1__CancelRequest;
 typedef struct Mmfree__V1__CancelResponse Mmfree__V1__CancelResponse;
 
@@ -529,6 +531,47 @@ struct  Mmfree__V1__DetokenizeResponse
     , {0,NULL} }
 
 
+struct  Mmfree__V1__ChatTemplateRequest
+{
+  ProtobufCMessage base;
+  char *model;
+  /*
+   * One of several that a model may have, such as "tool_use". Empty: the default one.
+   */
+  char *name;
+};
+#define MMFREE__V1__CHAT_TEMPLATE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__chat_template_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+struct  Mmfree__V1__ChatTemplateResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Jinja, UTF-8.
+   */
+  ProtobufCBinaryData template_;
+  /*
+   * What the template's bos_token is, UTF-8. Empty where there is none.
+   */
+  ProtobufCBinaryData bos_token;
+  /*
+   * What its eos_token is, UTF-8. Empty where there is none.
+   */
+  ProtobufCBinaryData eos_token;
+  char *model;
+  char *model_digest;
+  /*
+   * The template is the file NAME.jinja beside the model, which goes before the one in the model's file.
+   */
+  protobuf_c_boolean from_setting;
+};
+#define MMFREE__V1__CHAT_TEMPLATE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__chat_template_response__descriptor) \
+    , {0,NULL}, {0,NULL}, {0,NULL}, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+
+
 struct  Mmfree__V1__CancelRequest
 {
   ProtobufCMessage base;
@@ -913,6 +956,44 @@ Mmfree__V1__DetokenizeResponse *
 void   mmfree__v1__detokenize_response__free_unpacked
                      (Mmfree__V1__DetokenizeResponse *message,
                       ProtobufCAllocator *allocator);
+/* Mmfree__V1__ChatTemplateRequest methods */
+void   mmfree__v1__chat_template_request__init
+                     (Mmfree__V1__ChatTemplateRequest         *message);
+size_t mmfree__v1__chat_template_request__get_packed_size
+                     (const Mmfree__V1__ChatTemplateRequest   *message);
+size_t mmfree__v1__chat_template_request__pack
+                     (const Mmfree__V1__ChatTemplateRequest   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__chat_template_request__pack_to_buffer
+                     (const Mmfree__V1__ChatTemplateRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__ChatTemplateRequest *
+       mmfree__v1__chat_template_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__chat_template_request__free_unpacked
+                     (Mmfree__V1__ChatTemplateRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__ChatTemplateResponse methods */
+void   mmfree__v1__chat_template_response__init
+                     (Mmfree__V1__ChatTemplateResponse         *message);
+size_t mmfree__v1__chat_template_response__get_packed_size
+                     (const Mmfree__V1__ChatTemplateResponse   *message);
+size_t mmfree__v1__chat_template_response__pack
+                     (const Mmfree__V1__ChatTemplateResponse   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__chat_template_response__pack_to_buffer
+                     (const Mmfree__V1__ChatTemplateResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__ChatTemplateResponse *
+       mmfree__v1__chat_template_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__chat_template_response__free_unpacked
+                     (Mmfree__V1__ChatTemplateResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Mmfree__V1__CancelRequest methods */
 void   mmfree__v1__cancel_request__init
                      (Mmfree__V1__CancelRequest         *message);
@@ -1010,6 +1091,12 @@ typedef void (*Mmfree__V1__DetokenizeRequest_Closure)
 typedef void (*Mmfree__V1__DetokenizeResponse_Closure)
                  (const Mmfree__V1__DetokenizeResponse *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__ChatTemplateRequest_Closure)
+                 (const Mmfree__V1__ChatTemplateRequest *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__ChatTemplateResponse_Closure)
+                 (const Mmfree__V1__ChatTemplateResponse *message,
+                  void *closure_data);
 typedef void (*Mmfree__V1__CancelRequest_Closure)
                  (const Mmfree__V1__CancelRequest *message,
                   void *closure_data);
@@ -1039,6 +1126,10 @@ struct Mmfree__V1__Inference_Service
                      const Mmfree__V1__DetokenizeRequest *input,
                      Mmfree__V1__DetokenizeResponse_Closure closure,
                      void *closure_data);
+  void (*chat_template)(Mmfree__V1__Inference_Service *service,
+                        const Mmfree__V1__ChatTemplateRequest *input,
+                        Mmfree__V1__ChatTemplateResponse_Closure closure,
+                        void *closure_data);
   void (*cancel)(Mmfree__V1__Inference_Service *service,
                  const Mmfree__V1__CancelRequest *input,
                  Mmfree__V1__CancelResponse_Closure closure,
@@ -1055,6 +1146,7 @@ void mmfree__v1__inference__init (Mmfree__V1__Inference_Service *service,
       function_prefix__ ## embed,\
       function_prefix__ ## tokenize,\
       function_prefix__ ## detokenize,\
+      function_prefix__ ## chat_template,\
       function_prefix__ ## cancel  }
 void mmfree__v1__inference__generate(ProtobufCService *service,
                                      const Mmfree__V1__GenerateRequest *input,
@@ -1072,6 +1164,10 @@ void mmfree__v1__inference__detokenize(ProtobufCService *service,
                                        const Mmfree__V1__DetokenizeRequest *input,
                                        Mmfree__V1__DetokenizeResponse_Closure closure,
                                        void *closure_data);
+void mmfree__v1__inference__chat_template(ProtobufCService *service,
+                                          const Mmfree__V1__ChatTemplateRequest *input,
+                                          Mmfree__V1__ChatTemplateResponse_Closure closure,
+                                          void *closure_data);
 void mmfree__v1__inference__cancel(ProtobufCService *service,
                                    const Mmfree__V1__CancelRequest *input,
                                    Mmfree__V1__CancelResponse_Closure closure,
@@ -1100,6 +1196,8 @@ extern const ProtobufCMessageDescriptor mmfree__v1__tokenize_request__descriptor
 extern const ProtobufCMessageDescriptor mmfree__v1__tokenize_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__detokenize_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__detokenize_response__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__chat_template_request__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__chat_template_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__cancel_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__cancel_response__descriptor;
 extern const ProtobufCServiceDescriptor mmfree__v1__inference__descriptor;
