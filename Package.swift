@@ -126,7 +126,7 @@ let package = Package(
             path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "ChatTemplatesTests",
-            dependencies: ["TestSupport", "ChatTemplates", "Packer", system], exclude: ["Corpus"],
+            dependencies: ["TestSupport", "ChatTemplates", "ModelStore", system], exclude: ["Corpus"],
             swiftSettings: strict),
         .testTarget(
             name: "KernelTests", dependencies: ["CKernels", "TestSupport"], swiftSettings: strict),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Packer
+import ModelStore
 import SystemPackage
 import TestSupport
 import Testing
@@ -10,7 +10,7 @@ import Testing
 @Suite("Published templates render as transformers renders them")
 struct CorpusTests {
     static let corpus = FilePath(#filePath).removingLastComponent().appending("Corpus")
-    static let templates = (try? names(in: corpus))?.filter { $0.hasSuffix(".jinja") } ?? []
+    static let templates = names(in: corpus).filter { $0.hasSuffix(".jinja") }
     /// When the expected renderings were made.
     static let time = TemplateTime(year: 2024, month: 7, day: 26)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ModelStore
+package import ModelStore
 package import Packer
 package import SystemPackage
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
+internal import ModelStore
 internal import SystemPackage
 
 /// Writes one safetensors file: what it will hold is declared first, then the data come in that order.

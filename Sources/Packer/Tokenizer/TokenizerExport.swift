@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ModelStore
+package import ModelStore
 
 extension Vocabulary {
     /// The tables as tokenizer.json, in the form that the `tokenizers` library loads.

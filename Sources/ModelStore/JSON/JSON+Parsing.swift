@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ModelStore
-
 extension JSON {
     /// Reads one document that fills `bytes` (surrounding white space apart). RFC 8259, and what Python's json writes and reads
     /// beyond it: NaN, Infinity and numbers beyond a Double's, which whoever reads such a member refuses. No comments, trailing

@@ -37,7 +37,7 @@ package enum JSON: Sendable {
     package var isNull: Bool { if case .null = self { true } else { false } }
 
     /// Whether this is the same value, whatever the order of members.
-    func isSame(as other: JSON) -> Bool {
+    package func isSame(as other: JSON) -> Bool {
         switch (self, other) {
         case (.null, .null): true
         case (.bool(let left), .bool(let right)): left == right

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ModelStore
-
 extension JSON {
     /// The document as UTF-8 text, indented by two spaces and ended by a newline; always the same
     /// bytes for the same document.
