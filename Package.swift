@@ -87,6 +87,7 @@ let package = Package(
         .target(
             name: "Reference", dependencies: ["Packer", "ModelStore", system],
             swiftSettings: strict),
+        .target(name: "Grammar", dependencies: ["ModelStore"], swiftSettings: strict),
         .target(
             name: "Engine", dependencies: ["ModelStore", "CKernels", "CLinux", system],
             swiftSettings: strict),
@@ -142,6 +143,9 @@ let package = Package(
                 "TestSupport", "Engine", "Packer", "Reference", "ModelStore", "CKernels", "CLinux",
                 "CAllocations", system,
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "GrammarTests", dependencies: ["TestSupport", "Grammar", "ModelStore"],
             swiftSettings: strict),
         .testTarget(
             name: "RPCTests",

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Synchronization
+
+/// A compiled constraint over one vocabulary. Shared by all answers that obey it, on any thread.
+package final class TokenGrammar: Sendable {
+    let trie: TokenTrie
+    private let cache: Mutex<MachineCache>
+    private let first: MachineState
+
+    /// Compiles `source`, at most `GrammarLimits.sourceBytes` of it.
+    package init(_ source: GrammarSource, _ trie: TokenTrie) throws(GrammarError) {
+        let program = try source.program()
+        do {
+            let machine = try Machine(program)
+            first = try machine.start()
+            cache = Mutex(MachineCache(machine, trie))
+        } catch { throw Self.ambiguous(0) }
+        self.trie = trie
+    }
+
+    /// An answer's beginning.
+    package var start: Constraint { Constraint(grammar: self, state: first) }
+
+    /// - Parameter count: bytes of the answer so far.
+    static func ambiguous(_ count: Int) -> GrammarError {
+        GrammarError(
+            "",
+            "too ambiguous: more than \(GrammarLimits.threads) alternatives at once after \(count) bytes of the answer"
+        )
+    }
+
+    func mask(_ state: MachineState) -> TokenMask? {
+        cache.withLock { cache in try? cache.mask(of: state) }
+    }
+
+    func advance(_ state: MachineState, _ text: ArraySlice<UInt8>) -> MachineState? {
+        cache.withLock { cache in try? cache.advance(state, over: text) }
+    }
+}
+
+/// Where an answer stands in its constraint. A value: a copy goes its own way.
+package struct Constraint: Sendable {
+    package let grammar: TokenGrammar
+    private var state: MachineState
+    /// Bytes of the answer so far.
+    private var count = 0
+
+    fileprivate init(grammar: TokenGrammar, state: MachineState) {
+        self.grammar = grammar
+        self.state = state
+    }
+
+    /// Whether the answer may end here.
+    package var isComplete: Bool { state.accepts }
+    /// Whether it must: nothing may follow.
+    package var isFinal: Bool { state.accepts && state.threads.isEmpty }
+
+    /// The tokens that may come next. Never empty, unless `isFinal` and the vocabulary has no end-of-text token.
+    ///
+    /// - Throws: when too many alternatives would have to be followed.
+    package func mask() throws(GrammarError) -> TokenMask {
+        guard let mask = grammar.mask(state) else { throw TokenGrammar.ambiguous(count) }
+        return mask
+    }
+
+    /// Goes on after a token of the text.
+    ///
+    /// - Returns: whether it was allowed; if not, nothing changes.
+    package mutating func take(_ token: UInt32) throws(GrammarError) -> Bool {
+        let text = grammar.trie.text(token)
+        guard !text.isEmpty else { return false }
+        return try take(text)
+    }
+
+    /// Goes on after some bytes of the text.
+    package mutating func take(_ text: ArraySlice<UInt8>) throws(GrammarError) -> Bool {
+        guard let next = grammar.advance(state, text) else {
+            throw TokenGrammar.ambiguous(count)
+        }
+        guard !next.isDead else { return false }
+        state = next
+        count += text.count
+        return true
+    }
+}
