@@ -35,6 +35,8 @@ package struct ServingConfiguration: Sendable {
     package var sharesPrefixes = false
     /// How long a session that asks for no time lives when it is not used. Nanoseconds.
     package var sessionTime: UInt64 = 7 * 86_400_000_000_000
+    /// Where sessions are kept on disk as well; `nil` for nowhere.
+    package var sessionDirectory: String?
     /// How long an answer waits for a reader that does not read. Nanoseconds.
     package var slowReaderTimeout: UInt64 = 30_000_000_000
     /// The model of requests that name none; `nil` if there must be only one then.

@@ -58,7 +58,7 @@ final class CatalogOnDisk {
         state.opened(entry, result, preparing: size, at: time)
     }
 
-    func takeLeaving() -> [Model] { state.takeLeaving() }
+    func takeLeaving() -> [Model] { state.takeLeaving().map(\.model) }
 
     /// The version a request for `name` gets, opened if need be.
     func served(_ name: String) -> LoadedModel? {

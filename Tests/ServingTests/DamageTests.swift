@@ -109,6 +109,52 @@ struct DamageTests {
         }
     }
 
+    @Test(
+        "leaves its sessions at their last complete turn: refused by name meanwhile, and with the same bits when the file is back"
+    )
+    func session() async throws {
+        try await withDaemon(["torn": 1]) { daemon in
+            let client = try await daemon.connect()
+            let (inference, sessions) = (InferenceClient(client), SessionClient(client: client))
+            let id = try await sessions.create().session
+            _ = try await inference.collect(GenerateRequest("once", in: id))
+            try await eventually {
+                try await ControlClient(client).models().first?.digestCheck == .passed
+            }
+            let state = try await sessions.save(id)
+            let path = model("torn", in: daemon.directory)
+            let whole = try bytes(of: path)
+            var endless = GenerateRequest.endless
+            endless.session = id
+            var tokens = 0
+            let error = try await refusal { [endless] in
+                for try await part in inference.generate(endless) {
+                    if tokens < 5, tokens + part.tokens.count >= 5 {
+                        try Harm.copiedOver.inflict(on: path)
+                    }
+                    tokens += part.tokens.count
+                }
+            }
+            #expect(error?.reason == "MODEL_DAMAGED")
+            let refused = try await refusal {
+                _ = try await inference.collect(GenerateRequest("more", in: id))
+            }
+            #expect([.dataLoss, .notFound, .failedPrecondition].contains(refused?.code))
+            try write(whole, to: path)
+            try await eventually { () async throws -> Bool in
+                try await refusal {
+                    _ = try await inference.tokenize(TokenizeRequest(text: "a"))
+                } == nil
+            }
+            #expect(try await sessions.save(id) == state)
+            let restored = try await sessions.restore(.init(state: state)).session
+            let a = try await inference.collect(GenerateRequest("more", in: id))
+            let b = try await inference.collect(GenerateRequest("more", in: restored))
+            #expect(a.tokens == b.tokens && a.logprobs == b.logprobs)
+            await client.close()
+        }
+    }
+
     @Test("ends requests that read their prompt, and Embed, the same way", arguments: Harm.allCases)
     func reading(_ harm: Harm) async throws {
         var configuration = ServingConfiguration.testing

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import RPC
-import Serving
 import TestSupport
 import Testing
+
+@testable import Serving
 
 @Suite("The end", .fewAtOnce, .bounded)
 struct DrainTests {
@@ -111,6 +113,28 @@ struct DrainTests {
             while let part = try await parts.next() { answer.merge(part) }
             #expect(answer.finished?.reason == .cancelled)
             #expect(try await queued.value?.code == .unavailable)
+        }
+    }
+
+    @Test("a turn of a session that is cut leaves the tokens it has answered")
+    func session() async throws {
+        try await withDaemon { daemon in
+            let client = try await daemon.connect()
+            let inference = InferenceClient(client)
+            let id = try await SessionClient(client: client).create().session
+            var request = GenerateRequest.endless
+            request.session = id
+            let prompt = try await inference.tokenize(
+                TokenizeRequest(text: "on and on", addBOS: true))
+            var parts = inference.generate(request).makeAsyncIterator()
+            var answer = GenerateResponse()
+            while answer.tokens.isEmpty { answer.merge(try #require(try await parts.next())) }
+            await daemon.drain(limit: .milliseconds(1))
+            while let part = try await parts.next() { answer.merge(part) }
+            #expect(answer.finished?.reason == .cancelled)
+            let history = TokenHistory(prompt.tokens + answer.tokens)
+            #expect(answer.finished?.sessionTokens == UInt64(history.count))
+            #expect(try daemon.service.sessions.read(id).state.history.digest == history.digest)
         }
     }
 

@@ -64,7 +64,7 @@ struct RequestLimitsTests {
         let refusal = fill(&limits, a).1
         #expect(refusal?.code == .resourceExhausted && refusal?.reason == "USER_QUOTA")
         #expect((refusal?.retryAfter ?? 0) > 0)
-        limits.finish(a, promptTokens: 1, completionTokens: 0, took: 1, now: 0)
+        limits.finish(a, promptTokens: 1, took: 1)
         #expect(fill(&limits, a).0 == 1)
         #expect(fill(&limits, b).0 == 10)
     }
@@ -84,8 +84,8 @@ struct RequestLimitsTests {
         #expect(fill(&limits, c, 1, tokens: 300).0 == 1)
         limits.leaveQueue(a)
         #expect(fill(&limits, a, 1, tokens: 100).0 == 0)
-        limits.finish(c, promptTokens: 300, completionTokens: 5, took: 1, now: 0)
-        limits.finish(a, promptTokens: 100, completionTokens: 5, took: 1, now: 0)
+        limits.finish(c, promptTokens: 300, took: 1)
+        limits.finish(a, promptTokens: 100, took: 1)
         #expect(fill(&limits, a, 1, tokens: 51).0 == 0)
         #expect(fill(&limits, a, 1, tokens: 50).0 == 1)
     }
@@ -103,7 +103,10 @@ struct RequestLimitsTests {
         #expect(fill(&limits, b, 1, tokens: 600).0 == 1)
         #expect(fill(&limits, a, 1, tokens: 200, now: 10 * Self.second - 1).0 == 0)
         #expect(fill(&limits, a, 1, tokens: 200, now: 10 * Self.second).0 == 1)
-        limits.finish(a, promptTokens: 200, completionTokens: 1200, took: 1, now: 10 * Self.second)
+        // While the answer goes on, too.
+        limits.spend(a, tokens: 1200, now: 10 * Self.second)
+        #expect(fill(&limits, a, 1, now: 10 * Self.second).1?.reason == "TOKEN_RATE")
+        limits.finish(a, promptTokens: 200, took: 1)
         #expect(
             fill(&limits, a, 1, now: 10 * Self.second).1?.retryAfter == 120 * Self.second + Self
                 .second / 10)
@@ -176,7 +179,7 @@ struct RequestLimitsTests {
         for _ in 0..<200 {
             _ = fill(&limits, c, 1)
             limits.leaveQueue(c)
-            limits.finish(c, promptTokens: 1, completionTokens: 1, took: 8 * Self.second, now: 0)
+            limits.finish(c, promptTokens: 1, took: 8 * Self.second)
         }
         limits.occupied = 4
         #expect(fill(&limits, b, 3).0 == 3)

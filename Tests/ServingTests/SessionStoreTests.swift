@@ -10,15 +10,15 @@ import Testing
 
 @testable import Serving
 
-private final class Clock: Sendable {
+final class Clock: Sendable {
     let time = Atomic<UInt64>(1_000_000_000)
     var now: UInt64 { time.load(ordering: .relaxed) }
     func pass(seconds: UInt64) { time.add(seconds * 1_000_000_000, ordering: .relaxed) }
 }
 
-private func peer(_ uid: UInt32) -> Peer { Peer(uid: uid, gid: 0, pid: 0) }
+func peer(_ uid: UInt32) -> Peer { Peer(uid: uid, gid: 0, pid: 0) }
 
-private func state(_ tokens: [UInt32]) -> SessionState {
+func state(_ tokens: [UInt32]) -> SessionState {
     SessionState(
         snapshot: StateSnapshot(
             modelDigest: "m", history: TokenHistory(tokens),
@@ -121,8 +121,8 @@ struct SessionStoreTests {
         let info = try second.info(a, for: peer(1))
         #expect(info.tokens == 3 && info.tokensDigest == TokenHistory([1, 2, 9]).digest)
         #expect(info.name == "n" && info.model == "tiny" && info.turns == 0)
-        #expect(try second.read(a).snapshot?.values == [1, 2, 9])
-        #expect(try second.read(b).snapshot?.values == [3])
+        #expect(try second.read(a).state.snapshot?.values == [1, 2, 9])
+        #expect(try second.read(b).state.snapshot?.values == [3])
         #expect(accounts.sessions == 2 && accounts.stateBytes == 2 * 4096)
     }
 
@@ -132,7 +132,7 @@ struct SessionStoreTests {
         let a = try create(first, 1, [1, 2])
         let second = try store(bytes: 1 << 24, kept: dup(first.descriptor))
         #expect(!second.isAdopted)
-        #expect(try second.read(a).snapshot?.values == [1, 2])
+        #expect(try second.read(a).state.snapshot?.values == [1, 2])
     }
 
     @Test("damage loses what is damaged and nothing else", arguments: 0..<20)
@@ -155,7 +155,7 @@ struct SessionStoreTests {
         #expect(left.count >= 7 && left.count <= 10)
         for info in left {
             let number = try #require(ids.firstIndex(of: info.session))
-            #expect(try second.read(info.session).snapshot?.values == [Float(number), 7])
+            #expect(try second.read(info.session).state.snapshot?.values == [Float(number), 7])
         }
         _ = try create(second, 1)
     }

@@ -46,6 +46,7 @@ struct StressTests {
     private struct Expected: Sendable {
         var answers: [GenerateResponse] = []
         var vectors: [[[Float]]] = []
+        var conversations: [Conversation] = []
     }
 
     /// What there was, so that a run in which nothing happened does not pass.
@@ -53,6 +54,7 @@ struct StressTests {
         let checked = Atomic<Int>(0)
         let cut = Atomic<Int>(0)
         let refused = Atomic<Int>(0)
+        let talks = Atomic<Int>(0)
     }
 
     @Test("no slot is lost, nothing is kept, and every whole answer is that of the request alone")
@@ -95,6 +97,8 @@ struct StressTests {
             }
             #expect(counts.checked.load(ordering: .relaxed) > 0)
             #expect(counts.cut.load(ordering: .relaxed) > 0)
+            #expect(counts.talks.load(ordering: .relaxed) > 0)
+            #expect(service.sessions.stats.sessions == 0 && service.sessions.stats.bytes == 0)
             // All slots are there, and the daemon answers as before.
             let again = try await alone(daemon)
             #expect(again.answers.map(\.tokens) == expected.answers.map(\.tokens))
@@ -111,6 +115,9 @@ struct StressTests {
                     Self.values(try await inference.embedWhole(Self.embedding(kind))))
             }
         }
+        for kind in 0..<Conversation.kinds {
+            expected.conversations.append(try await Conversation(kind, daemon))
+        }
         return expected
     }
 
@@ -120,7 +127,7 @@ struct StressTests {
         _ counts: Counts
     ) async throws {
         let kind = Int.random(in: 0..<Self.kinds, using: &random)
-        let choice = Int.random(in: 0..<12, using: &random)
+        let choice = Int.random(in: 0..<16, using: &random)
         let stop = Int.random(in: 0...6, using: &random)
         let client = try await daemon.connect()
         let inference = InferenceClient(
@@ -166,6 +173,10 @@ struct StressTests {
                 counts.cut.add(1, ordering: .relaxed)
             case 9: _ = try await inference.collect(Self.endless(kind))
             case 10: _ = try await ControlClient(client).reload()
+            case 11...14:
+                try await Conversation.talk(
+                    daemon, client, expected.conversations[kind % Conversation.kinds], &random)
+                counts.talks.add(1, ordering: .relaxed)
             default:
                 var input = EmbedInput()
                 input.input = .tokens([UInt32](repeating: 9, count: 400))
@@ -184,7 +195,7 @@ struct StressTests {
         await client.close()
     }
 
-    private static func endless(_ kind: Int) -> GenerateRequest {
+    static func endless(_ kind: Int) -> GenerateRequest {
         var request = GenerateRequest("on and on \(kind)", count: 60000)
         request.model = kind % 2 == 0 ? "tiny" : "other"
         return request

@@ -23,6 +23,8 @@ public struct Session: Sendable, Equatable {
     public var uid: UInt32
     /// Turns that run or wait.
     public var turns: Int
+    /// Its last complete turn is on disk, too, and will be there after a reboot.
+    public var isOnDisk: Bool
 }
 
 extension Session {
@@ -39,5 +41,6 @@ extension Session {
         age = .nanoseconds(Int64(clamping: info.age))
         uid = info.uid
         turns = Int(info.turns)
+        isOnDisk = info.onDisk
     }
 }

@@ -21,8 +21,12 @@ package struct OutputFile: ~Copyable {
     /// - Parameters:
     ///   - replacing: whether a regular file may be there, now or when it is committed.
     ///   - nameless: whether to ask for a file without a name.
-    package init(_ path: FilePath, replacing: Bool, nameless: Bool = true) throws(StoreError) {
+    ///   - tidies: whether to look for what killed writers have left in the directory.
+    package init(
+        _ path: FilePath, replacing: Bool, nameless: Bool = true, tidies: Bool = true
+    ) throws(StoreError) {
         let target = try OutputPlace.file(path, replacing: replacing)
+        if tidies { HiddenName.removeStale(in: OutputPlace.directory(of: target)) }
         let (descriptor, hidden) = try Self.make(for: target, nameless: nameless)
         self.path = target
         self.descriptor = descriptor
@@ -35,7 +39,6 @@ package struct OutputFile: ~Copyable {
         for path: FilePath, nameless: Bool
     ) throws(StoreError) -> (FileDescriptor, FilePath?) {
         let place = OutputPlace.directory(of: path)
-        HiddenName.removeStale(in: place)
         // It gets its name by way of /proc.
         let asks = nameless && access("/proc/self/fd", X_OK) == 0
         let unnamed = asks ? cl_open_nameless(place.string, 0o600) : -1

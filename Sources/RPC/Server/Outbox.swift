@@ -214,6 +214,7 @@ extension GenerateResponse: MergeableMessage {
         text += next.text
         tokens += next.tokens
         logprobs += next.logprobs
+        promptLogprobs += next.promptLogprobs
         finished = next.finished ?? finished
     }
 }
@@ -222,5 +223,14 @@ extension EmbedResponse: MergeableMessage {
     package mutating func merge(_ next: EmbedResponse) {
         (requestID, model, modelDigest) = (next.requestID, next.model, next.modelDigest)
         embeddings += next.embeddings
+    }
+}
+
+extension ScoreResponse: MergeableMessage {
+    package mutating func merge(_ next: ScoreResponse) {
+        (requestID, model, modelDigest) = (next.requestID, next.model, next.modelDigest)
+        if scores.isEmpty { first = next.first }
+        scores += next.scores
+        usage = next.usage ?? usage
     }
 }

@@ -22,6 +22,7 @@ final class RequestRecord: Sendable {
     private let cachedValue = Atomic<Int>(0)
     private let sessionValue = Atomic<Int>(-1)
     private let stalledValue = Atomic<Bool>(false)
+    private let onDiskValue = Atomic<Bool>(false)
     private let readValue = Atomic<Int>(0)
     private let preemptionsValue = Atomic<Int>(0)
     private let decodingValue = Atomic<UInt64>(0)
@@ -47,6 +48,12 @@ final class RequestRecord: Sendable {
     var isStalled: Bool {
         get { stalledValue.load(ordering: .relaxed) }
         set { stalledValue.store(newValue, ordering: .relaxed) }
+    }
+
+    /// What it has left of its session is on disk.
+    var isSessionOnDisk: Bool {
+        get { onDiskValue.load(ordering: .relaxed) }
+        set { onDiskValue.store(newValue, ordering: .relaxed) }
     }
 
     var completionTokens: Int {
@@ -206,6 +213,17 @@ final class Ledger: Sendable {
         changed()
     }
 
+    /// Tokens of answers have been computed, so many for each account: they count against its rate from now on, also while their
+    /// answers go on.
+    func spend(_ tokens: [Account: Int]) {
+        let now = clock()
+        state.withLock { state in
+            for (account, count) in tokens {
+                state.limits.spend(account, tokens: count, now: now)
+            }
+        }
+    }
+
     /// The request is over.
     ///
     /// - Returns: false if it was already.
@@ -223,8 +241,7 @@ final class Ledger: Sendable {
             let end = clock()
             state.limits.finish(
                 record.account, promptTokens: record.promptTokens,
-                completionTokens: record.completionTokens, took: end &- min(end, record.received),
-                now: end)
+                took: end &- min(end, record.received))
             return true
         }
     }

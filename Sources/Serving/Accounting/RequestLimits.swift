@@ -99,15 +99,16 @@ struct RequestLimits {
         accounts[account]?.joined = joins
     }
 
+    /// Tokens of an answer have been computed.
+    mutating func spend(_ account: Account, tokens: Int, now: UInt64) {
+        bucket.take(tokens, of: account, now: now)
+    }
+
     /// A request that was let in is over.
     ///
     /// - Parameter took: nanoseconds.
-    mutating func finish(
-        _ account: Account, promptTokens count: Int, completionTokens: Int, took: UInt64,
-        now: UInt64
-    ) {
+    mutating func finish(_ account: Account, promptTokens count: Int, took: UInt64) {
         promptTokens.give(count, back: account)
-        bucket.take(completionTokens, of: account, now: now)
         open -= 1
         accounts[account]?.open -= 1
         if accounts[account]?.open == 0 { accounts[account] = nil }

@@ -97,7 +97,7 @@ struct CatalogState {
     /// Versions that no new request gets; some still have requests of their own.
     private var retired: [Retired] = []
     /// Those not yet told of to who runs them.
-    private var leaving: [Model] = []
+    private var leaving: [LoadedModel] = []
 
     private struct Retired {
         let name: String
@@ -206,11 +206,11 @@ struct CatalogState {
         version.retire()
         retired.removeAll { $0.model == nil }
         retired.append(Retired(name: entry.file.name, model: version.model))
-        leaving.append(version.model)
+        leaving.append(version)
     }
 
-    /// Models that no new request gets, each once.
-    mutating func takeLeaving() -> [Model] {
+    /// Versions that no new request gets, each once.
+    mutating func takeLeaving() -> [LoadedModel] {
         defer { leaving = [] }
         return leaving
     }

@@ -17,14 +17,15 @@ final class LoadedModel: Sendable {
     private let retired = Atomic<Bool>(false)
     private let broughtInValue = Atomic<Int>(0)
     private let lastUse = Atomic<UInt64>(0)
-    private let isChecked: Atomic<Bool>
+    /// Whether its results can be relied on.
+    let proof: ModelProof
     private let isSkipped: Bool
 
     /// - Parameter check: whether its bytes have been compared with their digests, or are never to be.
     init(_ name: String, _ model: Model, check: DigestCheck = .running) {
         self.name = name
         self.model = model
-        isChecked = Atomic(check == .passed)
+        proof = ModelProof(check == .passed ? .sound : check == .skipped ? .unknown : .open)
         isSkipped = check == .skipped
         var info = ModelInfo()
         info.name = name
@@ -53,11 +54,11 @@ final class LoadedModel: Sendable {
     }
 
     var digestCheck: DigestCheck {
-        if isChecked.load(ordering: .relaxed) { return .passed }
+        if proof.verdict == .sound { return .passed }
         return isSkipped ? .skipped : .running
     }
     /// All of its bytes are what their digests tell.
-    func passed() { isChecked.store(true, ordering: .relaxed) }
+    func passed() { proof.settle(.sound) }
 
     /// The file as it was just before it was mapped, or copied into sealed memory.
     var identity: FileIdentity { model.file.map.source }
@@ -66,7 +67,11 @@ final class LoadedModel: Sendable {
 
     /// No new request gets this version: its file is gone, replaced or damaged.
     var isRetired: Bool { retired.load(ordering: .relaxed) }
-    func retire() { retired.store(true, ordering: .relaxed) }
+    func retire() {
+        retired.store(true, ordering: .relaxed)
+        // What it computed before anybody had compared its bytes may be wrong.
+        proof.settle(model.damage == nil ? .unknown : .damaged)
+    }
 
     /// Bytes that `LoadModel` has read into memory; 0 when it is not at it.
     var broughtIn: Int {

@@ -20,7 +20,7 @@ package final class ModelCatalog: Sendable {
         /// When the directories were last looked at (CLOCK_MONOTONIC, nanoseconds), and how they were.
         var scanned: (at: UInt64, ModelDirectory.Stamp) = (0, ModelDirectory.Stamp())
         var isStopping = false
-        var onRetired: @Sendable ([Model]) -> Void = { _ in }
+        var onRetired: @Sendable ([LoadedModel]) -> Void = { _ in }
         var after: Timer = { _, _ in }
         /// A look at idle models is due.
         var watchesIdle = false
@@ -98,7 +98,7 @@ package final class ModelCatalog: Sendable {
             )
         }
         // What is locked for requests under way would be locked twice with what takes its place.
-        for model in leaving { model.file.map.unlock() }
+        for version in leaving { version.model.file.map.unlock() }
         if !leaving.isEmpty { onRetired(leaving) }
         if hasWork { loader.post { [weak self] in self?.openPending() } }
         return result
@@ -146,8 +146,8 @@ package final class ModelCatalog: Sendable {
         shared.withLock { $0.state.defaultModel = name }
     }
 
-    /// Calls `handler` with models that no new request gets. On any thread.
-    func onRetired(_ handler: @escaping @Sendable ([Model]) -> Void) {
+    /// Calls `handler` with versions that no new request gets. On any thread.
+    func onRetired(_ handler: @escaping @Sendable ([LoadedModel]) -> Void) {
         shared.withLock { $0.onRetired = handler }
     }
 

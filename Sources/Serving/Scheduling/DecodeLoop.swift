@@ -18,6 +18,8 @@ final class DecodeLoop: @unchecked Sendable {
         case gone(String)
         /// The reader of this request's answer has caught up.
         case drained(String)
+        /// What the turn of this request has left of its session is on disk, or cannot be written there.
+        case kept(String, isOnDisk: Bool)
         /// Somebody wants to see the thread move.
         case nudge
         /// Ends every request: the daemon stops.
@@ -42,6 +44,8 @@ final class DecodeLoop: @unchecked Sendable {
     private var core: SchedulerCore
     private let runners: ModelRunners
     private var isStopping = false
+    /// Requests that are over, and whose callers are told so when their sessions are on disk.
+    private var unkept: [String: SchedulerCore.Ended] = [:]
 
     /// - Parameter clock: CLOCK_MONOTONIC in nanoseconds, by which the thread also sleeps.
     init(
@@ -90,6 +94,11 @@ final class DecodeLoop: @unchecked Sendable {
             turn()
         }
         conclude(core.endAll(.cancelled))
+        while !unkept.isEmpty {
+            for case .kept(let id, let isOnDisk) in mailbox.drain(until: nil) {
+                kept(id, isOnDisk)
+            }
+        }
     }
 
     private func take(_ message: Message) {
@@ -108,6 +117,7 @@ final class DecodeLoop: @unchecked Sendable {
         case .cancel(let id): conclude(core.cancel(id).map { [$0] } ?? [])
         case .gone(let id): conclude(core.gone(id).map { [$0] } ?? [])
         case .drained(let id): core.drained(id)
+        case .kept(let id, let isOnDisk): kept(id, isOnDisk)
         case .nudge: break
         case .endAll: conclude(core.endAll(.drained))
         case .stale(let models):
@@ -123,6 +133,7 @@ final class DecodeLoop: @unchecked Sendable {
         for request in turn.begun { ledger.leaveQueue(request.record) }
         conclude(turn.ended)
         ledger.occupy(core.occupied)
+        var written: [Account: Int] = [:]
         for batch in turn.batches {
             let runner = runners[batch.model]
             let computed = runner.run(batch)
@@ -134,42 +145,65 @@ final class DecodeLoop: @unchecked Sendable {
                 continue
             }
             let steps = zip(batch.parts, computed).map { part, rows in
-                take(rows, part.sequence, part.count)
+                take(rows, part.sequence, part.count, &written)
             }
             conclude(core.apply(batch, steps, now: clock()))
         }
+        if !written.isEmpty { ledger.spend(written) }
         ledger.prefixes = core.prefixes.stats
         if !turn.batches.isEmpty { metrics.turn(clock() &- began) }
     }
 
     /// Hands computed rows to their request's consumer, and counts the tokens.
-    private func take(_ rows: ComputedRows, _ sequence: Sequence, _ count: Int) -> Step {
+    private func take(
+        _ rows: ComputedRows, _ sequence: Sequence, _ count: Int, _ written: inout [Account: Int]
+    ) -> Step {
         let record = sequence.request.record
-        let (isPrompt, written) = (sequence.promptLeft != nil, record.completionTokens)
+        let (isPrompt, before) = (sequence.promptLeft != nil, record.completionTokens)
         let step = sequence.request.consumer.take(
             rows, of: sequence, isPromptDone: sequence.completesPrompt(count))
         if isPrompt { record.readTokens += count }
-        metrics.computed(
-            prompt: isPrompt ? count : 0, completion: record.completionTokens - written,
-            for: record.account)
+        let added = record.completionTokens - before
+        if added > 0 { written[record.account, default: 0] += added }
+        metrics.computed(prompt: isPrompt ? count : 0, completion: added, for: record.account)
         return step
     }
 
-    /// Tells caller, ledger and log the ends of requests.
+    /// Tells caller, ledger and log the ends of requests; of turns whose sessions are to be on disk, when they are there.
     private func conclude(_ ended: [SchedulerCore.Ended]) {
         guard !ended.isEmpty else { return }
-        let now = clock()
-        for (request, ending) in ended.map({ ($0.request, $0.ending) }) {
-            let reason = request.conclude(ending, now: now)
-            core.watchReader(of: request)
-            // An answer that was complete has been counted.
-            guard ledger.finish(request.record) else { continue }
-            if !request.hasBegun { ledger.leaveQueue(request.record) }
-            metrics.finished(request, reason, now: now)
-            log(request, reason, now)
-            runners.release(request.model)
+        for end in ended {
+            let request = end.request
+            guard let session = request.session, session.isKeptOnDisk, request.hasBegun,
+                end.ending.leavesState
+            else {
+                tell(end)
+                continue
+            }
+            unkept[request.id] = end
+            session.whenKept { [mailbox, id = request.id] isOnDisk in
+                mailbox.post(.kept(id, isOnDisk: isOnDisk))
+            }
         }
         ledger.occupy(core.occupied)
+    }
+
+    private func kept(_ id: String, _ isOnDisk: Bool) {
+        guard let end = unkept.removeValue(forKey: id) else { return }
+        end.request.record.isSessionOnDisk = isOnDisk
+        tell(end)
+    }
+
+    private func tell(_ end: SchedulerCore.Ended) {
+        let (request, now) = (end.request, clock())
+        let reason = request.conclude(end.ending, now: now)
+        core.watchReader(of: request)
+        // An answer that was complete has been counted.
+        guard ledger.finish(request.record) else { return }
+        if !request.hasBegun { ledger.leaveQueue(request.record) }
+        metrics.finished(request, reason, now: now)
+        log(request, reason, now)
+        runners.release(request.model)
     }
 
     private func log(_ request: Request, _ reason: String, _ now: UInt64) {

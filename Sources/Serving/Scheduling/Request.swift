@@ -74,8 +74,8 @@ final class Request: @unchecked Sendable {
         /// Whether the model's states are what they should be.
         var leavesState: Bool {
             switch self {
-            case .complete, .deadline, .cancelled: true
-            case .drained, .slowReader, .damaged, .refused: false
+            case .complete, .deadline, .cancelled, .drained, .slowReader: true
+            case .damaged, .refused: false
             }
         }
     }

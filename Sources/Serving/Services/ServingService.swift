@@ -60,7 +60,12 @@ package final class ServingService: Sendable {
         self.ledger = ledger
         self.sessions = sessions
         self.logger = logger
-        catalog.onRetired { [loop] in loop.post(.stale($0)) }
+        catalog.onRetired { [loop, sessions] versions in
+            for version in versions where version.proof.verdict == .damaged {
+                sessions.condemn(version.proof, digest: version.model.digest)
+            }
+            loop.post(.stale(versions.map(\.model)))
+        }
         catalog.askWhoIsBusy { [ledger] name in ledger.open.contains { $0.model == name } }
         self.draining = draining
         controllers = Controllers(configuration.controllers)
@@ -158,6 +163,7 @@ package final class ServingService: Sendable {
         wait(for: .seconds(2), { pause() || true }, until: written)
         // The decode thread writes on the server's loops: it ends before they do.
         loop.stop()
+        sessions.close()
         share.close()
         server.close()
     }

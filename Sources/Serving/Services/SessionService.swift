@@ -12,15 +12,21 @@ struct SessionService: Sendable {
     func register(in services: inout Services) {
         let name = ServiceName.session
         services.deferred(name, "Create", create)
-        services.unary(name, "Fork") { (request: ForkSessionRequest, call) in
-            try store.fork(
-                request.session, name: request.name, ttl: request.ttl, for: call.peer)
+        services.deferred(name, "Fork") { (request: ForkSessionRequest, call, reply) in
+            begun(
+                Result {
+                    try store.fork(
+                        request.session, name: request.name, ttl: request.ttl, for: call.peer)
+                }, reply)
         }
         services.unary(name, "Save", save)
         services.deferred(name, "Restore", restore)
-        services.unary(name, "Drop") { (request: DropSessionRequest, call) in
-            try store.drop(request.session, for: call.peer)
-            return DropSessionResponse()
+        services.deferred(name, "Drop") { (request: DropSessionRequest, call, reply) in
+            let result = Result<DropSessionResponse, any Error> {
+                try store.drop(request.session, for: call.peer)
+                return DropSessionResponse()
+            }
+            store.whenKept { reply(result) }
         }
         services.unary(name, "List", isQuick: true) { (_: ListSessionsRequest, call) in
             var response = ListSessionsResponse()
@@ -32,19 +38,31 @@ struct SessionService: Sendable {
         }
     }
 
+    /// Answers with a new session, once it is on disk where it is to be.
+    private func begun(
+        _ result: Result<SessionInfo, any Error>, _ reply: @escaping Services.Reply<SessionInfo>
+    ) {
+        guard case .success(let info) = result else { return reply(result) }
+        store.whenKept { [store] in
+            var info = info
+            info.onDisk = store.isOnDisk(info.session)
+            reply(.success(info))
+        }
+    }
+
     private func create(
         _ request: CreateSessionRequest, _ call: Call,
         _ reply: @escaping Services.Reply<SessionInfo>
     ) {
         catalog.withModel(request.model, for: call, bytes: 0) { found in
-            reply(
+            begun(
                 Result {
                     let loaded = try Self.model(found)
                     let initial =
                         request.blank ? .empty : try InitialState.read(beside: loaded)
                     return try create(
                         initial, loaded, request.name, request.ttl, call)
-                })
+                }, reply)
         }
     }
 
@@ -61,12 +79,13 @@ struct SessionService: Sendable {
     }
 
     private func save(_ request: SaveSessionRequest, _ call: Call) throws -> SaveSessionResponse {
-        let entry = try store.find(request.session, for: call.peer)
+        _ = try store.find(request.session, for: call.peer)
+        let (entry, state) = try store.read(request.session)
         var response = SaveSessionResponse()
         response.state = SavedState(
-            modelDigest: entry.digest, state: try store.read(request.session)
+            modelDigest: entry.digest, state: state
         ).encoded()
-        response.session = try store.info(request.session, for: call.peer)
+        response.session = entry.info(now: store.clock())
         return response
     }
 
@@ -79,7 +98,7 @@ struct SessionService: Sendable {
             return reply(.failure(RPCError(error)))
         }
         let body: @Sendable (Result<LoadedModel, CatalogError>) -> Void = { found in
-            reply(
+            begun(
                 Result {
                     let loaded = try Self.model(found)
                     let state: SessionState
@@ -87,7 +106,7 @@ struct SessionService: Sendable {
                         state = try saved.state(for: loaded.model)
                     } catch { throw RPCError(error) }
                     return try create(state, loaded, request.name, request.ttl, call)
-                })
+                }, reply)
         }
         let bytes = request.state.count
         if request.model.isEmpty {

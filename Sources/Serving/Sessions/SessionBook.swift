@@ -3,6 +3,7 @@
 // The sessions there are, as a value: who owns them, how long they live, who may do what. No thread, no clock, no model; times
 // come from outside. Of each session it knows where the record of its last complete turn is; turns under way have their own state.
 
+import DequeModule
 import Engine
 import RPC
 
@@ -22,10 +23,30 @@ struct SessionBook {
         var place: SessionMemory.Place
         var generation: UInt64
         var history: TokenHistory
+        /// Of the versions of its model that turns were computed with and that are still being compared with their digests.
+        var proofs: [ModelProof] = []
+        /// An earlier process computed turns with a version of which nobody knows.
+        var isUnproven = false
+        /// The record that is on disk; 0 if none is.
+        var stored: UInt64 = 0
         /// Turns that run or wait.
         var turns = 0
 
         var owner: Account { charge.account }
+
+        /// Whether it is still to be found out if some turn was computed right.
+        var isProvisional: Bool { isUnproven || proofs.contains { $0.verdict == .open } }
+
+        /// What is still to be found out, once a turn was computed with a version that has this proof.
+        mutating func prove(_ proof: ModelProof) {
+            proofs.removeAll { $0.verdict != .open }
+            switch proof.verdict {
+            case .open: if !proofs.contains(where: { $0 === proof }) { proofs.append(proof) }
+            // The file is what its digests tell, so it was before.
+            case .sound: isUnproven = false
+            case .unknown, .damaged: break
+            }
+        }
 
         func info(now: UInt64) -> SessionInfo {
             var info = SessionInfo()
@@ -41,6 +62,7 @@ struct SessionBook {
             info.age = now &- min(created, now)
             info.uid = owner.uid
             info.turns = UInt32(clamping: turns)
+            info.onDisk = stored == generation
             return info
         }
     }
@@ -50,7 +72,17 @@ struct SessionBook {
         var expired: UInt64 = 0
     }
 
+    /// A session that was found to be of no use.
+    private struct Loss {
+        let owner: Account
+        let error: RPCError
+    }
+
     private var entries: [String: Entry] = [:]
+    /// The latest losses, so that who asks for one is told; by id, and in their order.
+    private var losses: [String: Loss] = [:]
+    private var lost: Deque<String> = []
+    private static let mostLosses = 1024
     /// When each is over, if nobody uses it.
     private var ends = PriorityMap<String, UInt64>()
     private(set) var stats = Stats()
@@ -64,6 +96,9 @@ struct SessionBook {
 
     /// A session that `peer` may use.
     func find(_ id: String, for peer: Peer) throws(RPCError) -> Entry {
+        if let loss = losses[id], !Permissions.mayUse(peer, sessionOf: loss.owner) {
+            throw Self.unknown(id)
+        }
         let entry = try find(id)
         guard Permissions.mayUse(peer, sessionOf: entry.owner) else {
             throw RPCError(
@@ -74,7 +109,7 @@ struct SessionBook {
     }
 
     func find(_ id: String) throws(RPCError) -> Entry {
-        guard let entry = entries[id] else { throw Self.unknown(id) }
+        guard let entry = entries[id] else { throw losses[id]?.error ?? Self.unknown(id) }
         return entry
     }
 
@@ -84,9 +119,32 @@ struct SessionBook {
             .sorted { ($0.created, $0.id) < ($1.created, $1.id) }
     }
 
+    var all: [Entry] { Array(entries.values) }
+
     mutating func remove(_ id: String) -> Entry? {
         ends.remove(id)
         return entries.removeValue(forKey: id)
+    }
+
+    /// Takes out a session that is of no use: who asks for it is told `error`.
+    mutating func lose(_ id: String, _ error: RPCError) -> Entry? {
+        guard let entry = remove(id) else { return nil }
+        losses[id] = Loss(owner: entry.owner, error: error)
+        lost.append(id)
+        if lost.count > Self.mostLosses, let oldest = lost.popFirst() { losses[oldest] = nil }
+        return entry
+    }
+
+    /// The sessions that a version of a model has computed turns of which turns out to be damaged.
+    func computed(by proof: ModelProof, digest: String) -> [Entry] {
+        entries.values.filter { entry in
+            entry.digest == digest
+                && (entry.isUnproven || entry.proofs.contains { $0 === proof })
+        }
+    }
+
+    mutating func stored(_ id: String, _ generation: UInt64) {
+        entries[id]?.stored = generation
     }
 
     /// A turn comes in.
@@ -109,9 +167,11 @@ struct SessionBook {
     ///
     /// - Returns: where the one before it is.
     mutating func commit(
-        _ id: String, _ place: SessionMemory.Place, _ generation: UInt64, _ history: TokenHistory
+        _ id: String, _ place: SessionMemory.Place, _ generation: UInt64, _ history: TokenHistory,
+        _ proof: ModelProof
     ) -> SessionMemory.Place? {
         guard let old = entries[id]?.place else { return nil }
+        entries[id]?.prove(proof)
         entries[id]?.place = place
         entries[id]?.generation = generation
         entries[id]?.history = history

@@ -11,7 +11,9 @@ struct SessionRecord {
         init(_ description: String) { self.description = description }
     }
 
-    static let version: UInt32 = 1
+    static let version: UInt16 = 1
+    /// The one flag there is.
+    private static let unproven: UInt16 = 1
     private static let headerBytes = 80
     var id: String
     var name: String
@@ -27,8 +29,16 @@ struct SessionRecord {
     var used: UInt64
     /// All tokens of the session.
     var history: TokenHistory
+    /// Some turn was computed with a file whose bytes had not all been compared with their digests.
+    var isUnproven = false
     /// A `SavedState`.
     var state: [UInt8]
+
+    /// Whether it has not been used for its time to live.
+    func isOver(at now: UInt64) -> Bool {
+        let (end, isEndless) = used.addingReportingOverflow(ttl)
+        return !isEndless && end <= now
+    }
 
     private var texts: [String] { [id, name, model, digest] }
 
@@ -39,6 +49,7 @@ struct SessionRecord {
             withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
         }
         append(Self.version)
+        append(isUnproven ? Self.unproven : 0)
         append(uid)
         for number in [generation, ttl, created, used, UInt64(history.count), history.digest] {
             append(number)
@@ -56,8 +67,10 @@ struct SessionRecord {
     init(
         id: String, name: String, model: String, digest: String, uid: UInt32, generation: UInt64,
         ttl: UInt64,
-        created: UInt64, used: UInt64, history: TokenHistory, state: [UInt8]
+        created: UInt64, used: UInt64, history: TokenHistory, isUnproven: Bool = false,
+        state: [UInt8]
     ) {
+        self.isUnproven = isUnproven
         (self.id, self.name, self.model) = (id, name, model)
         (self.digest, self.uid) = (digest, uid)
         (self.generation, self.ttl, self.created, self.used) = (generation, ttl, created, used)
@@ -76,8 +89,11 @@ struct SessionRecord {
         guard SavedState.checksum(bytes.dropLast(8)) == number(bytes.count - 8, UInt64.self) else {
             throw Damage("its checksum does not match")
         }
-        let version = number(0, UInt32.self)
-        guard version == Self.version else { throw Damage("its version is \(version)") }
+        let (version, flags) = (number(0, UInt16.self), number(2, UInt16.self))
+        guard version == Self.version, flags & ~Self.unproven == 0 else {
+            throw Damage("its version is \(version), its flags are \(flags)")
+        }
+        isUnproven = flags & Self.unproven != 0
         uid = number(4, UInt32.self)
         generation = number(8, UInt64.self)
         ttl = number(16, UInt64.self)

@@ -8,18 +8,19 @@ import RPC
 import Synchronization
 import SystemPackage
 
-/// The sessions, for any thread: the book, and the memory that its records are in.
+/// The sessions, for any thread: the book, the memory that its records are in, and the disk if they are to be there too.
 package final class SessionStore: Sendable {
-    private struct State {
+    struct State {
         var book = SessionBook()
         let memory: SessionMemory
     }
-    private let state: Mutex<State>
-    private let accounts: Accounts
+    let state: Mutex<State>
+    let accounts: Accounts
     private let configuration: ServingConfiguration
-    private let logger: Logger
+    let disk: SessionDisk?
+    let logger: Logger
     /// CLOCK_REALTIME in nanoseconds.
-    private let clock: @Sendable () -> UInt64
+    let clock: @Sendable () -> UInt64
     /// The memory's descriptor, for the service manager to keep.
     package let descriptor: Int32
     /// Whether the memory is an earlier process's.
@@ -39,6 +40,11 @@ package final class SessionStore: Sendable {
         _ configuration: ServingConfiguration, accounts: Accounts, bytes: Int, kept: Int32? = nil,
         logger: Logger, clock: @escaping @Sendable () -> UInt64
     ) throws(ModelError) {
+        do throws(StoreError) {
+            disk = try configuration.sessionDirectory.map { path throws(StoreError) in
+                SessionDisk(try SessionDirectory(FilePath(path)), logger)
+            }
+        } catch { throw .store(error) }
         self.configuration = configuration
         self.accounts = accounts
         self.logger = logger
@@ -57,6 +63,7 @@ package final class SessionStore: Sendable {
         descriptor = memory.descriptor
         state = Mutex(State(memory: memory))
         if let old { recover(from: old, to: memory) }
+        if let disk { recover(from: disk, most: bytes) }
     }
 
     package var isEmpty: Bool {
@@ -77,61 +84,14 @@ package final class SessionStore: Sendable {
             sessions: count, bytes: accounts.stateBytes, turns: stats.turns, expired: stats.expired)
     }
 
-    /// Takes the sessions of an earlier process. What is damaged is lost, and nothing else.
-    private func recover(from old: SessionMemory, to memory: SessionMemory) {
-        var records: [String: (place: SessionMemory.Place, record: SessionRecord)] = [:]
-        var (found, damage) = old.recover { bytes throws(SessionRecord.Damage) in
-            var record = try SessionRecord(decoding: bytes)
-            // Read again when it is used: thousands of sessions need not be in memory twice.
-            if old === memory { record.state = [] }
-            return record
-        }
-        for (place, record) in found {
-            guard let other = records[record.id] else {
-                records[record.id] = (place, record)
-                continue
-            }
-            // The process ended between a turn's record and the removal of the one before it.
-            let isNewer = other.record.generation < record.generation
-            old.remove(isNewer ? other.place : place)
-            if isNewer { records[record.id] = (place, record) }
-        }
-        found = []
-        for (place, record) in records.values.sorted(by: { $0.record.created < $1.record.created })
-        {
-            var place = place
-            if old !== memory {
-                guard let copy = memory.add(record.encoded()) else {
-                    damage.append("there is no room for session \(record.id)")
-                    continue
-                }
-                place = copy
-            }
-            let charge = accounts.restoreSession(
-                place.byteCount, of: Account(uid: record.uid))
-            state.withLock {
-                $0.book.insert(
-                    SessionBook.Entry(
-                        id: record.id, name: record.name, model: record.model,
-                        digest: record.digest, charge: charge, ttl: record.ttl,
-                        created: record.created, used: record.used, place: place,
-                        generation: record.generation, history: record.history))
-            }
-        }
-        for one in damage.prefix(10) {
-            logger.error("a session is lost, for its record is damaged: \(one)")
-        }
-        logger.notice(
-            "\(state.withLock { $0.book.count }) sessions were kept over the restart, \(damage.count) are lost"
-        )
-    }
-
     // MARK: What callers do
 
     /// A new session in a state.
+    ///
+    /// - Parameter origin: the session whose state it is.
     func create(
         name: String, model: String, digest: String, state: SessionState, bytes: Int,
-        ttl: UInt64, for peer: Peer
+        ttl: UInt64, for peer: Peer, origin: SessionBook.Entry? = nil
     ) throws(RPCError) -> SessionInfo {
         guard name.utf8.count <= 256 else {
             throw .invalid("name", "\(name.utf8.count) bytes; at most 256 are allowed")
@@ -141,16 +101,20 @@ package final class SessionStore: Sendable {
         let record = SessionRecord(
             id: Self.newID(), name: name, model: model, digest: digest, uid: peer.uid,
             generation: 1, ttl: ttl == 0 ? configuration.sessionTime : ttl, created: now,
-            used: now, history: state.history,
+            used: now, history: state.history, isUnproven: origin?.isProvisional ?? false,
             state: SavedState(modelDigest: digest, state: state).encoded())
         let encoded = record.encoded()
-        let entry: SessionBook.Entry? = self.state.withLock { shared in
+        let entry: SessionBook.Entry? = try self.state.withLock { shared throws(RPCError) in
+            // It may have been lost meanwhile.
+            if let origin { _ = try shared.book.find(origin.id) }
             guard let place = shared.memory.add(encoded) else { return nil }
             let entry = SessionBook.Entry(
                 id: record.id, name: name, model: model, digest: digest, charge: charge,
                 ttl: record.ttl, created: now, used: now, place: place, generation: 1,
-                history: state.history)
+                history: state.history, proofs: origin?.proofs ?? [],
+                isUnproven: origin?.isUnproven ?? false)
             shared.book.insert(entry)
+            keep(record.id, 1, encoded)
             return entry
         }
         guard let entry else {
@@ -164,11 +128,12 @@ package final class SessionStore: Sendable {
     func fork(
         _ id: String, name: String, ttl: UInt64, for peer: Peer
     ) throws(RPCError) -> SessionInfo {
-        let entry = try find(id, for: peer)
+        _ = try find(id, for: peer)
+        let (entry, state) = try read(id)
         return try create(
             name: name.isEmpty ? entry.name : name, model: entry.model, digest: entry.digest,
-            state: try read(id), bytes: entry.charge.bytes, ttl: ttl == 0 ? entry.ttl : ttl,
-            for: peer)
+            state: state, bytes: entry.charge.bytes, ttl: ttl == 0 ? entry.ttl : ttl,
+            for: peer, origin: entry)
     }
 
     func find(_ id: String, for peer: Peer) throws(RPCError) -> SessionBook.Entry {
@@ -188,66 +153,126 @@ package final class SessionStore: Sendable {
     func drop(_ id: String, for peer: Peer) throws(RPCError) {
         _ = try find(id, for: peer)
         state.withLock { state in
-            if let entry = state.book.remove(id) { state.memory.remove(entry.place) }
+            guard let entry = state.book.remove(id) else { return }
+            state.memory.remove(entry.place)
+            disk?.remove(id)
         }
     }
 
-    /// A session's state at its last complete turn. One that is damaged is dropped.
-    func read(_ id: String) throws(RPCError) -> SessionState {
-        let bytes: [UInt8]? = try state.withLock { state throws(RPCError) in
-            state.memory.read(try state.book.find(id).place)
+    /// A session at its last complete turn. One that is damaged is lost.
+    func read(_ id: String) throws(RPCError) -> (entry: SessionBook.Entry, state: SessionState) {
+        let (entry, bytes) = try state.withLock { state throws(RPCError) in
+            let entry = try state.book.find(id)
+            return (entry, state.memory.read(entry.place))
         }
         let damage: String
         do {
             guard let bytes else { throw SessionRecord.Damage("it cannot be read") }
             let record = try SessionRecord(decoding: bytes)
-            return try SavedState(decoding: record.state).state
-        } catch { damage = "\(error)" }
-        logger.error("session \(id) is lost, for its record is damaged: \(damage)")
+            return (entry, try SavedState(decoding: record.state).state)
+        } catch { damage = "its record is damaged: \(error)" }
+        // The file, where there is one, is read again at the next start.
+        let error = state.withLock { lose(id, damage, in: &$0) }
+        throw error
+    }
+
+    /// Takes out a session that is of no use, and says so.
+    private func lose(_ id: String, _ why: String, in state: inout State) -> RPCError {
+        let error = RPCError(
+            .dataLoss, "session '\(id)' is lost, for \(why)", reason: "SESSION_DAMAGED")
+        logger.error("session \(id) is lost, for \(why)")
+        if let entry = state.book.lose(id, error) { state.memory.remove(entry.place) }
+        return error
+    }
+
+    /// A version of a model turns out to be damaged: sessions that it has computed turns of may have wrong bits, and are lost.
+    func condemn(_ proof: ModelProof, digest: String) {
         state.withLock { state in
-            if let entry = state.book.remove(id) { state.memory.remove(entry.place) }
+            for entry in state.book.computed(by: proof, digest: digest) {
+                _ = lose(
+                    entry.id,
+                    "turns of it were computed with a file of model '\(entry.model)' that was damaged",
+                    in: &state)
+                disk?.remove(entry.id)
+            }
         }
-        throw RPCError(
-            .dataLoss, "session '\(id)' is lost, for its state is damaged: \(damage)",
-            reason: "SESSION_DAMAGED")
+    }
+
+    // MARK: The disk
+
+    /// Has a record written to the disk, if sessions are to be there. With the lock held, so that writing and removing are in
+    /// the order of what they follow from.
+    func keep(_ id: String, _ generation: UInt64, _ record: [UInt8]) {
+        disk?.keep(id, record) { [weak self] in
+            self?.state.withLock { $0.book.stored(id, generation) }
+        }
+    }
+
+    /// Calls `body` when all that was asked of the disk before is done; at once where nothing is.
+    func whenKept(_ body: @escaping @Sendable () -> Void) {
+        if let disk { disk.after(body) } else { body() }
+    }
+
+    /// Returns when all that was asked of the disk is done.
+    func finish() { disk?.finish() }
+
+    /// The last use of the disk.
+    func close() { disk?.close() }
+
+    func isOnDisk(_ id: String) -> Bool {
+        state.withLock { state in
+            guard let entry = try? state.book.find(id) else { return false }
+            return entry.stored == entry.generation
+        }
     }
 
     // MARK: Turns
 
     /// A turn of a session, which is busy until it ends.
     ///
-    /// - Parameter opening: the token that the first turn of all begins with.
+    /// - Parameters:
+    ///   - opening: the token that the first turn of all begins with.
+    ///   - proof: of the version of the model that computes it.
     func beginTurn(
-        _ id: String, opening: UInt32?, refusesBusy: Bool, for peer: Peer
+        _ id: String, opening: UInt32?, refusesBusy: Bool, proof: ModelProof = ModelProof(.sound),
+        for peer: Peer
     ) throws(RPCError) -> SessionTurn {
         tidy()
         _ = try state.withLock { state throws(RPCError) in
             try state.book.beginTurn(id, for: peer, refusesBusy: refusesBusy)
         }
-        return SessionTurn(id: id, opening: opening, store: self)
+        return SessionTurn(id: id, opening: opening, proof: proof, store: self)
     }
 
-    fileprivate func commit(_ id: String, _ new: SessionState) -> Bool {
-        guard let entry = try? state.withLock({ state throws(RPCError) in try state.book.find(id) })
+    fileprivate func commit(_ id: String, _ new: SessionState, _ proof: ModelProof) -> Bool {
+        guard
+            var entry = try? state.withLock({ state throws(RPCError) in try state.book.find(id) })
         else { return false }
         let generation = entry.generation + 1
+        entry.prove(proof)
         let record = SessionRecord(
             id: id, name: entry.name, model: entry.model, digest: entry.digest,
             uid: entry.owner.uid, generation: generation, ttl: entry.ttl, created: entry.created,
-            used: clock(), history: new.history,
+            used: clock(), history: new.history, isUnproven: entry.isProvisional,
             state: SavedState(modelDigest: entry.digest, state: new).encoded())
         let encoded = record.encoded()
         let isKept = state.withLock { state in
-            guard let place = state.memory.add(encoded) else { return false }
-            guard let old = state.book.commit(id, place, generation, new.history) else {
+            guard proof.verdict != .damaged, let place = state.memory.add(encoded) else {
+                return false
+            }
+            guard let old = state.book.commit(id, place, generation, new.history, proof) else {
                 // Dropped meanwhile.
                 state.memory.remove(place)
                 return false
             }
             state.memory.remove(old)
+            keep(id, generation, encoded)
             return true
         }
-        if !isKept { logger.error("a turn of session \(id) is lost: dropped, or no memory for it") }
+        if !isKept {
+            logger.error(
+                "a turn of session \(id) is lost: dropped, its model damaged, or no memory for it")
+        }
         return isKept
     }
 
@@ -261,7 +286,10 @@ package final class SessionStore: Sendable {
     private func tidy() -> UInt64 {
         let now = clock()
         state.withLock { state in
-            for entry in state.book.expire(now: now) { state.memory.remove(entry.place) }
+            for entry in state.book.expire(now: now) {
+                state.memory.remove(entry.place)
+                disk?.remove(entry.id)
+            }
         }
         return now
     }
@@ -276,20 +304,32 @@ final class SessionTurn: Sendable {
     let id: String
     /// What a text begins with in a session that has read nothing.
     let opening: UInt32?
+    private let proof: ModelProof
     private let store: SessionStore
     private let isOver = Atomic<Bool>(false)
 
-    fileprivate init(id: String, opening: UInt32?, store: SessionStore) {
+    fileprivate init(id: String, opening: UInt32?, proof: ModelProof, store: SessionStore) {
         self.id = id
         self.opening = opening
+        self.proof = proof
         self.store = store
     }
 
     /// Where the session is when this turn comes to run.
-    func state() throws(RPCError) -> SessionState { try store.read(id) }
+    func state() throws(RPCError) -> SessionState { try store.read(id).state }
 
     /// - Returns: whether the session has this state now.
-    func commit(_ state: SessionState) -> Bool { store.commit(id, state) }
+    func commit(_ state: SessionState) -> Bool { store.commit(id, state, proof) }
+
+    /// Whether turns are to be on disk before their callers are told of their ends.
+    var isKeptOnDisk: Bool { store.disk != nil }
+
+    /// Calls `body` when what was committed has been written to the disk, or cannot be.
+    ///
+    /// - Parameter body: told whether the session's last complete turn is there.
+    func whenKept(_ body: @escaping @Sendable (Bool) -> Void) {
+        store.whenKept { [store, id] in body(store.isOnDisk(id)) }
+    }
 
     func end() {
         if !isOver.exchange(true, ordering: .relaxed) { store.endTurn(id) }

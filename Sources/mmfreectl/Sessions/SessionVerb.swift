@@ -87,7 +87,7 @@ struct SessionVerb: AsyncParsableCommand {
             var table = Table(
                 [
                     "SESSION", "NAME", "MODEL", "TOKENS", "SIZE", "IDLE S", "LIVES S", "TURNS",
-                    "UID",
+                    "UID", "ON DISK",
                 ],
                 numeric: [3, 4, 5, 6, 7, 8])
             for session in sessions {
@@ -95,7 +95,7 @@ struct SessionVerb: AsyncParsableCommand {
                     session.id, session.name, session.model, "\(session.tokens)",
                     Terminal.bytes(UInt64(session.bytes)), "\(session.idle.components.seconds)",
                     "\(session.timeToLive.components.seconds)", "\(session.turns)",
-                    "\(session.uid)",
+                    "\(session.uid)", session.isOnDisk ? "yes" : "no",
                 ])
             }
             Terminal.print(table.text)
@@ -151,6 +151,7 @@ struct SessionVerb: AsyncParsableCommand {
         let tokens, bytes, turns: Int
         let uid: UInt32
         let ttlS, idleS, ageS: Double
+        let onDisk: Bool
 
         init(_ value: Session) {
             (session, name, model) = (value.id, value.name, value.model)
@@ -162,6 +163,7 @@ struct SessionVerb: AsyncParsableCommand {
             ttlS = value.timeToLive / .seconds(1)
             idleS = value.idle / .seconds(1)
             ageS = value.age / .seconds(1)
+            onDisk = value.isOnDisk
         }
 
         static func print(_ session: Session, _ json: Bool) throws {

@@ -130,6 +130,7 @@ struct Settings: Sendable {
         configuration.prefixInterval = self.prefixInterval
         configuration.sharesPrefixes = self.prefixSharing
         configuration.sessionTime = self.sessionTime.nanoseconds
+        configuration.sessionDirectory = self.sessionDirectory
         configuration.defaultModel = self.defaultModel
         configuration.threads = self.threads == 0 ? nil : self.threads
         configuration.pinsThreads = self.pinThreads

@@ -112,6 +112,10 @@ struct SettingsTable: Sendable {
     let sessionTime = Setting(
         "session_time", .seconds(1...1e9), .nanoseconds(Int64(serving.sessionTime)),
         "A session that asks for no other time is dropped when it has not been used for so long.")
+    let sessionDirectory = Setting(
+        "session_directory", .optionalText, nil,
+        "A directory in which sessions are kept as well, so that they are there after a reboot; empty keeps none. The packaged service may write in /var/lib/mmfreed/sessions. The end of a turn is told when it is on disk."
+    )
     let prefault = Setting(
         "prefault", .flag, serving.prefault,
         "Read models into memory: all there are before the first request, those that come later when they are first used."

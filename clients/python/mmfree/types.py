@@ -393,6 +393,31 @@ class UnloadModelResponse:
 
 
 @dataclass(frozen=True)
+class ScoreResponse:
+    # A part of the scores, or, for a unary call, all of them.
+    request_id: str
+    model: str
+    model_digest: str
+    # Of each position's token, given all tokens before it; in order, without gaps.
+    scores: tuple[TokenLogprobs, ...]
+    # The position of the first of them.
+    first: int
+    # In the last message.
+    usage: Usage | None
+
+    @classmethod
+    def _read(cls, m: Any) -> ScoreResponse:
+        return cls(
+            request_id=m.request_id,
+            model=m.model,
+            model_digest=m.model_digest,
+            scores=tuple(TokenLogprobs._read(each) for each in m.scores),
+            first=m.first,
+            usage=Usage._read(m.usage) if m.HasField("usage") else None,
+        )
+
+
+@dataclass(frozen=True)
 class Started:
     # The first message of an answer.
     request_id: str
@@ -485,6 +510,8 @@ class Finished:
     # else the
     # session is as it was before.
     session_tokens: int | None
+    # The session is on disk with them, and will be there after a reboot. Never where the daemon keeps none there.
+    session_on_disk: bool
 
     @classmethod
     def _read(cls, m: Any) -> Finished:
@@ -493,6 +520,7 @@ class Finished:
             usage=Usage._read(m.usage) if m.HasField("usage") else None,
             timings=Timings._read(m.timings) if m.HasField("timings") else None,
             session_tokens=m.session_tokens if m.HasField("session_tokens") else None,
+            session_on_disk=m.session_on_disk,
         )
 
 
@@ -555,6 +583,8 @@ class SessionInfo:
     uid: int
     # Turns that run or wait.
     turns: int
+    # Its last complete turn is on disk, too, and will be there after a reboot.
+    on_disk: bool
 
     @classmethod
     def _read(cls, m: Any) -> SessionInfo:
@@ -571,6 +601,7 @@ class SessionInfo:
             age_ns=m.age_ns,
             uid=m.uid,
             turns=m.turns,
+            on_disk=m.on_disk,
         )
 
 

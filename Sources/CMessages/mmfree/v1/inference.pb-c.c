@@ -187,6 +187,96 @@ void   mmfree__v1__generate_request__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__generate_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__score_request__init
+                     (Mmfree__V1__ScoreRequest         *message)
+{
+  static const Mmfree__V1__ScoreRequest init_value = MMFREE__V1__SCORE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__score_request__get_packed_size
+                     (const Mmfree__V1__ScoreRequest *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__score_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__score_request__pack
+                     (const Mmfree__V1__ScoreRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__score_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__score_request__pack_to_buffer
+                     (const Mmfree__V1__ScoreRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__score_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__ScoreRequest *
+       mmfree__v1__score_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__ScoreRequest *)
+     protobuf_c_message_unpack (&mmfree__v1__score_request__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__score_request__free_unpacked
+                     (Mmfree__V1__ScoreRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__score_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   mmfree__v1__score_response__init
+                     (Mmfree__V1__ScoreResponse         *message)
+{
+  static const Mmfree__V1__ScoreResponse init_value = MMFREE__V1__SCORE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__score_response__get_packed_size
+                     (const Mmfree__V1__ScoreResponse *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__score_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__score_response__pack
+                     (const Mmfree__V1__ScoreResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__score_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__score_response__pack_to_buffer
+                     (const Mmfree__V1__ScoreResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__score_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__ScoreResponse *
+       mmfree__v1__score_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__ScoreResponse *)
+     protobuf_c_message_unpack (&mmfree__v1__score_response__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__score_response__free_unpacked
+                     (Mmfree__V1__ScoreResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__score_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mmfree__v1__started__init
                      (Mmfree__V1__Started         *message)
 {
@@ -1441,6 +1531,225 @@ const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__generate_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor mmfree__v1__score_request__field_descriptors[7] =
+{
+  {
+    "model",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreRequest, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "text",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Mmfree__V1__ScoreRequest, input_case),
+    offsetof(Mmfree__V1__ScoreRequest, text),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tokens",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Mmfree__V1__ScoreRequest, input_case),
+    offsetof(Mmfree__V1__ScoreRequest, tokens),
+    &mmfree__v1__token_ids__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "from",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreRequest, from),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "top_k",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreRequest, top_k),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "add_bos",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreRequest, add_bos),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "parse_special",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreRequest, parse_special),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__score_request__field_indices_by_name[] = {
+  5,   /* field[5] = add_bos */
+  3,   /* field[3] = from */
+  0,   /* field[0] = model */
+  6,   /* field[6] = parse_special */
+  1,   /* field[1] = text */
+  2,   /* field[2] = tokens */
+  4,   /* field[4] = top_k */
+};
+static const ProtobufCIntRange mmfree__v1__score_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__score_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.ScoreRequest",
+  "ScoreRequest",
+  "Mmfree__V1__ScoreRequest",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__ScoreRequest),
+  7,
+  mmfree__v1__score_request__field_descriptors,
+  mmfree__v1__score_request__field_indices_by_name,
+  1,  mmfree__v1__score_request__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__score_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__score_response__field_descriptors[6] =
+{
+  {
+    "request_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreResponse, request_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "model",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreResponse, model),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "model_digest",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreResponse, model_digest),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "scores",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Mmfree__V1__ScoreResponse, n_scores),
+    offsetof(Mmfree__V1__ScoreResponse, scores),
+    &mmfree__v1__token_logprobs__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "first",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreResponse, first),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "usage",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ScoreResponse, usage),
+    &mmfree__v1__usage__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__score_response__field_indices_by_name[] = {
+  4,   /* field[4] = first */
+  1,   /* field[1] = model */
+  2,   /* field[2] = model_digest */
+  0,   /* field[0] = request_id */
+  3,   /* field[3] = scores */
+  5,   /* field[5] = usage */
+};
+static const ProtobufCIntRange mmfree__v1__score_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__score_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.ScoreResponse",
+  "ScoreResponse",
+  "Mmfree__V1__ScoreResponse",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__ScoreResponse),
+  6,
+  mmfree__v1__score_response__field_descriptors,
+  mmfree__v1__score_response__field_indices_by_name,
+  1,  mmfree__v1__score_response__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__score_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor mmfree__v1__started__field_descriptors[6] =
 {
   {
@@ -1787,7 +2096,7 @@ const ProtobufCMessageDescriptor mmfree__v1__timings__descriptor =
   (ProtobufCMessageInit) mmfree__v1__timings__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__finished__field_descriptors[4] =
+static const ProtobufCFieldDescriptor mmfree__v1__finished__field_descriptors[5] =
 {
   {
     "reason",
@@ -1837,9 +2146,22 @@ static const ProtobufCFieldDescriptor mmfree__v1__finished__field_descriptors[4]
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "session_on_disk",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__Finished, session_on_disk),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__finished__field_indices_by_name[] = {
   0,   /* field[0] = reason */
+  4,   /* field[4] = session_on_disk */
   3,   /* field[3] = session_tokens */
   2,   /* field[2] = timings */
   1,   /* field[1] = usage */
@@ -1847,7 +2169,7 @@ static const unsigned mmfree__v1__finished__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__finished__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__finished__descriptor =
 {
@@ -1857,14 +2179,14 @@ const ProtobufCMessageDescriptor mmfree__v1__finished__descriptor =
   "Mmfree__V1__Finished",
   "mmfree.v1",
   sizeof(Mmfree__V1__Finished),
-  4,
+  5,
   mmfree__v1__finished__field_descriptors,
   mmfree__v1__finished__field_indices_by_name,
   1,  mmfree__v1__finished__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__finished__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__generate_response__field_descriptors[5] =
+static const ProtobufCFieldDescriptor mmfree__v1__generate_response__field_descriptors[6] =
 {
   {
     "started",
@@ -1926,10 +2248,23 @@ static const ProtobufCFieldDescriptor mmfree__v1__generate_response__field_descr
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "prompt_logprobs",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Mmfree__V1__GenerateResponse, n_prompt_logprobs),
+    offsetof(Mmfree__V1__GenerateResponse, prompt_logprobs),
+    &mmfree__v1__token_logprobs__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__generate_response__field_indices_by_name[] = {
   4,   /* field[4] = finished */
   3,   /* field[3] = logprobs */
+  5,   /* field[5] = prompt_logprobs */
   0,   /* field[0] = started */
   1,   /* field[1] = text */
   2,   /* field[2] = tokens */
@@ -1937,7 +2272,7 @@ static const unsigned mmfree__v1__generate_response__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__generate_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__generate_response__descriptor =
 {
@@ -1947,7 +2282,7 @@ const ProtobufCMessageDescriptor mmfree__v1__generate_response__descriptor =
   "Mmfree__V1__GenerateResponse",
   "mmfree.v1",
   sizeof(Mmfree__V1__GenerateResponse),
-  5,
+  6,
   mmfree__v1__generate_response__field_descriptors,
   mmfree__v1__generate_response__field_indices_by_name,
   1,  mmfree__v1__generate_response__number_ranges,
@@ -2788,22 +3123,24 @@ const ProtobufCEnumDescriptor mmfree__v1__pooling__descriptor =
   mmfree__v1__pooling__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor mmfree__v1__inference__method_descriptors[6] =
+static const ProtobufCMethodDescriptor mmfree__v1__inference__method_descriptors[7] =
 {
   { "Generate", &mmfree__v1__generate_request__descriptor, &mmfree__v1__generate_response__descriptor },
   { "Embed", &mmfree__v1__embed_request__descriptor, &mmfree__v1__embed_response__descriptor },
+  { "Score", &mmfree__v1__score_request__descriptor, &mmfree__v1__score_response__descriptor },
   { "Tokenize", &mmfree__v1__tokenize_request__descriptor, &mmfree__v1__tokenize_response__descriptor },
   { "Detokenize", &mmfree__v1__detokenize_request__descriptor, &mmfree__v1__detokenize_response__descriptor },
   { "ChatTemplate", &mmfree__v1__chat_template_request__descriptor, &mmfree__v1__chat_template_response__descriptor },
   { "Cancel", &mmfree__v1__cancel_request__descriptor, &mmfree__v1__cancel_response__descriptor },
 };
 const unsigned mmfree__v1__inference__method_indices_by_name[] = {
-  5,        /* Cancel */
-  4,        /* ChatTemplate */
-  3,        /* Detokenize */
+  6,        /* Cancel */
+  5,        /* ChatTemplate */
+  4,        /* Detokenize */
   1,        /* Embed */
   0,        /* Generate */
-  2         /* Tokenize */
+  2,        /* Score */
+  3         /* Tokenize */
 };
 const ProtobufCServiceDescriptor mmfree__v1__inference__descriptor =
 {
@@ -2812,7 +3149,7 @@ const ProtobufCServiceDescriptor mmfree__v1__inference__descriptor =
   "Inference",
   "Mmfree__V1__Inference",
   "mmfree.v1",
-  6,
+  7,
   mmfree__v1__inference__method_descriptors,
   mmfree__v1__inference__method_indices_by_name
 };
@@ -2832,13 +3169,21 @@ void mmfree__v1__inference__embed(ProtobufCService *service,
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
   service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void mmfree__v1__inference__score(ProtobufCService *service,
+                                  const Mmfree__V1__ScoreRequest *input,
+                                  Mmfree__V1__ScoreResponse_Closure closure,
+                                  void *closure_data)
+{
+  assert(service->descriptor == &mmfree__v1__inference__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void mmfree__v1__inference__tokenize(ProtobufCService *service,
                                      const Mmfree__V1__TokenizeRequest *input,
                                      Mmfree__V1__TokenizeResponse_Closure closure,
                                      void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
-  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__inference__detokenize(ProtobufCService *service,
                                        const Mmfree__V1__DetokenizeRequest *input,
@@ -2846,7 +3191,7 @@ void mmfree__v1__inference__detokenize(ProtobufCService *service,
                                        void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
-  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__inference__chat_template(ProtobufCService *service,
                                           const Mmfree__V1__ChatTemplateRequest *input,
@@ -2854,7 +3199,7 @@ void mmfree__v1__inference__chat_template(ProtobufCService *service,
                                           void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__inference__cancel(ProtobufCService *service,
                                    const Mmfree__V1__CancelRequest *input,
@@ -2862,7 +3207,7 @@ void mmfree__v1__inference__cancel(ProtobufCService *service,
                                    void *closure_data)
 {
   assert(service->descriptor == &mmfree__v1__inference__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void mmfree__v1__inference__init (Mmfree__V1__Inference_Service *service,
                                   Mmfree__V1__Inference_ServiceDestroy destroy)

@@ -502,7 +502,7 @@ void   mmfree__v1__get_session_request__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__get_session_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor mmfree__v1__session_info__field_descriptors[12] =
+static const ProtobufCFieldDescriptor mmfree__v1__session_info__field_descriptors[13] =
 {
   {
     "session",
@@ -648,6 +648,18 @@ static const ProtobufCFieldDescriptor mmfree__v1__session_info__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "on_disk",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionInfo, on_disk),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__session_info__field_indices_by_name[] = {
   9,   /* field[9] = age_ns */
@@ -656,6 +668,7 @@ static const unsigned mmfree__v1__session_info__field_indices_by_name[] = {
   2,   /* field[2] = model */
   3,   /* field[3] = model_digest */
   1,   /* field[1] = name */
+  12,   /* field[12] = on_disk */
   0,   /* field[0] = session */
   4,   /* field[4] = tokens */
   5,   /* field[5] = tokens_digest */
@@ -666,7 +679,7 @@ static const unsigned mmfree__v1__session_info__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__session_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__session_info__descriptor =
 {
@@ -676,7 +689,7 @@ const ProtobufCMessageDescriptor mmfree__v1__session_info__descriptor =
   "Mmfree__V1__SessionInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__SessionInfo),
-  12,
+  13,
   mmfree__v1__session_info__field_descriptors,
   mmfree__v1__session_info__field_indices_by_name,
   1,  mmfree__v1__session_info__number_ranges,

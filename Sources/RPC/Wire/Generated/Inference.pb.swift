@@ -234,7 +234,7 @@ package struct GenerateRequest: CMessage {
     package var sampling: Sampling?
     /// Strings that end the answer, UTF-8.
     package var stop: [String] = []
-    /// Give the prompt back before the answer.
+    /// Give the prompt back before the answer; with `logprobs` also its tokens' log-probabilities (prompt_logprobs).
     package var echo: Bool = false
     /// Take "<s>" and the like in the text for the tokens they name. Not for text from outside.
     package var parseSpecial: Bool = false
@@ -319,6 +319,126 @@ package struct GenerateRequest: CMessage {
         }
         c.session = arena.string(self.session)
         c.refuse_if_busy = self.refuseIfBusy ? 1 : 0
+    }
+}
+
+package struct ScoreRequest: CMessage {
+    /// May be empty when the daemon has one model or a default.
+    package var model: String = ""
+    package var input: Prompt?
+    /// The first position to be scored; 0 as 1, for the first token has no predecessor.
+    package var from: UInt32 = 0
+    /// Report this many likeliest tokens at each position, at most 64.
+    package var topK: UInt32 = 0
+    /// Put the beginning-of-text token before the input, if it does not begin with it.
+    package var addBOS: Bool = false
+    /// As in GenerateRequest.
+    package var parseSpecial: Bool = false
+
+    package init() {}
+
+    package init(
+        model: String = "",
+        input: Prompt? = nil,
+        from: UInt32 = 0,
+        topK: UInt32 = 0,
+        addBOS: Bool = false,
+        parseSpecial: Bool = false
+    ) {
+        self.model = model
+        self.input = input
+        self.from = from
+        self.topK = topK
+        self.addBOS = addBOS
+        self.parseSpecial = parseSpecial
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__ScoreRequest>?) -> Void {
+        mmfree__v1__score_request__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__ScoreRequest) throws(WireError) {
+        self.model = try Wire.text(c.model, "model")
+        switch c.input_case {
+        case MMFREE__V1__SCORE_REQUEST__INPUT_TEXT: self.input = .text(try Wire.text(c.text, "text"))
+        case MMFREE__V1__SCORE_REQUEST__INPUT_TOKENS: self.input = .tokens(c.tokens.map { Wire.values($0.pointee.ids, $0.pointee.n_ids) } ?? [])
+        default: self.input = nil
+        }
+        self.from = c.from
+        self.topK = c.top_k
+        self.addBOS = c.add_bos != 0
+        self.parseSpecial = c.parse_special != 0
+    }
+
+    func fill(_ c: inout Mmfree__V1__ScoreRequest, _ arena: Arena) {
+        c.model = arena.string(self.model)
+        switch self.input {
+        case .text(let value):
+            c.input_case = MMFREE__V1__SCORE_REQUEST__INPUT_TEXT
+            c.text = arena.text(value)
+        case .tokens(let value):
+            c.input_case = MMFREE__V1__SCORE_REQUEST__INPUT_TOKENS
+            c.tokens = arena.message(TokenIds(ids: value))
+        case nil: break
+        }
+        c.from = self.from
+        c.top_k = self.topK
+        c.add_bos = self.addBOS ? 1 : 0
+        c.parse_special = self.parseSpecial ? 1 : 0
+    }
+}
+
+/// A part of the scores, or, for a unary call, all of them.
+package struct ScoreResponse: CMessage {
+    package var requestID: String = ""
+    package var model: String = ""
+    package var modelDigest: String = ""
+    /// Of each position's token, given all tokens before it; in order, without gaps.
+    package var scores: [TokenLogprobs] = []
+    /// The position of the first of them.
+    package var first: UInt32 = 0
+    /// In the last message.
+    package var usage: Usage?
+
+    package init() {}
+
+    package init(
+        requestID: String = "",
+        model: String = "",
+        modelDigest: String = "",
+        scores: [TokenLogprobs] = [],
+        first: UInt32 = 0,
+        usage: Usage? = nil
+    ) {
+        self.requestID = requestID
+        self.model = model
+        self.modelDigest = modelDigest
+        self.scores = scores
+        self.first = first
+        self.usage = usage
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__ScoreResponse>?) -> Void {
+        mmfree__v1__score_response__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__ScoreResponse) throws(WireError) {
+        self.requestID = try Wire.text(c.request_id, "request_id")
+        self.model = try Wire.text(c.model, "model")
+        self.modelDigest = try Wire.text(c.model_digest, "model_digest")
+        self.scores = try Wire.messages(c.scores, c.n_scores)
+        self.first = c.first
+        self.usage = try Wire.message(c.usage)
+    }
+
+    func fill(_ c: inout Mmfree__V1__ScoreResponse, _ arena: Arena) {
+        c.request_id = arena.string(self.requestID)
+        c.model = arena.string(self.model)
+        c.model_digest = arena.string(self.modelDigest)
+        c.n_scores = self.scores.count
+        c.scores = arena.messages(self.scores)
+        c.first = self.first
+        c.usage = arena.optional(self.usage)
     }
 }
 
@@ -518,6 +638,8 @@ package struct Finished: CMessage {
     /// Of a session: its tokens now. A turn that was cut short keeps what it has answered, if its prompt has been read; else the
     /// session is as it was before.
     package var sessionTokens: UInt64?
+    /// The session is on disk with them, and will be there after a reboot. Never where the daemon keeps none there.
+    package var sessionOnDisk: Bool = false
 
     package init() {}
 
@@ -525,12 +647,14 @@ package struct Finished: CMessage {
         reason: FinishReason = .unspecified,
         usage: Usage? = nil,
         timings: Timings? = nil,
-        sessionTokens: UInt64? = nil
+        sessionTokens: UInt64? = nil,
+        sessionOnDisk: Bool = false
     ) {
         self.reason = reason
         self.usage = usage
         self.timings = timings
         self.sessionTokens = sessionTokens
+        self.sessionOnDisk = sessionOnDisk
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__Finished>?) -> Void {
@@ -545,6 +669,7 @@ package struct Finished: CMessage {
         case MMFREE__V1__FINISHED__SESSION_TOKENS_SET_SESSION_TOKENS: self.sessionTokens = c.session_tokens
         default: self.sessionTokens = nil
         }
+        self.sessionOnDisk = c.session_on_disk != 0
     }
 
     func fill(_ c: inout Mmfree__V1__Finished, _ arena: Arena) {
@@ -555,6 +680,7 @@ package struct Finished: CMessage {
             c.session_tokens_set_case = MMFREE__V1__FINISHED__SESSION_TOKENS_SET_SESSION_TOKENS
             c.session_tokens = value
         }
+        c.session_on_disk = self.sessionOnDisk ? 1 : 0
     }
 }
 
@@ -566,6 +692,9 @@ package struct GenerateResponse: CMessage {
     package var tokens: [UInt32] = []
     package var logprobs: [TokenLogprobs] = []
     package var finished: Finished?
+    /// With `echo` and `logprobs`, before the first token: one for each of the prompt's tokens. The first of them has no predecessor:
+    /// its log-probability is not a number, and it has no `top`.
+    package var promptLogprobs: [TokenLogprobs] = []
 
     package init() {}
 
@@ -574,13 +703,15 @@ package struct GenerateResponse: CMessage {
         text: String = "",
         tokens: [UInt32] = [],
         logprobs: [TokenLogprobs] = [],
-        finished: Finished? = nil
+        finished: Finished? = nil,
+        promptLogprobs: [TokenLogprobs] = []
     ) {
         self.started = started
         self.text = text
         self.tokens = tokens
         self.logprobs = logprobs
         self.finished = finished
+        self.promptLogprobs = promptLogprobs
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__GenerateResponse>?) -> Void {
@@ -593,6 +724,7 @@ package struct GenerateResponse: CMessage {
         self.tokens = Wire.values(c.tokens, c.n_tokens)
         self.logprobs = try Wire.messages(c.logprobs, c.n_logprobs)
         self.finished = try Wire.message(c.finished)
+        self.promptLogprobs = try Wire.messages(c.prompt_logprobs, c.n_prompt_logprobs)
     }
 
     func fill(_ c: inout Mmfree__V1__GenerateResponse, _ arena: Arena) {
@@ -603,6 +735,8 @@ package struct GenerateResponse: CMessage {
         c.n_logprobs = self.logprobs.count
         c.logprobs = arena.messages(self.logprobs)
         c.finished = arena.optional(self.finished)
+        c.n_prompt_logprobs = self.promptLogprobs.count
+        c.prompt_logprobs = arena.messages(self.promptLogprobs)
     }
 }
 

@@ -26,6 +26,8 @@ package struct SessionInfo: CMessage {
     package var uid: UInt32 = 0
     /// Turns that run or wait.
     package var turns: UInt32 = 0
+    /// Its last complete turn is on disk, too, and will be there after a reboot.
+    package var onDisk: Bool = false
 
     package init() {}
 
@@ -41,7 +43,8 @@ package struct SessionInfo: CMessage {
         idle: UInt64 = 0,
         age: UInt64 = 0,
         uid: UInt32 = 0,
-        turns: UInt32 = 0
+        turns: UInt32 = 0,
+        onDisk: Bool = false
     ) {
         self.session = session
         self.name = name
@@ -55,6 +58,7 @@ package struct SessionInfo: CMessage {
         self.age = age
         self.uid = uid
         self.turns = turns
+        self.onDisk = onDisk
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__SessionInfo>?) -> Void {
@@ -74,6 +78,7 @@ package struct SessionInfo: CMessage {
         self.age = c.age_ns
         self.uid = c.uid
         self.turns = c.turns
+        self.onDisk = c.on_disk != 0
     }
 
     func fill(_ c: inout Mmfree__V1__SessionInfo, _ arena: Arena) {
@@ -89,6 +94,7 @@ package struct SessionInfo: CMessage {
         c.age_ns = self.age
         c.uid = self.uid
         c.turns = self.turns
+        c.on_disk = self.onDisk ? 1 : 0
     }
 }
 

@@ -19,6 +19,8 @@ typedef struct Mmfree__V1__TokenIds Mmfree__V1__TokenIds;
 typedef struct Mmfree__V1__LogitBias Mmfree__V1__LogitBias;
 typedef struct Mmfree__V1__Sampling Mmfree__V1__Sampling;
 typedef struct Mmfree__V1__GenerateRequest Mmfree__V1__GenerateRequest;
+typedef struct Mmfree__V1__ScoreRequest Mmfree__V1__ScoreRequest;
+typedef struct Mmfree__V1__ScoreResponse Mmfree__V1__ScoreResponse;
 typedef struct Mmfree__V1__Started Mmfree__V1__Started;
 typedef struct Mmfree__V1__TokenLogprob Mmfree__V1__TokenLogprob;
 typedef struct Mmfree__V1__TokenLogprobs Mmfree__V1__TokenLogprobs;
@@ -228,7 +230,7 @@ struct  Mmfree__V1__GenerateRequest
   size_t n_stop;
   ProtobufCBinaryData *stop;
   /*
-   * Give the prompt back before the answer.
+   * Give the prompt back before the answer; with `logprobs` also its tokens' log-probabilities (prompt_logprobs).
    */
   protobuf_c_boolean echo;
   /*
@@ -263,6 +265,81 @@ struct  Mmfree__V1__GenerateRequest
 #define MMFREE__V1__GENERATE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__generate_request__descriptor) \
     , (char *)protobuf_c_empty_string, 0, NULL, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, 0, MMFREE__V1__GENERATE_REQUEST__PROMPT__NOT_SET, {0}, MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET__NOT_SET, {0} }
+
+
+typedef enum {
+  MMFREE__V1__SCORE_REQUEST__INPUT__NOT_SET = 0,
+  MMFREE__V1__SCORE_REQUEST__INPUT_TEXT = 2,
+  MMFREE__V1__SCORE_REQUEST__INPUT_TOKENS = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MMFREE__V1__SCORE_REQUEST__INPUT__CASE)
+} Mmfree__V1__ScoreRequest__InputCase;
+
+struct  Mmfree__V1__ScoreRequest
+{
+  ProtobufCMessage base;
+  /*
+   * May be empty when the daemon has one model or a default.
+   */
+  char *model;
+  /*
+   * The first position to be scored; 0 as 1, for the first token has no predecessor.
+   */
+  uint32_t from;
+  /*
+   * Report this many likeliest tokens at each position, at most 64.
+   */
+  uint32_t top_k;
+  /*
+   * Put the beginning-of-text token before the input, if it does not begin with it.
+   */
+  protobuf_c_boolean add_bos;
+  /*
+   * As in GenerateRequest.
+   */
+  protobuf_c_boolean parse_special;
+  Mmfree__V1__ScoreRequest__InputCase input_case;
+  union {
+    /*
+     * UTF-8. Gets the beginning-of-text token if the tokenizer adds one, as a prompt does.
+     */
+    ProtobufCBinaryData text;
+    /*
+     * Taken as they are.
+     */
+    Mmfree__V1__TokenIds *tokens;
+  };
+};
+#define MMFREE__V1__SCORE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__score_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, MMFREE__V1__SCORE_REQUEST__INPUT__NOT_SET, {0} }
+
+
+/*
+ * A part of the scores, or, for a unary call, all of them.
+ */
+struct  Mmfree__V1__ScoreResponse
+{
+  ProtobufCMessage base;
+  char *request_id;
+  char *model;
+  char *model_digest;
+  /*
+   * Of each position's token, given all tokens before it; in order, without gaps.
+   */
+  size_t n_scores;
+  Mmfree__V1__TokenLogprobs **scores;
+  /*
+   * The position of the first of them.
+   */
+  uint32_t first;
+  /*
+   * In the last message.
+   */
+  Mmfree__V1__Usage *usage;
+};
+#define MMFREE__V1__SCORE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__score_response__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0, NULL }
 
 
 /*
@@ -355,6 +432,10 @@ struct  Mmfree__V1__Finished
   Mmfree__V1__FinishReason reason;
   Mmfree__V1__Usage *usage;
   Mmfree__V1__Timings *timings;
+  /*
+   * The session is on disk with them, and will be there after a reboot. Never where the daemon keeps none there.
+   */
+  protobuf_c_boolean session_on_disk;
   Mmfree__V1__Finished__SessionTokensSetCase session_tokens_set_case;
   union {
     uint64_t session_tokens;
@@ -362,7 +443,7 @@ struct  Mmfree__V1__Finished
 };
 #define MMFREE__V1__FINISHED__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__finished__descriptor) \
-    , MMFREE__V1__FINISH_REASON__FINISH_REASON_UNSPECIFIED, NULL, NULL, MMFREE__V1__FINISHED__SESSION_TOKENS_SET__NOT_SET, {0} }
+    , MMFREE__V1__FINISH_REASON__FINISH_REASON_UNSPECIFIED, NULL, NULL, 0, MMFREE__V1__FINISHED__SESSION_TOKENS_SET__NOT_SET, {0} }
 
 
 /*
@@ -381,10 +462,16 @@ struct  Mmfree__V1__GenerateResponse
   size_t n_logprobs;
   Mmfree__V1__TokenLogprobs **logprobs;
   Mmfree__V1__Finished *finished;
+  /*
+   * With `echo` and `logprobs`, before the first token: one for each of the prompt's tokens. The first of them has no predecessor:
+   * its log-probability is not a number, and it has no `top`.
+   */
+  size_t n_prompt_logprobs;
+  Mmfree__V1__TokenLogprobs **prompt_logprobs;
 };
 #define MMFREE__V1__GENERATE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__generate_response__descriptor) \
-    , NULL, {0,NULL}, 0,NULL, 0,NULL, NULL }
+    , NULL, {0,NULL}, 0,NULL, 0,NULL, NULL, 0,NULL }
 
 
 typedef enum {
@@ -670,6 +757,44 @@ Mmfree__V1__GenerateRequest *
                       const uint8_t       *data);
 void   mmfree__v1__generate_request__free_unpacked
                      (Mmfree__V1__GenerateRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__ScoreRequest methods */
+void   mmfree__v1__score_request__init
+                     (Mmfree__V1__ScoreRequest         *message);
+size_t mmfree__v1__score_request__get_packed_size
+                     (const Mmfree__V1__ScoreRequest   *message);
+size_t mmfree__v1__score_request__pack
+                     (const Mmfree__V1__ScoreRequest   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__score_request__pack_to_buffer
+                     (const Mmfree__V1__ScoreRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__ScoreRequest *
+       mmfree__v1__score_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__score_request__free_unpacked
+                     (Mmfree__V1__ScoreRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Mmfree__V1__ScoreResponse methods */
+void   mmfree__v1__score_response__init
+                     (Mmfree__V1__ScoreResponse         *message);
+size_t mmfree__v1__score_response__get_packed_size
+                     (const Mmfree__V1__ScoreResponse   *message);
+size_t mmfree__v1__score_response__pack
+                     (const Mmfree__V1__ScoreResponse   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__score_response__pack_to_buffer
+                     (const Mmfree__V1__ScoreResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__ScoreResponse *
+       mmfree__v1__score_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__score_response__free_unpacked
+                     (Mmfree__V1__ScoreResponse *message,
                       ProtobufCAllocator *allocator);
 /* Mmfree__V1__Started methods */
 void   mmfree__v1__started__init
@@ -1046,6 +1171,12 @@ typedef void (*Mmfree__V1__Sampling_Closure)
 typedef void (*Mmfree__V1__GenerateRequest_Closure)
                  (const Mmfree__V1__GenerateRequest *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__ScoreRequest_Closure)
+                 (const Mmfree__V1__ScoreRequest *message,
+                  void *closure_data);
+typedef void (*Mmfree__V1__ScoreResponse_Closure)
+                 (const Mmfree__V1__ScoreResponse *message,
+                  void *closure_data);
 typedef void (*Mmfree__V1__Started_Closure)
                  (const Mmfree__V1__Started *message,
                   void *closure_data);
@@ -1118,6 +1249,10 @@ struct Mmfree__V1__Inference_Service
                 const Mmfree__V1__EmbedRequest *input,
                 Mmfree__V1__EmbedResponse_Closure closure,
                 void *closure_data);
+  void (*score)(Mmfree__V1__Inference_Service *service,
+                const Mmfree__V1__ScoreRequest *input,
+                Mmfree__V1__ScoreResponse_Closure closure,
+                void *closure_data);
   void (*tokenize)(Mmfree__V1__Inference_Service *service,
                    const Mmfree__V1__TokenizeRequest *input,
                    Mmfree__V1__TokenizeResponse_Closure closure,
@@ -1144,6 +1279,7 @@ void mmfree__v1__inference__init (Mmfree__V1__Inference_Service *service,
     { MMFREE__V1__INFERENCE__BASE_INIT,\
       function_prefix__ ## generate,\
       function_prefix__ ## embed,\
+      function_prefix__ ## score,\
       function_prefix__ ## tokenize,\
       function_prefix__ ## detokenize,\
       function_prefix__ ## chat_template,\
@@ -1155,6 +1291,10 @@ void mmfree__v1__inference__generate(ProtobufCService *service,
 void mmfree__v1__inference__embed(ProtobufCService *service,
                                   const Mmfree__V1__EmbedRequest *input,
                                   Mmfree__V1__EmbedResponse_Closure closure,
+                                  void *closure_data);
+void mmfree__v1__inference__score(ProtobufCService *service,
+                                  const Mmfree__V1__ScoreRequest *input,
+                                  Mmfree__V1__ScoreResponse_Closure closure,
                                   void *closure_data);
 void mmfree__v1__inference__tokenize(ProtobufCService *service,
                                      const Mmfree__V1__TokenizeRequest *input,
@@ -1181,6 +1321,8 @@ extern const ProtobufCMessageDescriptor mmfree__v1__token_ids__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__logit_bias__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__sampling__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__score_request__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__score_response__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__started__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__token_logprob__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__token_logprobs__descriptor;

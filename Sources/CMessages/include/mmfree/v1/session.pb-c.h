@@ -66,10 +66,14 @@ struct  Mmfree__V1__SessionInfo
    * Turns that run or wait.
    */
   uint32_t turns;
+  /*
+   * Its last complete turn is on disk, too, and will be there after a reboot.
+   */
+  protobuf_c_boolean on_disk;
 };
 #define MMFREE__V1__SESSION_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__session_info__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Mmfree__V1__CreateSessionRequest
