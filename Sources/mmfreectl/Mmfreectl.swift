@@ -22,8 +22,8 @@ struct Mmfreectl: AsyncParsableCommand {
             CommandGroup(
                 name: "Ask the daemon",
                 subcommands: [
-                    Generate.self, Chat.self, Embed.self, Tokenize.self, Detokenize.self,
-                    Models.self,
+                    Generate.self, Chat.self, Embed.self, Score.self, Tokenize.self,
+                    Detokenize.self, Models.self,
                     Default.self, SessionVerb.self, Wait.self, Cancel.self, Reload.self,
                 ]),
             CommandGroup(

@@ -2,6 +2,8 @@
 
 import Engine
 import Glibc
+import ModelStore
+import TestSupport
 import Testing
 
 @Suite("Log-probabilities")
@@ -57,6 +59,41 @@ struct SamplerLogprobTests {
             #expect(abs(Double(item.logprob) - expected) < 1e-5)
         }
         #expect(token.logprob == token.top[0].logprob)
+    }
+
+    @Test("of a prompt's tokens are those of the original code's logits", arguments: Golden.models)
+    func golden(_ name: String) throws {
+        let golden = try GoldenModel(name)
+        let (inputs, vocabulary) = (golden.inputs, golden.model.shape.vocabulary)
+        let expected = try golden.floats("logits")
+        // The golden logits may be of the last tokens only.
+        let first = inputs.count - expected.count / vocabulary
+        let kernels = try Kernels.fromEnvironment()
+        let states = try StatePool(slots: 1, model: golden.model)
+        let evaluator = try Evaluator(
+            model: golden.model, workers: WorkerPool(threads: 2), maxRows: 16, kernels: kernels)
+        var scorer = PromptScorer(inputs, from: first + 1, top: 1, kernels: kernels)
+        var scores: [SampledToken] = []
+        for start in stride(from: 0, to: inputs.count, by: 16) {
+            let part = start..<min(start + 16, inputs.count)
+            evaluator.run(
+                part.map {
+                    BatchRow(
+                        slot: 0, token: inputs[$0], wants: scorer.needs($0) ? .logits : .nothing)
+                }, states: states)
+            let added = scorer.take(0..<part.count, of: evaluator, from: start)
+            scores += try #require(added)
+        }
+        #expect(scores.map(\.id) == Array(inputs[(first + 1)...]))
+        for (row, score) in scores.enumerated() {
+            let logits = expected[row * vocabulary..<(row + 1) * vocabulary].map { Double($0) }
+            let highest = logits.max() ?? 0
+            let whole = highest + log(logits.reduce(0) { $0 + exp($1 - highest) })
+            let (own, best) = (logits[Int(score.id)] - whole, highest - whole)
+            let tolerance = 2 * Double(golden.atol) + Double(golden.rtol) * 2 * abs(highest)
+            #expect(abs(Double(score.logprob) - own) <= tolerance, "position \(first + 1 + row)")
+            #expect(abs(Double(score.top[0].logprob) - best) <= tolerance)
+        }
     }
 
     @Test("stay defined where logits are no numbers")

@@ -62,6 +62,11 @@ struct SharedModelTests {
                 #expect(own.tokens == remote.tokens)
                 #expect(own.tokens.count == 40)
                 #expect(own.logprobs == remote.logprobs)
+                #expect(own.promptLogprobs.dropFirst() == remote.promptLogprobs.dropFirst())
+                #expect(
+                    remote.promptLogprobs.count
+                        == (options.echo ? remote.started?.promptTokens : 0))
+                #expect(remote.promptLogprobs.first?.chosen.logprob.isNaN ?? true)
                 #expect(own.finishReason == remote.finishReason)
                 #expect(own.usage.promptTokens == remote.usage.promptTokens)
                 #expect(own.usage.completionTokens == remote.usage.completionTokens)
@@ -87,6 +92,33 @@ struct SharedModelTests {
                     #expect(own.promptTokens == remote.promptTokens)
                     #expect(own.index == remote.index && own.dimensions == remote.dimensions)
                 }
+            }
+            let long: [TokenID] = (0..<500).map { $0 % 250 + 3 }
+            for input: MMFree.Prompt in ["once upon a time", .tokens(long)] {
+                for (from, top) in [(0, 0), (3, 2)] {
+                    let remote = try await client.score(input, from: from, top: top)
+                    let own = try await local.score(input, from: from, top: top)
+                    #expect(own.first == remote.first && own.first == max(1, from))
+                    #expect(own.logprobs == remote.logprobs)
+                    #expect(own.total == remote.total && own.total < 0)
+                    #expect(own.modelDigest == remote.modelDigest)
+                    #expect(own.usage.promptTokens == remote.usage.promptTokens)
+                    #expect(own.logprobs.count == own.usage.promptTokens - own.first)
+                }
+            }
+            for (from, top) in [(500, 0), (0, 65), (0, -1), (-1, 0)] {
+                let errors = [
+                    await failure {
+                        _ = try await client.score(.tokens(long), from: from, top: top)
+                    },
+                    await failure {
+                        _ = try await local.score(.tokens(long), from: from, top: top)
+                    },
+                ]
+                #expect(
+                    errors.map { ($0 as? MMFreeError)?.code } == [
+                        .invalidArgument, .invalidArgument,
+                    ])
             }
             let text = "where it ends <s>"
             #expect(try await local.tokenize(text) == (try await client.tokenize(text)))

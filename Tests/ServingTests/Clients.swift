@@ -34,6 +34,18 @@ struct InferenceClient: Sendable {
         try await client.unary(ServiceName.inference, "Embed", request, timeout: timeout)
     }
 
+    func score(_ request: ScoreRequest) async throws -> ScoreResponse {
+        let answer: AnswerStream<ScoreResponse> = client.stream(
+            ServiceName.inference, "Score", request, timeout: timeout)
+        var whole = ScoreResponse()
+        for try await part in answer { whole.merge(part) }
+        return whole
+    }
+
+    func scoreWhole(_ request: ScoreRequest) async throws(ClientError) -> ScoreResponse {
+        try await client.unary(ServiceName.inference, "Score", request, timeout: timeout)
+    }
+
     func tokenize(_ request: TokenizeRequest) async throws(ClientError) -> TokenizeResponse {
         try await client.unary(ServiceName.inference, "Tokenize", request, timeout: timeout)
     }

@@ -24,6 +24,15 @@ final class Direct {
         }
     }
 
+    /// The logits after each token.
+    func logits(_ tokens: [UInt32]) -> [[Float]] {
+        states.reset(0)
+        return tokens.map { token in
+            feed(token)
+            return evaluator.withLogits(row: 0) { Array($0) }
+        }
+    }
+
     /// The most likely tokens after `prompt`, the end of text forbidden.
     func greedy(after prompt: [UInt32], count: Int) -> [UInt32] {
         states.reset(0)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import RPC
 import TestSupport
 import Testing
@@ -255,6 +256,23 @@ struct EndTests {
         #expect(running.error?.message.contains("'m'") == true)
         #expect(other.log == [])
         #expect(turns.running() == ["A0"])
+    }
+
+    @Test("what is kept of an answer that its reader has left has read the tokens it says")
+    func closed() {
+        var turns = Turns(slots: 1, prefixBytes: 1 << 20)
+        let consumer = turns.generate("A", prompt: 3)
+        turns.turns(4)
+        consumer.isClosed = true
+        turns.turn()
+        #expect(consumer.log == ["cancelled"])
+        let key = PrefixCache.Key(digest: "0", owner: Account(uid: 65))
+        let known = turns.core.prefixes.find(
+            [UInt32](repeating: 1, count: 100), of: key, most: 100, where: { _ in true }
+        ).known
+        // Three of the prompt, and four answers that were read: the last while its reader left.
+        #expect(known?.depth == 7)
+        #expect(known?.prefix.snapshot.values.count == 7 && known?.prefix.snapshot.tokens == 7)
     }
 
     @Test("ten thousand inputs queued and dropped cost a stream beside them nothing")

@@ -23,7 +23,8 @@ struct Turns: ~Copyable {
 
     init(
         slots: Int, chunk: Int = 256, turnTime: UInt64 = 50_000_000,
-        slowReaderTimeout: UInt64 = 1_000_000, cost: @escaping Cost = { _, _ in 0 }
+        slowReaderTimeout: UInt64 = 1_000_000, prefixBytes: Int = 0,
+        cost: @escaping Cost = { _, _ in 0 }
     ) {
         self.cost = cost
         var configuration = ServingConfiguration()
@@ -31,7 +32,7 @@ struct Turns: ~Copyable {
         configuration.prefillChunk = chunk
         configuration.turnTime = turnTime
         configuration.slowReaderTimeout = slowReaderTimeout
-        configuration.prefixBytes = 0
+        configuration.prefixBytes = prefixBytes
         core = SchedulerCore(configuration, states: states)
     }
 
@@ -142,11 +143,14 @@ final class FakeConsumer: Consumer {
     private(set) var error: RPCError?
     private(set) var reason: FinishReason?
     var stalledSince: UInt64 = 0
+    /// Nobody reads it any more.
+    var isClosed = false
 
     init(tokens: Int?) { self.tokens = tokens }
 
     func step(isPromptDone: Bool) -> Step {
         guard isPromptDone else { return .reading }
+        if isClosed { return .closed }
         count += 1
         guard let tokens else { return .inputDone }
         return count < tokens ? .next(1) : .over(.length)
@@ -155,7 +159,10 @@ final class FakeConsumer: Consumer {
     var keepsPartialAnswer: Bool { tokens != nil }
     var transcript: String? { nil }
     func begin() {}
-    func wants(isLast: Bool) -> Wants { .nothing }
+    func wants(_ index: Int, of count: Int) -> Wants { .nothing }
+    /// Of scoring: the first row that is wanted.
+    var firstResult: Int?
+    func firstResult(of count: Int) -> Int { firstResult ?? count - 1 }
     func take(_ rows: ComputedRows, of sequence: Serving.Sequence, isPromptDone: Bool) -> Step {
         preconditionFailure("there is no model here")
     }

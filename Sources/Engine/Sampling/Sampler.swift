@@ -20,6 +20,12 @@ package struct SampledToken: Sendable, Equatable {
     package var logprob: Float = 0
     /// The likeliest tokens under the model itself, most likely first, lower ids first on ties.
     package var top: [Alternative] = []
+
+    package init(id: UInt32, logprob: Float = 0, top: [Alternative] = []) {
+        self.id = id
+        self.logprob = logprob
+        self.top = top
+    }
 }
 
 /// Chooses one request's tokens, one after the other, with its own randomness.
@@ -39,6 +45,7 @@ package struct Sampler {
     /// The logits after penalties and bias, then after temperature as well: [vocabulary]; empty until it is needed.
     private var work: [Float] = []
     private var candidates = SamplerCandidates()
+    private var scorer: TokenScorer
 
     /// - Parameters:
     ///   - options: validated before.
@@ -49,6 +56,7 @@ package struct Sampler {
     ) {
         self.options = options
         self.kernels = kernels
+        scorer = TokenScorer(kernels: kernels)
         randomness = Randomness(seed: options.seed)
         seen = options.repetitionPenalty == 1 ? [] : Set(prompt)
     }
@@ -59,13 +67,13 @@ package struct Sampler {
             preconditionFailure("no logits to sample from")
         }
         vocabulary = logits.count
-        var token = SampledToken(id: choose(base))
+        let token = SampledToken(id: choose(base))
         if options.repetitionPenalty != 1 { seen.insert(token.id) }
         if options.presencePenalty != 0 || options.frequencyPenalty != 0 {
             counts[token.id, default: 0] += 1
         }
-        if let wanted = options.logprobs { report(base, wanted, &token) }
-        return token
+        guard let wanted = options.logprobs else { return token }
+        return scorer.score(token.id, logits, top: wanted)
     }
 
     // MARK: Choosing
@@ -113,7 +121,7 @@ package struct Sampler {
     }
 
     /// to = (from − highest) / temperature, so that no temperature overflows; what is not a number becomes −infinity.
-    private static func shift(
+    static func shift(
         _ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Float>, _ count: Int,
         _ highest: Float, _ temperature: Float
     ) {
@@ -171,45 +179,5 @@ package struct Sampler {
         if limitsMass { candidates.keepMass(Double(options.topP) * total) }
         if options.minP > 0 { candidates.keepWeights(atLeast: options.minP) }
         return candidates.draw(randomness.unit())
-    }
-
-    // MARK: Reporting
-
-    private mutating func report(
-        _ logits: UnsafePointer<Float>, _ wanted: Int, _ token: inout SampledToken
-    ) {
-        let highest = logits[kernels.pointee.argmax(logits, vocabulary)]
-        guard highest > -.infinity else {
-            token.logprob = -.infinity
-            return
-        }
-        let sum = kernels.pointee.sum_exp(logits, vocabulary, highest)
-        if sum.isFinite { return report(logits, shift: highest, ck_log(sum), wanted, &token) }
-        // There is something that is not a finite number.
-        reserveWork()
-        let count = vocabulary
-        work.withUnsafeMutableBufferPointer { work in
-            guard let to = work.baseAddress else { return }
-            Self.shift(logits, to, count, highest, 1)
-        }
-        report(work, shift: 0, ck_log(kernels.pointee.sum_exp(work, count, 0)), wanted, &token)
-    }
-
-    private mutating func report(
-        _ logits: UnsafePointer<Float>, shift: Float, _ logSum: Float, _ wanted: Int,
-        _ token: inout SampledToken
-    ) {
-        token.logprob = logits[Int(token.id)] - shift - logSum
-        let wanted = min(wanted, vocabulary)
-        guard wanted > 0 else { return }
-        var threshold: Float = -2
-        while true {
-            candidates.gather(logits, vocabulary, atLeast: threshold, shift: shift, kernels)
-            if candidates.count >= wanted || threshold == -.infinity { break }
-            threshold = threshold < -100 ? -.infinity : threshold * 2
-        }
-        token.top = candidates.mostLikely(wanted).map {
-            SampledToken.Alternative(id: $0.id, logprob: $0.value - logSum)
-        }
     }
 }

@@ -103,6 +103,42 @@ extension Client {
         return "input[\(first + index)]\(parts[1])"
     }
 
+    /// The log-probabilities of given tokens, or of a text's, under the model itself: what ``GenerateOptions/logprobs`` tells of an
+    /// answer's.
+    ///
+    /// - Parameters:
+    ///   - model: its name; empty for the daemon's default.
+    ///   - from: the first position to be scored; the first token has no predecessor, so 0 is as 1.
+    ///   - top: how many of the likeliest tokens to report at each position, 0 to 64.
+    ///   - addsBOS: put the beginning-of-text token before tokens, if they do not begin with it; a text gets it anyway, where the
+    ///     model wants one.
+    ///   - parsesSpecialTokens: take "<s>" and the like for the tokens they name.
+    public func score(
+        _ input: Prompt, model: String = "", from: Int = 0, top: Int = 0, addsBOS: Bool = false,
+        parsesSpecialTokens: Bool = false, timeout: Duration? = nil
+    ) async throws -> Scores {
+        let request = ScoreRequest(
+            model: model, input: input.wire,
+            from: try GenerateOptions.unsigned(from, "from") ?? 0,
+            topK: try GenerateOptions.unsigned(top, "top_k") ?? 0, addBOS: addsBOS,
+            parseSpecial: parsesSpecialTokens)
+        var attempts = Attempts(self, isIdempotent: true)
+        while true {
+            do {
+                let answer: AnswerStream<ScoreResponse> = try await attempts.next().stream(
+                    ServiceName.inference, "Score", request, timeout: nanoseconds(timeout))
+                var whole = ScoreResponse()
+                for try await part in answer { whole.merge(part) }
+                guard let usage = whole.usage else {
+                    throw ClientError.garbled("it ends before it is finished")
+                }
+                return Scores(
+                    first: Int(whole.first), logprobs: whole.scores.map { TokenLogprobs($0) },
+                    usage: Usage(usage), model: whole.model, modelDigest: whole.modelDigest)
+            } catch { try await attempts.wait(after: error) }
+        }
+    }
+
     /// The tokens of a text.
     ///
     /// - Parameters:

@@ -26,10 +26,9 @@ final class LocalJob: @unchecked Sendable {
     /// Its next rows, at most `count`.
     func rows(_ count: Int, slot: Int) -> [BatchRow] {
         if let last { return [BatchRow(slot: slot, token: last, wants: .logits)] }
-        return tokens[history.count...].prefix(count).indices.map {
-            BatchRow(
-                slot: slot, token: tokens[$0],
-                wants: consumer.wants(isLast: $0 == tokens.count - 1))
+        let most = min(count, consumer.mostRows)
+        return tokens[history.count...].prefix(most).indices.map {
+            BatchRow(slot: slot, token: tokens[$0], wants: consumer.wants($0, of: tokens.count))
         }
     }
 
@@ -37,12 +36,13 @@ final class LocalJob: @unchecked Sendable {
     ///
     /// - Returns: whether it is over.
     func take(_ rows: Range<Int>, of evaluator: Evaluator) -> Bool {
+        let first = history.count
         if let last {
             history.append(last)
         } else {
-            history.append(tokens[history.count..<history.count + rows.count])
+            history.append(tokens[first..<first + rows.count])
         }
-        switch consumer.take(rows, of: evaluator, isPromptDone: promptLeft == 0) {
+        switch consumer.take(rows, of: evaluator, from: first, isPromptDone: promptLeft == 0) {
         case .reading: return false
         case .next(let token):
             last = token
@@ -70,15 +70,22 @@ protocol LocalConsumer: AnyObject {
     func begin(ahead: Int)
     /// The job has a slot.
     func enter()
-    /// What a prompt token is computed for.
-    func wants(isLast: Bool) -> Wants
-    func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep
+    /// What row `index` of a prompt of `count` tokens is computed for.
+    func wants(_ index: Int, of count: Int) -> Wants
+    /// The most rows of its prompt in one batch.
+    var mostRows: Int { get }
+    /// - Parameter first: how many tokens were read before these rows.
+    func take(
+        _ rows: Range<Int>, of evaluator: Evaluator, from first: Int, isPromptDone: Bool
+    ) -> LocalStep
     func fail(_ error: MMFreeError)
 }
 
 extension LocalConsumer {
+    var mostRows: Int { .max }
+
     /// Ends the call of a model whose results are not finite.
-    fileprivate var failed: LocalStep {
+    var failed: LocalStep {
         fail(MMFreeError(.dataLoss, "\(ModelError.notFinite)", reason: "MODEL_DAMAGED"))
         return .over
     }
@@ -90,18 +97,21 @@ final class LocalCompletion: LocalConsumer {
     private var started: GenerateEvent.Started
     private let tokenizer: Tokenizer?
     private let echo: String
+    /// Of the prompt, if its log-probabilities are reported as well.
+    private var scorer: PromptScorer?
     private var step: DecodingStep
     private var timings = Timings()
     private var mark = ContinuousClock.now
 
     init(
         _ call: LocalCall<GenerateEvent>, started: GenerateEvent.Started, tokenizer: Tokenizer?,
-        echo: String, step: DecodingStep
+        echo: String, scorer: PromptScorer?, step: DecodingStep
     ) {
         self.call = call
         self.started = started
         self.tokenizer = tokenizer
         self.echo = echo
+        self.scorer = scorer
         self.step = step
     }
 
@@ -110,11 +120,20 @@ final class LocalCompletion: LocalConsumer {
 
     func begin(ahead: Int) {
         started.queuePosition = ahead
-        call.send(GenerateEvent(started: started, text: echo))
+        var event = GenerateEvent(started: started, text: echo)
+        if let first = scorer?.tokens.first {
+            event.promptLogprobs = [
+                TokenLogprobs(SampledToken(id: first, logprob: .nan), tokenizer)
+            ]
+        }
+        call.send(event)
     }
 
     func enter() { lap(\.queue) }
-    func wants(isLast: Bool) -> Wants { isLast ? .logits : .nothing }
+    func wants(_ index: Int, of count: Int) -> Wants {
+        index == count - 1 || scorer?.needs(index) == true ? .logits : .nothing
+    }
+    var mostRows: Int { scorer == nil ? .max : PromptScorer.batchRows }
     func fail(_ error: MMFreeError) { call.finish(.failure(error)) }
 
     private func lap(_ part: WritableKeyPath<Timings, Duration>) {
@@ -123,7 +142,16 @@ final class LocalCompletion: LocalConsumer {
         mark = now
     }
 
-    func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep {
+    func take(
+        _ rows: Range<Int>, of evaluator: Evaluator, from first: Int, isPromptDone: Bool
+    ) -> LocalStep {
+        if let count = scorer?.tokens.count, first < count {
+            guard let added = scorer?.take(rows, of: evaluator, from: first) else { return failed }
+            if !added.isEmpty {
+                call.send(
+                    GenerateEvent(promptLogprobs: added.map { TokenLogprobs($0, tokenizer) }))
+            }
+        }
         guard isPromptDone else { return .reading }
         lap(step.count == 0 ? \.prefill : \.decode)
         guard
@@ -133,7 +161,9 @@ final class LocalCompletion: LocalConsumer {
         var event = GenerateEvent(text: added.text)
         if added.ending != .endOfText {
             event.tokens = added.tokens.map(\.id)
-            if step.reportsLogprobs { event.logprobs = added.tokens.map { logprobs($0) } }
+            if step.reportsLogprobs {
+                event.logprobs = added.tokens.map { TokenLogprobs($0, tokenizer) }
+            }
         }
         guard let ending = added.ending else {
             call.send(event)
@@ -149,13 +179,15 @@ final class LocalCompletion: LocalConsumer {
         return .over
     }
 
-    private func logprobs(_ token: SampledToken) -> TokenLogprobs {
-        func alternative(_ id: TokenID, _ logprob: Float) -> TokenLogprobs.Alternative {
-            .init(token: id, logprob: logprob, bytes: tokenizer?.bytes(of: id) ?? [])
+}
+
+extension TokenLogprobs {
+    init(_ token: SampledToken, _ tokenizer: Tokenizer?) {
+        func alternative(_ id: TokenID, _ logprob: Float) -> Alternative {
+            Alternative(token: id, logprob: logprob, bytes: tokenizer?.bytes(of: id) ?? [])
         }
-        return TokenLogprobs(
-            chosen: alternative(token.id, token.logprob),
-            top: token.top.map { alternative($0.id, $0.logprob) })
+        chosen = alternative(token.id, token.logprob)
+        top = token.top.map { alternative($0.id, $0.logprob) }
     }
 }
 
@@ -179,9 +211,13 @@ final class LocalVector: LocalConsumer {
     func begin(ahead: Int) {}
     func enter() {}
     func fail(_ error: MMFreeError) { call.finish(.failure(error)) }
-    func wants(isLast: Bool) -> Wants { vector.kind == .last && !isLast ? .nothing : .hidden }
+    func wants(_ index: Int, of count: Int) -> Wants {
+        vector.kind == .last && index < count - 1 ? .nothing : .hidden
+    }
 
-    func take(_ rows: Range<Int>, of evaluator: Evaluator, isPromptDone: Bool) -> LocalStep {
+    func take(
+        _ rows: Range<Int>, of evaluator: Evaluator, from first: Int, isPromptDone: Bool
+    ) -> LocalStep {
         tokens += rows.count
         // Of the kind `last` only the last row has been computed to its end.
         let wanted = vector.kind == .last ? rows.suffix(isPromptDone ? 1 : 0) : rows[...]

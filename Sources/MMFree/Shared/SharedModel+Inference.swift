@@ -46,6 +46,39 @@ extension SharedModel {
         try await embed([.text(text)], pooling: pooling, normalized: normalized)[0]
     }
 
+    /// The log-probabilities of given tokens, or of a text's: what
+    /// ``Client/score(_:model:from:top:addsBOS:parsesSpecialTokens:timeout:)`` does, in this process, with the same bits.
+    public func score(
+        _ input: Prompt, from: Int = 0, top: Int = 0, addsBOS: Bool = false,
+        parsesSpecialTokens: Bool = false
+    ) async throws -> Scores {
+        _ = try GenerateOptions.unsigned(from, "from")
+        let first = max(1, from)
+        let call = LocalCall<[TokenLogprobs]>(wake: engine.wake)
+        defer { call.cancel() }
+        let ids = try await computing(input.byteCount) { [self] in
+            try scored(input, addsBOS, parsesSpecialTokens)
+        }
+        guard first < ids.count else {
+            throw MMFreeError.invalid(
+                "from",
+                "\(first), of \(ids.count) tokens; the first has no predecessor, so 1 to \(ids.count - 1) can be scored"
+            )
+        }
+        guard (0...SamplingOptions.logprobsLimit).contains(top) else {
+            throw MMFreeError.invalid(
+                "top_k", "\(top); allowed: 0 to \(SamplingOptions.logprobsLimit)")
+        }
+        let scorer = PromptScorer(ids, from: first, top: top, kernels: kernels)
+        let score = LocalScore(call, tokenizer: model.tokenizer, scorer: scorer)
+        engine.submit(LocalJob(Array(ids.dropLast()), score))
+        var logprobs: [TokenLogprobs] = []
+        while let part = try await call.next() { logprobs += part }
+        return Scores(
+            first: first, logprobs: logprobs, usage: Usage(promptTokens: ids.count),
+            model: info.name, modelDigest: info.digest)
+    }
+
     /// The tokens of a text.
     ///
     /// - Parameters:
@@ -122,6 +155,17 @@ extension SharedModel {
         }
     }
 
+    private func scored(
+        _ input: Prompt, _ addsBOS: Bool, _ parsesSpecial: Bool
+    ) throws(MMFreeError) -> [TokenID] {
+        let ids = try tokens(of: input, "input", parsesSpecial)
+        guard addsBOS else { return ids }
+        guard let bos = try tokenizer().bos else {
+            throw .invalid("add_bos", "model '\(info.name)' has no beginning-of-text token")
+        }
+        return ids.first == bos ? ids : [bos] + ids
+    }
+
     // MARK: One answer
 
     /// A request as the engine takes it.
@@ -155,6 +199,10 @@ extension SharedModel {
                 requestID: nil, model: info.name, modelDigest: info.digest, queuePosition: 0,
                 seed: sampling.seed, promptTokens: ids.count),
             tokenizer: model.tokenizer, echo: echo,
+            scorer: options.echo
+                ? options.logprobs.map {
+                    PromptScorer(ids, from: 1, top: $0, kernels: kernels)
+                } : nil,
             step: DecodingStep(
                 Sampler(sampling, prompt: ids, kernels: kernels), tokenizer: model.tokenizer,
                 stops: StopMatcher(options.stop), maxTokens: maxTokens == 0 ? 256 : maxTokens))

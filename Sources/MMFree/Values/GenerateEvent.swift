@@ -26,6 +26,8 @@ public struct GenerateEvent: Sendable, Equatable {
         /// Of a session: its tokens now. A turn that was cut short keeps what it has answered, if its prompt has been read; else
         /// the session is as it was before.
         public var sessionTokens: Int? = nil
+        /// Of a session: it is on disk with them, where the daemon keeps sessions there.
+        public var sessionIsOnDisk = false
     }
 
     public var started: Started?
@@ -35,6 +37,9 @@ public struct GenerateEvent: Sendable, Equatable {
     public var tokens: [TokenID] = []
     /// For each of ``tokens``, if they were asked for.
     public var logprobs: [TokenLogprobs] = []
+    /// Of the prompt's tokens, if they were asked for (``GenerateOptions/echo`` and ``GenerateOptions/logprobs``): all in their order,
+    /// before the first of ``tokens``. The prompt's first token has no predecessor: its log-probability is not a number.
+    public var promptLogprobs: [TokenLogprobs] = []
     public var finished: Finished?
 }
 
@@ -94,6 +99,8 @@ public struct Completion: Sendable, Equatable {
     public var tokens: [TokenID] = []
     /// For each of ``tokens``, if they were asked for.
     public var logprobs: [TokenLogprobs] = []
+    /// For each token of the prompt, if they were asked for; the first one's is not a number.
+    public var promptLogprobs: [TokenLogprobs] = []
     /// `nil` only for an answer that is not complete yet.
     public var started: GenerateEvent.Started?
     public var finished: GenerateEvent.Finished?
@@ -112,6 +119,7 @@ public struct Completion: Sendable, Equatable {
         text += event.text
         tokens += event.tokens
         logprobs += event.logprobs
+        promptLogprobs += event.promptLogprobs
         finished = event.finished ?? finished
     }
 }
@@ -129,25 +137,32 @@ extension GenerateEvent {
         text = response.text
         tokens = response.tokens
         if !response.logprobs.isEmpty { logprobs = response.logprobs.map { TokenLogprobs($0) } }
+        promptLogprobs = response.promptLogprobs.map { TokenLogprobs($0) }
         finished = response.finished.map {
             let (usage, timings) = ($0.usage ?? RPC.Usage(), $0.timings ?? RPC.Timings())
             return Finished(
                 reason: FinishReason(rawValue: "\($0.reason)"),
-                usage: Usage(
-                    promptTokens: Int(usage.promptTokens),
-                    completionTokens: Int(usage.completionTokens),
-                    cachedTokens: Int(usage.cachedTokens)),
+                usage: Usage(usage),
                 timings: Timings(
                     queue: .nanoseconds(Int64(clamping: timings.queue)),
                     prefill: .nanoseconds(Int64(clamping: timings.prefill)),
                     decode: .nanoseconds(Int64(clamping: timings.decode))),
-                sessionTokens: $0.sessionTokens.map { Int(clamping: $0) })
+                sessionTokens: $0.sessionTokens.map { Int(clamping: $0) },
+                sessionIsOnDisk: $0.sessionOnDisk)
         }
     }
 }
 
+extension Usage {
+    init(_ wire: RPC.Usage) {
+        promptTokens = Int(wire.promptTokens)
+        completionTokens = Int(wire.completionTokens)
+        cachedTokens = Int(wire.cachedTokens)
+    }
+}
+
 extension TokenLogprobs {
-    fileprivate init(_ wire: RPC.TokenLogprobs) {
+    init(_ wire: RPC.TokenLogprobs) {
         func alternative(_ wire: TokenLogprob) -> Alternative {
             Alternative(token: wire.token, logprob: wire.logprob, bytes: wire.text)
         }

@@ -31,7 +31,7 @@ public struct GenerateOptions: Sendable, Equatable {
     public var stop: [String] = []
     /// Report each token's log-probability, and those of this many likeliest tokens: 0 to 64 (none).
     public var logprobs: Int?
-    /// Give the prompt back before the answer.
+    /// Give the prompt back before the answer; with ``logprobs`` also its log-probabilities (``GenerateEvent/promptLogprobs``).
     public var echo = false
     /// Take "<s>" and the like in the prompt for the tokens they name. Not for text from outside.
     public var parsesSpecialTokens = false
@@ -83,7 +83,7 @@ extension GenerateOptions {
         return request
     }
 
-    private static func unsigned(_ value: Int?, _ field: String) throws(MMFreeError) -> UInt32? {
+    static func unsigned(_ value: Int?, _ field: String) throws(MMFreeError) -> UInt32? {
         guard let value else { return nil }
         guard let number = UInt32(exactly: value) else {
             throw .invalid(field, "\(value); allowed: 0 to \(UInt32.max)")

@@ -11,12 +11,15 @@ final class Completion: Consumer {
     private var step: DecodingStep
     private let started: Started
     private let echo: String?
+    /// Of the prompt, if its log-probabilities are reported as well.
+    private var scorer: PromptScorer?
     /// The text of the answer so far, up to some 64 KiB, if it is to be logged.
     private(set) var transcript: String?
 
     init(
         record: RequestRecord, outbox: Outbox<GenerateResponse>, tokenizer: Tokenizer?,
-        step: DecodingStep, started: Started, echo: String?, keepsText: Bool
+        step: DecodingStep, started: Started, echo: String?, scorer: PromptScorer? = nil,
+        keepsText: Bool
     ) {
         self.record = record
         self.outbox = outbox
@@ -24,6 +27,7 @@ final class Completion: Consumer {
         self.step = step
         self.started = started
         self.echo = echo
+        self.scorer = scorer
         transcript = keepsText ? "" : nil
     }
 
@@ -34,19 +38,40 @@ final class Completion: Consumer {
         var response = GenerateResponse()
         response.started = started
         response.text = echo ?? ""
+        if let first = scorer?.tokens.first {
+            // Nothing comes before it.
+            response.promptLogprobs = [
+                TokenLogprobs(SampledToken(id: first, logprob: .nan), tokenizer)
+            ]
+        }
         outbox.send(response)
     }
 
-    func wants(isLast: Bool) -> Wants { isLast ? .logits : .nothing }
+    func wants(_ index: Int, of count: Int) -> Wants {
+        index == count - 1 || scorer?.needs(index) == true ? .logits : .nothing
+    }
+
+    func firstResult(of count: Int) -> Int { scorer.map { $0.from - 1 } ?? count - 1 }
 
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
+        if scorer != nil, sequence.promptLeft != nil {
+            guard let added = scorer?.take(rows.rows, of: rows.evaluator, from: sequence.read)
+            else { return .notFinite }
+            if !added.isEmpty {
+                var response = GenerateResponse()
+                response.promptLogprobs = added.map { TokenLogprobs($0, tokenizer) }
+                guard send(response) else { return .closed }
+            }
+        }
         guard isPromptDone else { return .reading }
         guard let added = rows.withLogits({ step.take($0) }) else { return .notFinite }
         record.completionTokens = step.count
         if added.ending != .endOfText {
             var response = GenerateResponse()
             response.tokens = added.tokens.map(\.id)
-            if step.reportsLogprobs { response.logprobs = added.tokens.map { logprobs($0) } }
+            if step.reportsLogprobs {
+                response.logprobs = added.tokens.map { TokenLogprobs($0, tokenizer) }
+            }
             response.text = added.text
             guard send(response) else { return .closed }
         }
@@ -65,6 +90,7 @@ final class Completion: Consumer {
         if let reason { finished.reason = reason }
         finished.usage = usage
         if let tokens = record.sessionTokens { finished.sessionTokens = UInt64(tokens) }
+        finished.sessionOnDisk = record.isSessionOnDisk
         finished.timings = timings
         response.finished = finished
         _ = send(response)
@@ -77,19 +103,5 @@ final class Completion: Consumer {
     private func send(_ response: GenerateResponse) -> Bool {
         if transcript.map({ $0.utf8.count < 64 << 10 }) ?? false { transcript? += response.text }
         return outbox.send(response) != .closed
-    }
-
-    private func logprobs(_ token: SampledToken) -> TokenLogprobs {
-        func logprob(_ id: UInt32, _ value: Float) -> TokenLogprob {
-            var logprob = TokenLogprob()
-            logprob.token = id
-            logprob.logprob = value
-            logprob.text = tokenizer?.bytes(of: id) ?? []
-            return logprob
-        }
-        var result = TokenLogprobs()
-        result.chosen = logprob(token.id, token.logprob)
-        result.top = token.top.map { logprob($0.id, $0.logprob) }
-        return result
     }
 }

@@ -7,8 +7,10 @@ import RPC
 protocol Consumer: AnyObject {
     /// Tells the caller that the request is in.
     func begin()
-    /// What a prompt token is computed for.
-    func wants(isLast: Bool) -> Wants
+    /// What row `index` of a prompt of `count` tokens is computed for.
+    func wants(_ index: Int, of count: Int) -> Wants
+    /// The first row of a prompt of `count` tokens whose own result is wanted: a known prefix is of use up to there.
+    func firstResult(of count: Int) -> Int
     /// What it can use of a prefix that is known.
     var prefixUse: PrefixUse { get }
     /// A sequence begins after a known prefix.
@@ -32,6 +34,7 @@ protocol Consumer: AnyObject {
 
 extension Consumer {
     var prefixUse: PrefixUse { .state }
+    func firstResult(of count: Int) -> Int { count - 1 }
     func begin(_ sequence: Sequence, after prefix: KnownPrefix) {}
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]? { nil }
 }

@@ -32,7 +32,9 @@ final class EmbeddingJob: Consumer {
 
     func begin() {}
 
-    func wants(isLast: Bool) -> Wants { pooling == .last && !isLast ? .nothing : .hidden }
+    func wants(_ index: Int, of count: Int) -> Wants {
+        pooling == .last && index < count - 1 ? .nothing : .hidden
+    }
 
     var prefixUse: PrefixUse {
         switch pooling {

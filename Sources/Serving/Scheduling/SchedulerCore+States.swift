@@ -27,13 +27,14 @@ extension SchedulerCore {
         let use = request.consumer.prefixUse
         guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return nil }
         let tokens = sequence.tokens
-        // The last token is always read: its result is wanted.
-        let found = prefixes.find(tokens, of: key(of: request), most: tokens.count - 1) {
+        // What has a result that is wanted is always read; the last token has.
+        let most = request.consumer.firstResult(of: tokens.count)
+        let found = prefixes.find(tokens, of: key(of: request), most: most) {
             use == .state || $0.hiddenSum != nil
         }
         let intervals = stride(
             from: configuration.prefixInterval, to: tokens.count, by: configuration.prefixInterval)
-        let marks = Set(intervals).union([found.agreed, tokens.count - 1, tokens.count])
+        let marks = Set(intervals).union([found.agreed, most, tokens.count])
         sequence.begin(
             after: found.known?.depth ?? 0, of: found.known?.prefix.snapshot, marks: marks.sorted())
         request.record.cachedTokens += sequence.cached

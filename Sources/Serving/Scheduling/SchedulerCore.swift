@@ -287,7 +287,11 @@ struct SchedulerCore: ~Copyable {
                 guard affordable > 0 else { return (spent, .more) }
                 let left =
                     (sequence.promptLeft ?? 0) - (draft.reading[ObjectIdentifier(sequence)] ?? 0)
-                let wanted = min(left, affordable)
+                let wanted = draft.allowed(sequence, min(left, affordable))
+                guard wanted > 0 else {
+                    pending[account]?.removeFirst()
+                    continue
+                }
                 let (granted, cost) = draft.read(sequence, wanted, price: price)
                 spent += cost
                 guard granted == wanted else { return (spent, .exhausted) }
@@ -348,7 +352,10 @@ struct SchedulerCore: ~Copyable {
             prefillEnded(request, now)
             sequence.advance(count, next: unread)
             return close(request, .complete(reason))
-        case .closed: return close(request, .cancelled)
+        case .closed:
+            // Its state has read these rows, whoever reads the answer.
+            sequence.advance(count, next: nil)
+            return close(request, .cancelled)
         case .unusable(let why): return close(request, .damaged(why))
         }
         return nil

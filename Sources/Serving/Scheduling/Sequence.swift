@@ -194,7 +194,7 @@ final class Sequence {
                         from: taps.first { $0.mark == index }?.slot ?? slot,
                         to: taps.first { $0.mark == index + 1 }?.slot ?? slot,
                         token: tokens[index],
-                        wants: request.consumer.wants(isLast: index == tokens.count - 1)))
+                        wants: request.consumer.wants(index, of: tokens.count)))
             }
         case .decoding(let last): rows.append(BatchRow(slot: slot, token: last, wants: .logits))
         }

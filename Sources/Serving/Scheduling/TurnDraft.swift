@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Engine
 import RPC
 
 /// A turn as it is put together: one row for each answer that is being written, and prompt rows as far as there is room for them.
@@ -14,6 +15,8 @@ struct TurnDraft {
     /// Prompt rows, by sequence.
     private(set) var reading: [ObjectIdentifier: Int] = [:]
     private var rowsLeft: Int
+    /// Rows of prompts that want logits besides the last one's: each takes four bytes for each token of the vocabulary.
+    private var scoredLeft = PromptScorer.batchRows
     /// Nanoseconds; infinite while nobody's answer is being written.
     private var timeLeft: Double
 
@@ -39,6 +42,22 @@ struct TurnDraft {
         return cost.rows(within: cost.time(before) + credit, limit: before + rowsLeft + 1) - before
     }
 
+    /// How many of the next `count` rows of a sequence there is memory for.
+    func allowed(_ sequence: Sequence, _ count: Int) -> Int {
+        guard let first = scored(sequence) else { return count }
+        return min(count, max(0, first - next(sequence)) + scoredLeft)
+    }
+
+    /// The first row of a sequence that wants logits, if the last is not the only one.
+    private func scored(_ sequence: Sequence) -> Int? {
+        let first = sequence.request.consumer.firstResult(of: sequence.tokens.count)
+        return first < sequence.tokens.count - 1 ? first : nil
+    }
+
+    private func next(_ sequence: Sequence) -> Int {
+        sequence.read + (reading[ObjectIdentifier(sequence)] ?? 0)
+    }
+
     /// Adds at most `count` prompt rows of a sequence.
     ///
     /// - Returns: how many there is room for, and what they cost.
@@ -52,6 +71,9 @@ struct TurnDraft {
         let after = before + granted
         rows[model] = after
         rowsLeft -= granted
+        if let first = scored(sequence) {
+            scoredLeft -= granted - min(granted, max(0, first - next(sequence)))
+        }
         reading[ObjectIdentifier(sequence), default: 0] += granted
         guard timeLeft < .infinity else { return (granted, Double(granted) * price) }
         // Of a model of which nothing is known all the time there is.

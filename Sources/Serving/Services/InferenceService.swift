@@ -42,6 +42,14 @@ struct InferenceService: Sendable {
                 }
             }
         }
+        services.stream(name, "Score") { (request: ScoreRequest, call, outbox) in
+            let bytes = request.input?.byteCount ?? 0
+            catalog.withModel(request.model, for: call, bytes: bytes) { found in
+                attempt(call, outbox.fail) { () throws(RPCError) in
+                    try score(request, try Self.model(found), call, outbox)
+                }
+            }
+        }
         services.deferred(name, "Tokenize") { (request: TokenizeRequest, call, reply) in
             catalog.withModel(request.model, for: call, bytes: request.text.utf8.count) { found in
                 reply(Result { try tokenize(request, try Self.model(found)) })
@@ -113,6 +121,15 @@ struct InferenceService: Sendable {
             request.prompt, "prompt", name, model, parseSpecial: request.parseSpecial,
             appends: !request.session.isEmpty)
         let echo = try echo(of: request, model)
+        var scorer: PromptScorer?
+        if request.echo, let top = options.logprobs {
+            guard request.session.isEmpty else {
+                throw .invalid(
+                    "echo",
+                    "a session's prompt has no log-probabilities; leave out echo or logprobs")
+            }
+            scorer = PromptScorer(tokens, from: 1, top: top, kernels: kernels)
+        }
         let session = try turn(request, loaded, call)
         let record = RequestRecord(
             id: Self.newID(), call: call, model: name, promptTokens: tokens.count)
@@ -129,7 +146,7 @@ struct InferenceService: Sendable {
             step: DecodingStep(
                 Sampler(options, prompt: tokens, kernels: kernels), tokenizer: model.tokenizer,
                 stops: stops, maxTokens: maxTokens),
-            started: started, echo: echo, keepsText: configuration.logsText)
+            started: started, echo: echo, scorer: scorer, keepsText: configuration.logsText)
         submit(record, call, model, [tokens], completion, outbox, session)
     }
 
@@ -148,7 +165,8 @@ struct InferenceService: Sendable {
             opening = tokenizer.bos
         }
         return try sessions.beginTurn(
-            request.session, opening: opening, refusesBusy: request.refuseIfBusy, for: call.peer)
+            request.session, opening: opening, refusesBusy: request.refuseIfBusy,
+            proof: loaded.proof, for: call.peer)
     }
 
     /// Writes what a request is about to the log, where the administrator wants that.
@@ -234,6 +252,34 @@ struct InferenceService: Sendable {
             record: record, outbox: outbox, digest: model.digest, pooling: request.pooling,
             normalizes: request.normalize)
         submit(record, call, model, inputs, job, outbox)
+    }
+
+    private func score(
+        _ request: ScoreRequest, _ loaded: LoadedModel, _ call: Call,
+        _ outbox: Outbox<ScoreResponse>
+    ) throws(RPCError) {
+        let (name, model) = (loaded.name, loaded.model)
+        let tokens = try checks.scored(request, name, model)
+        let from = max(1, Int(request.from))
+        guard from < tokens.count else {
+            throw .invalid(
+                "from",
+                "\(from), of \(tokens.count) tokens; the first has no predecessor, so 1 to \(tokens.count - 1) can be scored"
+            )
+        }
+        guard request.topK <= UInt32(SamplingOptions.logprobsLimit) else {
+            throw .invalid(
+                "top_k", "\(request.topK); allowed: 0 to \(SamplingOptions.logprobsLimit)")
+        }
+        let record = RequestRecord(
+            id: Self.newID(), call: call, model: name, promptTokens: tokens.count)
+        _ = try ledger.admit(record)
+        if let input = request.input { logText(input, record) }
+        let job = ScoreJob(
+            record: record, outbox: outbox, digest: model.digest, tokenizer: model.tokenizer,
+            scorer: PromptScorer(
+                tokens, from: from, top: Int(request.topK), kernels: kernels))
+        submit(record, call, model, [Array(tokens.dropLast())], job, outbox)
     }
 
     /// Gives a request that was admitted to the decode thread, which from then on has it alone.

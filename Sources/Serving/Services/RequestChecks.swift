@@ -51,6 +51,21 @@ struct RequestChecks {
         return tokens
     }
 
+    /// The tokens of what is to be scored: two or more, or there is nothing to be scored.
+    func scored(
+        _ request: ScoreRequest, _ name: String, _ model: Model
+    ) throws(RPCError) -> [UInt32] {
+        var tokens = try tokens(
+            request.input, "input", name, model, parseSpecial: request.parseSpecial)
+        if request.addBOS {
+            guard let bos = try tokenizer(name, model).bos else {
+                throw .invalid("add_bos", "model '\(name)' has no beginning-of-text token")
+            }
+            if tokens.first != bos { tokens.insert(bos, at: 0) }
+        }
+        return tokens
+    }
+
     /// Encoding takes some 40 bytes of memory for each byte of a long word, so texts over 256 KiB are encoded one at a time.
     static func encode(
         _ text: String, _ tokenizer: Tokenizer, addBOS: Bool, parseSpecial: Bool

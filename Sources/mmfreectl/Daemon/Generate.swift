@@ -48,7 +48,9 @@ struct Generate: AsyncParsableCommand {
 
     @Option(
         parsing: .unconditional,
-        help: "Report log-probabilities, and those of this many likeliest tokens. Needs --json.")
+        help:
+            "Report log-probabilities, and those of this many likeliest tokens; with --echo the prompt's too. Needs --json."
+    )
     var logprobs: UInt32?
 
     @Option(
@@ -157,7 +159,7 @@ struct Generate: AsyncParsableCommand {
         if let started = part.started {
             Terminal.print(try Terminal.json(["started": StartedRow(started)]))
         }
-        if !part.text.isEmpty || !part.tokens.isEmpty {
+        if !part.text.isEmpty || !part.tokens.isEmpty || !part.promptLogprobs.isEmpty {
             Terminal.print(try Terminal.json(PieceRow(part)))
         }
         if let finished = part.finished {
@@ -247,31 +249,34 @@ private struct StartedRow: Encodable {
 private struct PieceRow: Encodable {
     struct Logprob: Encodable {
         let token: TokenID
-        let logprob: Float
+        /// `nil` of a prompt's first token, which nothing comes before.
+        let logprob: Float?
         let text: String
 
         init(_ value: TokenLogprobs.Alternative) {
-            (token, logprob) = (value.token, value.logprob)
+            (token, logprob) = (value.token, value.logprob.isNaN ? nil : value.logprob)
             text = String(decoding: value.bytes, as: UTF8.self)
         }
     }
     struct Logprobs: Encodable {
         let chosen: Logprob
         let top: [Logprob]
+
+        init(_ value: TokenLogprobs) {
+            (chosen, top) = (Logprob(value.chosen), value.top.map { Logprob($0) })
+        }
     }
     let text: String
     let tokens: [TokenID]
-    let logprobs: [Logprobs]?
+    let logprobs, promptLogprobs: [Logprobs]?
 
     init(_ part: GenerateEvent) {
         text = part.text
         tokens = part.tokens
-        logprobs =
-            part.logprobs.isEmpty
-            ? nil
-            : part.logprobs.map {
-                Logprobs(chosen: Logprob($0.chosen), top: $0.top.map { Logprob($0) })
-            }
+        func rows(_ values: [TokenLogprobs]) -> [Logprobs]? {
+            values.isEmpty ? nil : values.map { Logprobs($0) }
+        }
+        (logprobs, promptLogprobs) = (rows(part.logprobs), rows(part.promptLogprobs))
     }
 }
 

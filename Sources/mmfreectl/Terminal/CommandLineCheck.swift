@@ -65,7 +65,8 @@ enum CommandLineCheck {
 
     /// What to do about arguments that ArgumentParser does not understand.
     static func hint(_ message: String, _ arguments: [String]) -> String? {
-        guard let verb = arguments.first, ["generate", "embed", "tokenize"].contains(verb) else {
+        guard let verb = arguments.first, ["generate", "embed", "score", "tokenize"].contains(verb)
+        else {
             return nil
         }
         let other = verb == "generate" ? ", or after --prompt" : ""

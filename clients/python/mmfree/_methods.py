@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
@@ -31,7 +32,8 @@ class GenerateOptions(TypedDict, total=False):
     token id), seed: how tokens are chosen.
     stop: strings that end the answer.  echo: give the prompt back first.
     parse_special: take "<s>" and the like in the text for tokens; not for text from outside.
-    logprobs: report each token's log-probability, and those of this many likeliest tokens.
+    logprobs: report each token's log-probability, and those of this many likeliest tokens; with echo the prompt's too, as
+        .prompt_logprobs of the answer. The prompt's first token has none (NaN).
     session: the id of a session that the prompt and the answer are appended to.
     refuse_if_busy: raise Aborted where other turns of the session run or wait, instead of waiting for them.
     timeout: seconds, waiting included.
@@ -155,6 +157,10 @@ def piece(message: Any) -> Piece:
     return Piece(message.text.decode(), tuple(message.tokens), logprobs)
 
 
+def prompt_logprobs(message: Any) -> tuple[types.TokenLogprobs, ...]:
+    return tuple(types.TokenLogprobs._read(each) for each in message.prompt_logprobs)
+
+
 class Vectors:
     """Collects the messages of an Embed call."""
 
@@ -201,6 +207,34 @@ def embed(
         _set_input(request.input.add(), text)
     method = Method(INFERENCE, "Embed", request.SerializeToString(), _reader("EmbedResponse", lambda message: message))
     return method, Vectors(len(inputs))
+
+
+class Scores:
+    """Collects the messages of a Score call."""
+
+    def __init__(self) -> None:
+        self._whole: types.ScoreResponse | None = None
+
+    def add(self, part: types.ScoreResponse) -> None:
+        if self._whole is not None:
+            part = dataclasses.replace(
+                part, scores=self._whole.scores + part.scores, first=self._whole.first if self._whole.scores else part.first
+            )
+        self._whole = part
+
+    def whole(self) -> types.ScoreResponse:
+        if self._whole is None or self._whole.usage is None:
+            raise ProtocolError("the scores end before they are complete")
+        return self._whole
+
+
+def score(
+    text: Text, *, model: str = "", start: int = 0, top: int = 0, add_bos: bool = False, parse_special: bool = False
+) -> Method[types.ScoreResponse]:
+    request = _message("ScoreRequest")(model=model, top_k=top, add_bos=add_bos, parse_special=parse_special)
+    setattr(request, "from", start)
+    _set_input(request, text)
+    return Method(INFERENCE, "Score", request.SerializeToString(), _reader("ScoreResponse", types.ScoreResponse._read))
 
 
 def tokenize(text: str, model: str, add_bos: bool | None, parse_special: bool) -> Method[types.TokenizeResponse]:

@@ -214,6 +214,33 @@ class AsyncClient:
         found: _methods.Vectors = await self._repeated(method, True, timeout, collect)
         return found
 
+    async def score(
+        self,
+        text: Text,
+        *,
+        model: str = "",
+        start: int = 0,
+        top: int = 0,
+        add_bos: bool = False,
+        parse_special: bool = False,
+        timeout: float | None = None,
+    ) -> types.ScoreResponse:
+        method = _methods.score(
+            text, model=model, start=start, top=top, add_bos=add_bos, parse_special=parse_special
+        )
+
+        async def collect(connection: AsyncConnection, call: Call, deadline: float | None) -> types.ScoreResponse:
+            scores = _methods.Scores()
+            while True:
+                await connection.wait(call, deadline)
+                message = call.take()
+                if message is None:
+                    return scores.whole()
+                scores.add(method.read(message))
+
+        found: types.ScoreResponse = await self._repeated(method, True, timeout, collect)
+        return found
+
     async def tokenize(
         self,
         text: str,
@@ -359,6 +386,7 @@ class AsyncGeneration(AsyncIterator[Piece]):
         self._running: tuple[AsyncConnection, Call, float | None] | None = None
         self.started: types.Started | None = None
         self.finished: types.Finished | None = None
+        self.prompt_logprobs: tuple[types.TokenLogprobs, ...] = ()
 
     async def __anext__(self) -> Piece:
         if self._running is None:
@@ -379,6 +407,7 @@ class AsyncGeneration(AsyncIterator[Piece]):
                 self.started = types.Started._read(response.started)
             if response.HasField("finished"):
                 self.finished = types.Finished._read(response.finished)
+            self.prompt_logprobs += _methods.prompt_logprobs(response)
             if response.text or response.tokens:
                 return _methods.piece(response)
 

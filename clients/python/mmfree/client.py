@@ -97,6 +97,38 @@ class Client:
         found: _methods.Vectors = self._repeated(method, True, timeout, collect)
         return found
 
+    def score(
+        self,
+        text: Text,
+        *,
+        model: str = "",
+        start: int = 0,
+        top: int = 0,
+        add_bos: bool = False,
+        parse_special: bool = False,
+        timeout: float | None = None,
+    ) -> types.ScoreResponse:
+        """How likely the model finds each token, given all before it: .scores[i].chosen.logprob is that of position .first + i.
+
+        start: the first position to score; the first token has no predecessor.  top: this many likeliest tokens beside each.
+        add_bos: put the beginning-of-text token before token ids; a text gets it as generate's does.
+        """
+        method = _methods.score(
+            text, model=model, start=start, top=top, add_bos=add_bos, parse_special=parse_special
+        )
+
+        def collect(connection: _connection.Connection, call: Call, deadline: float | None) -> types.ScoreResponse:
+            scores = _methods.Scores()
+            while True:
+                connection.wait(call, deadline)
+                message = call.take()
+                if message is None:
+                    return scores.whole()
+                scores.add(method.read(message))
+
+        found: types.ScoreResponse = self._repeated(method, True, timeout, collect)
+        return found
+
     def tokenize(
         self,
         text: str,
@@ -253,6 +285,7 @@ class Generation(Iterator[Piece]):
 
     started: what the daemon said first (request id, model, seed), None before the first piece.
     finished: why the answer ended, its usage and timings; None before that, and of an answer that was cancelled.
+    prompt_logprobs: with echo and logprobs, of each of the prompt's tokens; all are there with the first piece that has tokens.
     """
 
     def __init__(
@@ -264,6 +297,7 @@ class Generation(Iterator[Piece]):
         self._method = method
         self.started: types.Started | None = None
         self.finished: types.Finished | None = None
+        self.prompt_logprobs: tuple[types.TokenLogprobs, ...] = ()
 
     def __next__(self) -> Piece:
         while True:
@@ -281,6 +315,7 @@ class Generation(Iterator[Piece]):
                 self.started = types.Started._read(response.started)
             if response.HasField("finished"):
                 self.finished = types.Finished._read(response.finished)
+            self.prompt_logprobs += _methods.prompt_logprobs(response)
             if response.text or response.tokens:
                 return _methods.piece(response)
 

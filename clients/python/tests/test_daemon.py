@@ -103,6 +103,31 @@ class Inference(unittest.TestCase):
         self.assertEqual(len(piece.logprobs[0].top), 2)
         self.assertLess(chosen.logprob, 0)
 
+    def test_scores_are_what_generate_reports(self):
+        answer = self.client.generate(PROMPT, max_tokens=3, temperature=0.0, logprobs=2, echo=True)
+        pieces = list(answer)
+        tokens = [token for piece in pieces for token in piece.tokens]
+        reported = answer.prompt_logprobs[1:] + tuple(each for piece in pieces for each in piece.logprobs)
+        self.assertTrue(math.isnan(answer.prompt_logprobs[0].chosen.logprob))
+        prompt = [each.chosen.token for each in answer.prompt_logprobs]
+        found = self.client.score(prompt + tokens, top=2)
+        self.assertEqual(found.scores, reported)
+        self.assertEqual((found.first, found.usage.prompt_tokens), (1, len(prompt) + 3))
+        self.assertEqual(self.client.score(PROMPT, top=2).scores, answer.prompt_logprobs[1:])
+        self.assertEqual(self.client.score(prompt + tokens, start=len(prompt), top=2).scores, reported[-3:])
+        with self.assertRaises(mmfree.InvalidArgument):
+            self.client.score([1])
+
+        async def again():
+            async with mmfree.AsyncClient(daemon.socket) as client:
+                generation = client.generate(PROMPT, max_tokens=1, logprobs=2, echo=True)
+                await generation.read()
+                return await client.score(prompt + tokens, top=2), generation.prompt_logprobs
+
+        scores, prompts = asyncio.run(again())
+        self.assertEqual(scores.scores, reported)
+        self.assertEqual(prompts[1:], answer.prompt_logprobs[1:])
+
     def test_vectors_have_length_one_where_that_is_asked_for(self):
         first, second = self.client.embed(["a text", [1, 439]], normalize=True)
         self.assertEqual(len(first), len(second))
