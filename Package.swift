@@ -127,7 +127,8 @@ let package = Package(
             path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "ChatTemplatesTests",
-            dependencies: ["TestSupport", "ChatTemplates", "ModelStore", system], exclude: ["Corpus"],
+            dependencies: ["TestSupport", "ChatTemplates", "ModelStore", system],
+            exclude: ["Corpus"],
             swiftSettings: strict),
         .testTarget(
             name: "KernelTests", dependencies: ["CKernels", "TestSupport"], swiftSettings: strict),
