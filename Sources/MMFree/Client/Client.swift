@@ -36,11 +36,15 @@ public final class Client: Sendable {
         }
     }
 
+    /// - Parameter user: for whom a gateway speaks on this connection.
     package init(
-        _ options: Options, _ choose: @escaping @Sendable () throws(MMFreeError) -> SocketChoice
+        _ options: Options, onBehalfOf user: UInt32? = nil,
+        _ choose: @escaping @Sendable () throws(MMFreeError) -> SocketChoice
     ) {
         self.options = options
-        connections = Connections { try await choose().connect(patience: options.patience) }
+        connections = Connections {
+            try await choose().connect(patience: options.patience, onBehalfOf: user)
+        }
     }
 
     /// Connects now instead of with the first call.

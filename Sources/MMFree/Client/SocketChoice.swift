@@ -43,12 +43,15 @@ package struct SocketChoice: Equatable, Sendable {
     /// Connects to the first that can be reached.
     ///
     /// - Parameter patience: how long to wait for a daemon that is just being started.
-    func connect(patience: Duration) async throws -> RPCClient {
+    /// - Parameter user: for whom all calls are, where a gateway makes them.
+    func connect(patience: Duration, onBehalfOf user: UInt32? = nil) async throws -> RPCClient {
         let limit = ContinuousClock.now + patience
         while true {
             var problems: [ClientError] = []
             for path in paths {
-                do throws(ClientError) { return try await RPCClient.connect(path: path) } catch {
+                do throws(ClientError) {
+                    return try await RPCClient.connect(path: path, onBehalfOf: user)
+                } catch {
                     problems.append(error)
                 }
             }

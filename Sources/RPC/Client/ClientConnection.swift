@@ -20,9 +20,13 @@ final class ClientConnection: ChannelInboundHandler {
     private var isReading = true
     private var isClosed = false
 
-    init(_ channel: any Channel, _ patience: Patience) {
+    /// The field `metadata` of every request.
+    private let metadata: [UInt8]
+
+    init(_ channel: any Channel, _ patience: Patience, onBehalfOf user: UInt32? = nil) {
         self.channel = channel
         self.patience = patience
+        metadata = user.map { RequestHead.metadata(onBehalfOf: $0) } ?? []
         liveness = Liveness(patience)
     }
 
@@ -45,7 +49,7 @@ final class ClientConnection: ChannelInboundHandler {
     func start(
         _ id: ClientStreams.ID, _ request: Request, isStreaming: Bool, timeout: UInt64?
     ) {
-        let data = request.encoded()
+        let data = request.encoded() + metadata
         guard data.count <= FrameHeader.dataLimit else {
             return streams.refuse(
                 id,
@@ -150,7 +154,7 @@ final class ClientConnection: ChannelInboundHandler {
         let request = Request(
             service: ServiceName.health, method: "Check",
             timeoutNano: Int64(clamping: patience.answer))
-        write(.request, stream, [], request.encoded())
+        write(.request, stream, [], request.encoded() + metadata)
     }
 
     // MARK: The channel

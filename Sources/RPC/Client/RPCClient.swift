@@ -15,10 +15,10 @@ package final class RPCClient: Sendable {
     private let calls = Atomic<ClientStreams.ID>(0)
 
     /// Takes over a channel that is connected; time is its loop's. On that loop.
-    init(_ channel: any Channel, _ patience: Patience) throws {
+    init(_ channel: any Channel, _ patience: Patience, onBehalfOf user: UInt32? = nil) throws {
         self.channel = channel
         connection = NIOLoopBound(
-            ClientConnection(channel, patience), eventLoop: channel.eventLoop)
+            ClientConnection(channel, patience, onBehalfOf: user), eventLoop: channel.eventLoop)
         try channel.pipeline.syncOperations.addHandler(connection.value)
     }
 
@@ -29,35 +29,38 @@ package final class RPCClient: Sendable {
     }
 
     /// Connects to the socket at `path`. While the daemon's queue of connections is full, tries again: 500 times, 20 ms apart.
+    ///
+    /// - Parameter user: for whom all its calls are; a daemon believes that of its gateway only.
     package static func connect(
-        path: String, patience: Patience = Patience()
+        path: String, patience: Patience = Patience(), onBehalfOf user: UInt32? = nil
     ) async throws(ClientError) -> RPCClient {
-        try await connect(path: path, patience: patience) {
+        try await connect(path: path, patience: patience, onBehalfOf: user) {
             try await Task.sleep(for: .milliseconds(20))
         }
     }
 
     /// - Parameter pause: called before each further attempt.
     static func connect(
-        path: String, patience: Patience = Patience(), pause: () async throws -> Void
+        path: String, patience: Patience = Patience(), onBehalfOf user: UInt32? = nil,
+        pause: () async throws -> Void
     ) async throws(ClientError) -> RPCClient {
         for _ in 0..<500 {
-            do throws(ClientError) { return try await connectOnce(path, patience) } catch {
+            do throws(ClientError) { return try await connectOnce(path, patience, user) } catch {
                 guard case .queueFull = error else { throw error }
             }
             do { try await pause() } catch { throw .cancelled }
         }
-        return try await connectOnce(path, patience)
+        return try await connectOnce(path, patience, user)
     }
 
     private static func connectOnce(
-        _ path: String, _ patience: Patience
+        _ path: String, _ patience: Patience, _ user: UInt32?
     ) async throws(ClientError) -> RPCClient {
         do {
             return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connectTimeout(.seconds(10))
                 .connect(unixDomainSocketPath: path)
-                .flatMapThrowing { try RPCClient($0, patience) }.get()
+                .flatMapThrowing { try RPCClient($0, patience, onBehalfOf: user) }.get()
         } catch {
             throw reason(error, path)
         }

@@ -3,17 +3,28 @@
 package import CLinux
 import Synchronization
 
-/// Who is at the other end of a connection, as the kernel says.
+/// Who is at the other end of a connection, as the kernel says; or for whom a gateway speaks.
 package struct Peer: Sendable, Equatable {
     package let uid: UInt32
     package let gid: UInt32
     package let pid: Int32
+    /// Whether the gateway says so and not the kernel: then it may no more than any user, whoever it is.
+    package let isOnBehalf: Bool
 
-    package init(uid: UInt32, gid: UInt32, pid: Int32) {
+    package init(uid: UInt32, gid: UInt32, pid: Int32, isOnBehalf: Bool = false) {
         self.uid = uid
         self.gid = gid
         self.pid = pid
+        self.isOnBehalf = isOnBehalf
     }
+
+    /// The user for whom this one, a gateway, speaks. Its groups are not known: they decide nothing.
+    func speaking(for user: UInt32) -> Peer {
+        Peer(uid: user, gid: .max, pid: pid, isOnBehalf: true)
+    }
+
+    /// Root itself.
+    package var isRoot: Bool { uid == 0 && !isOnBehalf }
 
     package init(_ credentials: cl_credentials) {
         self.init(uid: credentials.uid, gid: credentials.gid, pid: credentials.pid)

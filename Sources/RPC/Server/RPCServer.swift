@@ -26,6 +26,8 @@ package final class RPCServer: Sendable {
         package var bytes = Accounts.Limits()
         /// Descriptors for connections; `nil` asks the system.
         package var descriptors: Int?
+        /// The user whose connections may speak for others; `nil` for none.
+        package var gateway: UInt32?
         package var streamsPerConnection = 64
         /// Nanoseconds.
         package var defaultTimeout: UInt64 = 300_000_000_000

@@ -40,13 +40,15 @@ final class ServerConnection: ChannelInboundHandler {
     private static let overhead = 4096
 
     private let server: RPCServer
-    private let peer: Peer
+    /// Who calls are charged to: who has connected, until its first call says for whom it speaks.
+    private var peer: Peer
+    private var hasSpoken = false
     /// There are too many connections: this one's first call is answered with this, and then it is closed.
     private let refusal: RPCError?
     private var decoder = FrameDecoder()
     private var streams: ServerStreams
     private var calls: [UInt32: OpenCall] = [:]
-    private let backlog: Backlog
+    private var backlog: Backlog
     private var isClosing = false
     private var pauses = Pause()
     private var refusedInRow = 0
@@ -254,6 +256,7 @@ final class ServerConnection: ChannelInboundHandler {
         _ stream: UInt32, _ mode: ServerStreams.Mode, _ head: RequestHead, _ data: [UInt8],
         _ reserved: Charge?, _ context: ChannelHandlerContext
     ) throws(RPCError) {
+        try identify(head)
         let received = cl_monotonic_nanoseconds()
         let call = Call(
             peer: peer, service: head.service, method: head.method, received: received,
@@ -289,6 +292,33 @@ final class ServerConnection: ChannelInboundHandler {
                 method.handler(data[head.payload], call, mode, output)
                 withExtendedLifetime(charge) {}
             })
+    }
+
+    /// A gateway's connection speaks for one user, whom its first call names: what waits on it is that user's.
+    private func identify(_ head: RequestHead) throws(RPCError) {
+        defer { hasSpoken = true }
+        guard let user = head.onBehalfOf else {
+            if peer.isOnBehalf {
+                throw .invalid(
+                    RequestHead.onBehalfKey,
+                    "missing; the connection's first call was for user \(peer.uid), and so are all")
+            }
+            return
+        }
+        if peer.isOnBehalf, peer.uid == user { return }
+        guard peer.isOnBehalf || peer.uid == server.configuration.gateway else {
+            throw RPCError(
+                .permissionDenied,
+                "user \(peer.uid) may not speak for user \(user): only the setting gateway_user may",
+                reason: "NOT_A_GATEWAY")
+        }
+        guard !hasSpoken else {
+            throw .invalid(
+                RequestHead.onBehalfKey,
+                "\(user); all calls of a connection are for one user, whom its first call names")
+        }
+        peer = peer.speaking(for: user)
+        backlog = Backlog(server.accounts, peer.account)
     }
 
     private func output(_ stream: UInt32, _ context: ChannelHandlerContext) -> StreamOutput {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
+package import Glibc
 
 /// Why a server cannot listen.
 package enum ListenError: Error, Equatable, CustomStringConvertible {
@@ -26,14 +26,14 @@ package enum ListenError: Error, Equatable, CustomStringConvertible {
 /// Sockets at a path are made and removed under a lock on the file PATH.lock, which is gone afterwards. A socket listens
 /// before the lock is released, so one that refuses connections under the lock is stale, and of several processes that start
 /// at once exactly one listens.
-struct SocketPath: Sendable {
+package struct SocketPath: Sendable {
     let path: String
     private let device: dev_t
     private let inode: ino_t
 
     /// Listens at `path`, where nobody listens; a stale socket is replaced, anything else is left alone. The descriptor never
     /// makes its user wait.
-    static func listen(
+    package static func listen(
         _ path: String, kind: __socket_type = SOCK_STREAM, mode: UInt16, backlog: Int32
     ) throws(ListenError) -> (descriptor: Int32, socket: SocketPath) {
         let limit = SocketSpelling.limit
@@ -62,7 +62,7 @@ struct SocketPath: Sendable {
     }
 
     /// Removes the socket, unless it is gone or another process has one there now.
-    func remove() {
+    package func remove() {
         try? Self.locked(path) { () throws(ListenError) in
             var status = stat()
             guard lstat(path, &status) == 0, status.st_dev == device, status.st_ino == inode else {

@@ -13,8 +13,13 @@ package struct RequestHead: Sendable, Equatable {
     package var timeout: Int64 = 0
     /// The payload's place in the frame's data.
     package var payload = 0..<0
+    /// The user for whom a gateway makes the call.
+    package var onBehalfOf: UInt32?
 
-    /// Reads the fields of a Request; unknown ones, and metadata, are passed over.
+    /// The metadata that says so; its value is a uid in decimal.
+    package static let onBehalfKey = "mmfree-on-behalf-of-uid"
+
+    /// Reads the fields of a Request; unknown ones, and other metadata, are passed over.
     package init(_ data: [UInt8]) throws(RPCError) {
         var reader = FieldReader(data)
         var fields = 0
@@ -28,6 +33,7 @@ package struct RequestHead: Sendable, Equatable {
             case (2, .bytes(let range)): method = try Self.name(data[range], "method")
             case (3, .bytes(let range)): payload = range
             case (4, .number(let number)): timeout = Int64(bitPattern: number)
+            case (5, .bytes(let range)): try read(metadata: Array(data[range]))
             default: break
             }
         }
@@ -36,6 +42,38 @@ package struct RequestHead: Sendable, Equatable {
             throw Self.refusal(
                 "has \(overhead) bytes besides its payload; the limit is \(Self.overheadLimit)")
         }
+    }
+
+    /// The field that says so, to follow a Request's other fields.
+    static func metadata(onBehalfOf user: UInt32) -> [UInt8] {
+        func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+            // All of them are shorter than 128 bytes, so that their length is one byte.
+            [number << 3 | 2, UInt8(bytes.count)] + bytes
+        }
+        return field(5, field(1, Array(onBehalfKey.utf8)) + field(2, Array("\(user)".utf8)))
+    }
+
+    private mutating func read(metadata data: [UInt8]) throws(RPCError) {
+        guard data.count <= Self.overheadLimit else { return }
+        var reader = FieldReader(data)
+        var key = 0..<0
+        var value = 0..<0
+        while let (number, field) = try reader.next() {
+            switch (number, field) {
+            case (1, .bytes(let range)): key = range
+            case (2, .bytes(let range)): value = range
+            default: break
+            }
+        }
+        guard data[key].elementsEqual(Self.onBehalfKey.utf8) else { return }
+        let digits = data[value]
+        // (uid_t) -1 is nobody's.
+        guard onBehalfOf == nil, digits.allSatisfy({ (48...57).contains($0) }),
+            let uid = UInt32(String(decoding: digits, as: UTF8.self)), uid != .max
+        else {
+            throw Self.refusal("does not name one user in its metadata '\(Self.onBehalfKey)'")
+        }
+        onBehalfOf = uid
     }
 
     private static func name(_ bytes: ArraySlice<UInt8>, _ field: String) throws(RPCError) -> String

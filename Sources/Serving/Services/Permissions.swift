@@ -3,16 +3,17 @@
 package import RPC
 import Synchronization
 
-/// What a peer may do to others' requests and to the daemon. The socket's permissions have decided already who may talk to it.
+/// What a peer may do to others' requests and to the daemon. The socket's permissions have decided already who may talk to it. For
+/// whom a gateway speaks has no more rights than any user, even root.
 package enum Permissions {
     /// Ending a request: its own user, and root.
     package static func mayCancel(_ peer: Peer, ownedBy owner: Peer) -> Bool {
-        peer.uid == owner.uid || peer.uid == 0
+        peer.uid == owner.uid || peer.isRoot
     }
 
     /// Using a session: its owner, and root.
     package static func mayUse(_ peer: Peer, sessionOf owner: Account) -> Bool {
-        peer.account == owner || peer.uid == 0
+        peer.account == owner || peer.isRoot
     }
 
     /// Seeing a user's requests and totals in the daemon's status: that user, and who may change the daemon.
@@ -24,7 +25,7 @@ package enum Permissions {
 
     /// Changing the daemon: root, the daemon's own user, and whom the administrator has named.
     package static func mayControl(_ peer: Peer, controllers: Set<UInt32>, own: UInt32) -> Bool {
-        peer.uid == 0 || peer.uid == own || controllers.contains(peer.uid)
+        !peer.isOnBehalf && (peer.uid == 0 || peer.uid == own || controllers.contains(peer.uid))
     }
 }
 

@@ -21,6 +21,9 @@ extension Settings {
                 )
             }
         }
+        if let source = source(of: \.gatewayUser), let name = self.gatewayUser, gatewayID == nil {
+            warnings.append("\(source): gateway_user is '\(name)'; there is no such user")
+        }
         return warnings
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import RPC
 import Serving
 
@@ -155,9 +156,15 @@ struct Settings: Sendable {
         return String(self.socket[...slash]) + "share.sock"
     }
 
+    /// Who may speak for others; nobody where there is no such user.
+    var gatewayID: UInt32? {
+        self.gatewayUser.flatMap { UInt32($0) ?? getpwnam($0)?.pointee.pw_uid }
+    }
+
     var transport: RPCServer.Configuration {
         var configuration = RPCServer.Configuration()
         configuration.connections = self.maxConnections
+        configuration.gateway = gatewayID
         configuration.connectionsPerUser = self.maxConnectionsPerUser
         configuration.bytes.sessions = self.sessions
         configuration.bytes.sessionsPerAccount = self.sessionsPerUser

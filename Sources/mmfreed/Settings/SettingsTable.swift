@@ -169,6 +169,10 @@ struct SettingsTable: Sendable {
         "controllers", .users, serving.controllers, live: true,
         "Users, by name or number, who may reload the daemon, load and unload models, and see everybody's requests, besides root and the daemon's own user."
     )
+    let gatewayUser = Setting(
+        "gateway_user", .optionalText, nil,
+        "The user, by name or number, whose connections may speak for other users: mmfree-gateway's. Fairness, quotas and status are those users' then. Empty: nobody."
+    )
     let idleExit = Setting(
         "idle_exit", .seconds(0...1e9), .zero, live: true,
         "End after this long without an open connection, when a socket unit can start the daemon again; 0 never, and not while there are sessions. Less than 5 counts as 5: systemd gives up on a service that starts too often."
