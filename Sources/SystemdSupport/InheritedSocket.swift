@@ -95,13 +95,40 @@ package struct InheritedSocket: Sendable, Equatable {
     }
 }
 
+extension InheritedSocket {
+    /// Takes over the listening stream sockets of any family that were handed to this process, whatever their names.
+    ///
+    /// - Throws: `InheritedSocketError` if something else was.
+    package static func takeStreams() throws(InheritedSocketError) -> [Int32] {
+        let count = sd_listen_fds(1)
+        if count < 0 {
+            throw InheritedSocketError("LISTEN_FDS: \(String(cString: strerror(-count)))")
+        }
+        // SD_LISTEN_FDS_START
+        let descriptors = (0..<count).map { 3 + $0 }
+        for descriptor in descriptors
+        where sd_is_socket(descriptor, AF_UNSPEC, Int32(SOCK_STREAM.rawValue), 1) <= 0 {
+            throw InheritedSocketError(
+                "inherited descriptor \(descriptor) is no listening stream socket",
+                advice: "Correct the socket unit: it must listen with ListenStream=")
+        }
+        return descriptors
+    }
+}
+
 /// The service manager handed over nothing that can be listened on.
 package struct InheritedSocketError: Error, CustomStringConvertible {
     let reason: String
+    let advice: String
 
-    init(_ reason: String) { self.reason = reason }
-
-    package var description: String {
-        "\(reason). Correct mmfreed.socket: it must listen with ListenStream=/PATH and FileDescriptorName=api"
+    init(
+        _ reason: String,
+        advice: String =
+            "Correct mmfreed.socket: it must listen with ListenStream=/PATH and FileDescriptorName=api"
+    ) {
+        self.reason = reason
+        self.advice = advice
     }
+
+    package var description: String { "\(reason). \(advice)" }
 }

@@ -19,6 +19,21 @@ package final class RawSocket: Sendable {
         guard connected == 0 else { throw Broken("connect") }
     }
 
+    /// Connects to a port of 127.0.0.1.
+    package init(port: Int) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let connected = withUnsafeBytes(of: &address) {
+            connect(
+                descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self),
+                socklen_t($0.count))
+        }
+        guard connected == 0 else { throw Broken("connect") }
+    }
+
     fileprivate init(accepted: Int32) { descriptor = accepted }
 
     deinit { close(descriptor) }
@@ -61,6 +76,20 @@ package final class RawSocket: Sendable {
     package func take(_ most: Int) -> Int {
         var bytes = [UInt8](repeating: 0, count: most)
         return max(0, recv(descriptor, &bytes, most, Int32(MSG_DONTWAIT)))
+    }
+
+    /// Ends both directions.
+    package func shutdown() { _ = Glibc.shutdown(descriptor, Int32(SHUT_RDWR)) }
+
+    /// Waits for some bytes; none when the other end has closed it.
+    package func some() async throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 65536)
+        var count = 0
+        try await eventually {
+            count = recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+            return count >= 0 || (errno != EAGAIN && errno != EINTR)
+        }
+        return Array(bytes[..<max(0, count)])
     }
 
     private func read(_ count: Int) async throws -> [UInt8] {
