@@ -77,7 +77,9 @@ let gatewayTargets: [Target] =
     ? [
         .target(
             name: "Gateway",
-            dependencies: ["MMFree", "RPC", "ModelStore", "CLinux", log, system] + nio + http,
+            dependencies: [
+                "MMFree", "ChatTemplates", "RPC", "ModelStore", "CLinux", log, system,
+            ] + nio + http,
             swiftSettings: strict),
         .executableTarget(
             name: "mmfree-gateway",

@@ -170,6 +170,40 @@ struct CompletionTests {
     }
 
     @Test(
+        "echo with logprobs has the prompt's, the first null, as lm-evaluation-harness reads them")
+    func echoLogprobs() async throws {
+        try await withGateway { rig in
+            let ids: [TokenID] = [1, 261, 262, 263]
+            let scores = try await withClient(socket: rig.daemonSocket) {
+                try await $0.score(.tokens(ids), model: "tiny", from: 1, top: 1)
+            }
+            for more in ["", #","stream":true"#] {
+                let answer = try await rig.post(
+                    "/v1/completions",
+                    #"{"model":"tiny","prompt":[[1,261,262,263]],"max_tokens":1,"logprobs":1,"echo":true,"temperature":0\#(more)}"#
+                )
+                let parts =
+                    more.isEmpty
+                    ? [try answer.json]
+                    : try answer.events.dropLast().map { try JSON(parsing: Array($0.utf8)) }
+                let all = parts.compactMap { $0["choices"]?.array?.first?["logprobs"] }
+                let logprobs = all.flatMap { $0["token_logprobs"]?.array ?? [] }
+                #expect(logprobs.count == ids.count + 1)
+                #expect(logprobs.first?.isNull == true)
+                #expect(
+                    logprobs.dropFirst().dropLast().compactMap(\.number).map { Float($0) }
+                        == scores.logprobs.map(\.chosen.logprob))
+                let tops = all.flatMap { $0["top_logprobs"]?.array ?? [] }
+                #expect(tops.count == ids.count + 1)
+                #expect(
+                    tops.dropFirst().dropLast().compactMap {
+                        $0.members?.compactMap(\.value.number).max()
+                    }.map { Float($0) } == scores.logprobs.map { $0.top[0].logprob })
+            }
+        }
+    }
+
+    @Test(
         "what would change the answer and cannot be done is refused by name",
         arguments: [
             (#""suffix":"x""#, "suffix", "unsupported_parameter"),
@@ -192,7 +226,6 @@ struct CompletionTests {
                 #""stream":true,"stream_options":{"x":true}"#, "stream_options.x",
                 "unknown_parameter"
             ),
-            (#""echo":true,"logprobs":1"#, "logprobs", "unsupported_parameter"),
             (#""store":true"#, "store", "unsupported_parameter"),
             (#""logprobs":true"#, "logprobs", "invalid_type"),
         ])

@@ -10,8 +10,10 @@ enum Route: Equatable, Sendable {
     case model(String)
     case completions
     case embeddings
-    case tokenize, detokenize, metrics
-    case ollamaVersion, ollamaTags, ollamaShow, ollamaGenerate, ollamaEmbed, ollamaEmbeddings
+    case chatCompletions
+    case tokenize, detokenize, tokenizerInfo, metrics
+    case ollamaVersion, ollamaTags, ollamaShow, ollamaGenerate, ollamaChat, ollamaEmbed,
+        ollamaEmbeddings
 
     /// - Throws: 404 for a path that does not exist, 405 for a method it does not have.
     init(_ method: HTTPRequest.Method, _ path: String) throws(APIError) {
@@ -39,6 +41,9 @@ enum Route: Equatable, Sendable {
         case "/v1/models", "/models": return (.models, reads)
         case "/v1/completions", "/completions": return (.completions, "POST")
         case "/v1/embeddings", "/embeddings": return (.embeddings, "POST")
+        case "/v1/chat/completions", "/chat/completions": return (.chatCompletions, "POST")
+        case "/tokenizer_info": return (.tokenizerInfo, reads)
+        case "/api/chat": return (.ollamaChat, "POST")
         case "/tokenize": return (.tokenize, "POST")
         case "/detokenize": return (.detokenize, "POST")
         case "/metrics": return (.metrics, reads)
@@ -58,10 +63,12 @@ enum Route: Equatable, Sendable {
 
     var hasBody: Bool {
         switch self {
-        case .completions, .embeddings, .tokenize, .detokenize, .ollamaShow, .ollamaGenerate,
+        case .completions, .chatCompletions, .ollamaChat, .embeddings, .tokenize, .detokenize,
+            .ollamaShow, .ollamaGenerate,
             .ollamaEmbed, .ollamaEmbeddings:
             true
-        case .root, .health, .models, .model, .metrics, .ollamaVersion, .ollamaTags: false
+        case .root, .health, .models, .model, .tokenizerInfo, .metrics, .ollamaVersion, .ollamaTags:
+            false
         }
     }
 

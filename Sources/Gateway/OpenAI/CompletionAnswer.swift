@@ -65,14 +65,3 @@ func finishReason(_ reason: FinishReason) throws(APIError) -> String {
     default: return reason.rawValue
     }
 }
-
-/// A choice of a completion, or a part of one.
-func completionChoice(
-    _ index: Int, _ text: String, _ logprobs: JSON?, _ finish: String?
-) -> JSON {
-    .object([
-        .init("index", .integer(index)), .init("text", .string(text)),
-        .init("logprobs", logprobs ?? .null),
-        .init("finish_reason", finish.map { .string($0) } ?? .null),
-    ])
-}

@@ -5,33 +5,21 @@ import ModelStore
 
 /// `POST /v1/completions`, checked.
 struct CompletionRequest {
-    /// "" for the daemon's default.
-    let model: String
-    let prompts: [Prompt]
-    let options: GenerateOptions
-    /// Choices of each prompt, and of how many candidates they are the best.
-    let n: Int
-    let bestOf: Int
-    let echo: Bool
-    let isStream: Bool
-    let hasUsage: Bool
-
-    /// Choices that are made, for all prompts.
-    var candidates: Int { prompts.count * bestOf }
+    let plan: GenerationPlan
+    let form: CompletionForm
 
     init(_ bytes: [UInt8], _ configuration: GatewayConfiguration) throws(APIError) {
         var fields = try Fields(bytes)
-        model = try fields.string("model") ?? ""
-        prompts = try fields.prompts()
+        let model = try fields.string("model") ?? ""
+        let prompts = try fields.prompts()
         var options = try fields.sampling()
         // OpenAI's default.
         options.maxTokens = try fields.integer("max_tokens", 1...Int(Int32.max)) ?? 16
         options.logprobs = try fields.integer("logprobs", 0...64)
-        echo = try fields.bool("echo") ?? false
-        options.echo = echo
-        n = try fields.integer("n", 1...128) ?? 1
-        bestOf = try fields.integer("best_of", 1...128) ?? n
-        (isStream, hasUsage) = try fields.streaming()
+        options.echo = try fields.bool("echo") ?? false
+        let n = try fields.integer("n", 1...128) ?? 1
+        let bestOf = try fields.integer("best_of", 1...128) ?? n
+        let (isStream, hasUsage) = try fields.streaming()
         try fields.refuse("suffix", "the models continue text; they do not fill gaps")
         try fields.finish()
 
@@ -40,20 +28,10 @@ struct CompletionRequest {
             throw .invalid(
                 "best_of", "with \"stream\": true it is n: which are best is known in the end")
         }
-        let candidates = prompts.count * bestOf
-        if candidates > configuration.mostChoices {
-            throw .invalid(
-                n > 1 || bestOf > 1 ? "n" : "prompt",
-                "\(candidates) answers for \(prompts.count) prompts; at most \(configuration.mostChoices) are allowed in one request"
-            )
-        }
-        if echo, options.logprobs != nil {
-            throw .invalid(
-                "logprobs", "not together with echo: the prompt's are not to be had",
-                code: "unsupported_parameter")
-        }
-        // The candidates are compared by their log-probabilities.
-        self.options = options
+        plan = GenerationPlan(
+            model: model, prompts: prompts, options: options, n: n, bestOf: bestOf,
+            isStream: isStream, hasUsage: hasUsage)
+        form = CompletionForm(hasLogprobs: options.logprobs != nil, echo: options.echo)
     }
 }
 

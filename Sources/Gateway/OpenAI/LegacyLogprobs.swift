@@ -15,11 +15,21 @@ struct LegacyLogprobs {
     /// - Parameter offset: where in the answer's text the first token begins, in Unicode scalars.
     init(offset: Int = 0) { scalars = offset }
 
+    var isEmpty: Bool { tokens.isEmpty }
+
     /// Where the next token begins.
     var offset: Int { scalars }
 
     mutating func append(_ token: TokenLogprobs) {
         tokens.append(.string(Self.name(token.chosen.bytes)))
+        offsets.append(.integer(scalars))
+        scalars += token.chosen.bytes.count { $0 & 0xC0 != 0x80 }
+        // A prompt's first token has no predecessor.
+        guard !token.chosen.logprob.isNaN else {
+            logprobs.append(.null)
+            top.append(.null)
+            return
+        }
         logprobs.append(.float(token.chosen.logprob))
         var members: [JSON.Member] = []
         var names: Set<String> = []
@@ -31,8 +41,14 @@ struct LegacyLogprobs {
             }
         }
         top.append(.object(members))
+    }
+
+    /// The end-of-text token, which has no text, and of which the daemon does not report how likely it was.
+    mutating func appendEnd() {
+        tokens.append(.string(""))
+        logprobs.append(.null)
+        top.append(.null)
         offsets.append(.integer(scalars))
-        scalars += token.chosen.bytes.count { $0 & 0xC0 != 0x80 }
     }
 
     var json: JSON {
