@@ -138,7 +138,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Grammar", dependencies: ["ModelStore"], swiftSettings: strict),
         .target(
-            name: "Engine", dependencies: ["ModelStore", "CKernels", "CLinux", system],
+            name: "Engine", dependencies: ["Grammar", "ModelStore", "CKernels", "CLinux", system],
             swiftSettings: strict),
         .target(
             name: "RPC", dependencies: ["CMessages", "CProtobufC", "CLinux", log, deque] + nio,
@@ -146,11 +146,13 @@ let package = Package(
         .target(
             name: "Serving",
             dependencies: [
-                "RPC", "Engine", "ModelStore", "CLinux", log, metrics, system, deque, heap,
+                "RPC", "Engine", "Grammar", "ModelStore", "CLinux", log, metrics, system, deque,
+                heap,
             ],
             swiftSettings: strict),
         .target(
-            name: "MMFree", dependencies: ["RPC", "Engine", "ModelStore", "CLinux", system],
+            name: "MMFree",
+            dependencies: ["RPC", "Engine", "Grammar", "ModelStore", "CLinux", system],
             swiftSettings: strict),
         .target(
             name: "SystemdSupport", dependencies: ["CSystemd", "CLinux", log], swiftSettings: strict
@@ -190,7 +192,8 @@ let package = Package(
         .testTarget(
             name: "EngineTests",
             dependencies: [
-                "TestSupport", "Engine", "Packer", "Reference", "ModelStore", "CKernels", "CLinux",
+                "TestSupport", "Engine", "Grammar", "Packer", "Reference", "ModelStore", "CKernels",
+                "CLinux",
                 "CAllocations", system,
             ],
             swiftSettings: strict),
@@ -204,7 +207,8 @@ let package = Package(
         .testTarget(
             name: "ServingTests",
             dependencies: [
-                "TestSupport", "Serving", "RPC", "Engine", "ModelStore", "Packer", "CLinux", log,
+                "TestSupport", "Serving", "RPC", "Engine", "Grammar", "ModelStore", "Packer",
+                "CLinux", log,
                 metrics, system,
             ],
             swiftSettings: strict),
@@ -232,7 +236,8 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "TestSupport", "CFuzzer", "ModelStore", "Packer", "Engine", "RPC", "mmfreed",
+                "TestSupport", "CFuzzer", "Grammar", "ModelStore", "Packer", "Engine", "RPC",
+                "mmfreed",
                 product("NIOCore", "swift-nio"), system,
             ], exclude: ["Corpus"], swiftSettings: strict, linkerSettings: fuzzer),
     ] + gatewayTargets,

@@ -7,6 +7,7 @@ package final class TokenGrammar: Sendable {
     let trie: TokenTrie
     private let cache: Mutex<MachineCache>
     private let first: MachineState
+    private let programBytes: Int
 
     /// Compiles `source`, at most `GrammarLimits.sourceBytes` of it.
     package init(_ source: GrammarSource, _ trie: TokenTrie) throws(GrammarError) {
@@ -17,7 +18,11 @@ package final class TokenGrammar: Sendable {
             cache = Mutex(MachineCache(machine, trie))
         } catch { throw Self.ambiguous(0) }
         self.trie = trie
+        programBytes = source.byteCount + 64 * program.code.count
     }
+
+    /// About what it takes in memory.
+    package var byteCount: Int { programBytes + cache.withLock { $0.bytes } }
 
     /// An answer's beginning.
     package var start: Constraint { Constraint(grammar: self, state: first) }

@@ -2,6 +2,7 @@
 
 import Engine
 import Glibc
+import Grammar
 import ModelStore
 import NIOCore
 import TestSupport
@@ -15,7 +16,7 @@ import Testing
 /// promises. A broken promise is a trap, which the fuzzer reports.
 enum FuzzTarget: String, CaseIterable, Sendable {
     case frames, messages, gguf, safetensors, json, tokenizer, sentencepiece, settings, sampler,
-        state
+        state, schema, regex, gbnf
 
     func run(_ bytes: [UInt8]) {
         switch self {
@@ -42,6 +43,35 @@ enum FuzzTarget: String, CaseIterable, Sendable {
             precondition(settings.problems.allSatisfy { $0.source.hasPrefix("x:") })
         case .sampler: Self.sampler(bytes)
         case .state: Self.state(bytes)
+        case .schema: Self.grammar(.jsonSchema(bytes))
+        case .regex: Self.grammar(.regex(bytes))
+        case .gbnf: Self.grammar(.gbnf(bytes))
+        }
+    }
+
+    /// A grammar that is accepted never allows nothing, and an answer that follows its masks is never refused.
+    private static func grammar(_ source: GrammarSource) {
+        guard let trie, let grammar = try? TokenGrammar(source, trie) else { return }
+        var constraint = grammar.start
+        for turn in 0..<24 {
+            guard let mask = try? constraint.mask() else { return }
+            precondition(!mask.isEmpty)
+            precondition(mask.contains(256) == constraint.isComplete)
+            let allowed = mask.tokens
+            let token = allowed[turn * 31 % allowed.count]
+            if token == 256 { return }
+            guard let isTaken = try? constraint.take(token) else { return }
+            precondition(isTaken)
+        }
+    }
+
+    /// Every byte, an end of text, and some longer tokens.
+    private static let trie = try? TokenTrie(count: 260, endTokens: [256]) { id in
+        switch id {
+        case 257: Array("{\"".utf8)
+        case 258: Array("\":".utf8)
+        case 259: Array("aa".utf8)
+        default: [UInt8(truncatingIfNeeded: id)]
         }
     }
 

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What becomes of one answer's logits: sample → end? → text → stop strings → limit. The daemon and mmfreectl both run this.
+package import Grammar
+
+/// What becomes of one answer's logits: constraint → sample → end? → text → stop strings → limit. The daemon and mmfreectl both run this.
 package struct DecodingStep {
     /// Why an answer is complete.
     package enum Ending: Sendable, Equatable {
         case endOfText, stopString, length
+        /// The answer is complete under its constraint, which allows nothing more.
+        case constraintMet
+        /// The constraint cannot be followed any further.
+        case failed(GrammarError)
     }
 
     /// What some rows of logits have added to the answer.
@@ -24,19 +30,22 @@ package struct DecodingStep {
     private let tokenizer: Tokenizer?
     private var detokenizer: Detokenizer?
     private var stops: StopMatcher
+    private var constraint: Constraint?
     private let maxTokens: Int
     /// A stop string has cut the text: nothing that was held back belongs to the answer.
     private var isCut = false
 
     /// - Parameters:
     ///   - tokenizer: `nil` gives no text and never ends at an end-of-text token.
+    ///   - constraint: what the answer obeys, over the tokenizer's vocabulary.
     ///   - maxTokens: the most tokens of the answer, 1 or more.
     package init(
         _ sampler: Sampler, tokenizer: Tokenizer?, stops: StopMatcher = StopMatcher([]),
-        maxTokens: Int
+        constraint: Constraint? = nil, maxTokens: Int
     ) {
         self.sampler = sampler
         self.stops = stops
+        self.constraint = constraint
         self.maxTokens = maxTokens
         self.tokenizer = tokenizer
         detokenizer = tokenizer.map { Detokenizer($0, continuing: true) }
@@ -57,7 +66,15 @@ package struct DecodingStep {
             if row > 0, added.tokens[row - 1].id != drafts[row - 1] { break }
             let row = UnsafeBufferPointer(
                 rebasing: logits[row * vocabulary..<(row + 1) * vocabulary])
-            append(sampler.sample(row), to: &added)
+            do throws(GrammarError) {
+                // A constraint may be met by the empty text alone.
+                if constraint?.isFinal == true {
+                    added.ending = .constraintMet
+                } else {
+                    append(sampler.sample(row, mask: try constraint?.mask()), to: &added)
+                    if added.ending != .endOfText { try obey(&added) }
+                }
+            } catch { added.ending = .failed(error) }
             if added.ending != nil { break }
         }
         return added
@@ -77,6 +94,16 @@ package struct DecodingStep {
         if stopped {
             isCut = true
             added.ending = .stopString
+        }
+    }
+
+    /// Follows the token that was added last.
+    private mutating func obey(_ added: inout Added) throws(GrammarError) {
+        guard let token = added.tokens.last, constraint != nil else { return }
+        _ = try constraint?.take(token.id)
+        // A complete answer is complete even where it also has as many tokens as are allowed.
+        if constraint?.isFinal == true, added.ending != .stopString {
+            added.ending = .constraintMet
         }
     }
 

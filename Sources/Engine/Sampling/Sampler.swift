@@ -6,6 +6,7 @@
 // gives the same tokens on every machine.
 
 internal import CKernels
+package import Grammar
 
 /// A token chosen, and how likely it was.
 package struct SampledToken: Sendable, Equatable {
@@ -61,13 +62,18 @@ package struct Sampler {
         seen = options.repetitionPenalty == 1 ? [] : Set(prompt)
     }
 
-    /// - Parameter logits: [vocabulary], 1 or more, and as many each time.
-    package mutating func sample(_ logits: UnsafeBufferPointer<Float>) -> SampledToken {
+    /// - Parameters:
+    ///   - logits: [vocabulary], 1 or more, and as many each time.
+    ///   - mask: the tokens to choose among, at least one: taken after penalties and bias, before all else. If the logits of all of
+    ///     them are −infinity, it is the one of lowest id.
+    package mutating func sample(
+        _ logits: UnsafeBufferPointer<Float>, mask: TokenMask? = nil
+    ) -> SampledToken {
         guard let base = logits.baseAddress, !logits.isEmpty else {
             preconditionFailure("no logits to sample from")
         }
         vocabulary = logits.count
-        let token = SampledToken(id: choose(base))
+        let token = SampledToken(id: choose(base, mask))
         if options.repetitionPenalty != 1 { seen.insert(token.id) }
         if options.presencePenalty != 0 || options.frequencyPenalty != 0 {
             counts[token.id, default: 0] += 1
@@ -78,15 +84,16 @@ package struct Sampler {
 
     // MARK: Choosing
 
-    private mutating func choose(_ logits: UnsafePointer<Float>) -> UInt32 {
-        let changed = options.changesLogits
+    private mutating func choose(_ logits: UnsafePointer<Float>, _ mask: TokenMask?) -> UInt32 {
+        let changed = options.changesLogits || mask != nil
         if changed { change(logits) }
+        if let mask { apply(mask) }
         let best =
             changed
             ? kernels.pointee.argmax(work, vocabulary) : kernels.pointee.argmax(logits, vocabulary)
         let highest = changed ? work[best] : logits[best]
+        guard highest > -.infinity else { return mask?.first ?? 0 }
         guard options.temperature > 0 else { return UInt32(best) }
-        guard highest > -.infinity else { return 0 }
         reserveWork()
         let (count, temperature) = (vocabulary, options.temperature)
         work.withUnsafeMutableBufferPointer { work in
@@ -94,6 +101,20 @@ package struct Sampler {
             Self.shift(changed ? UnsafePointer(to) : logits, to, count, highest, temperature)
         }
         return filters ? drawFiltered() : drawFromAll()
+    }
+
+    /// −infinity for what is not allowed.
+    private mutating func apply(_ mask: TokenMask) {
+        let count = vocabulary
+        work.withUnsafeMutableBufferPointer { work in
+            for (index, word) in mask.words.enumerated() where word != .max {
+                let end = min(count, index * 64 + 64)
+                for token in index * 64..<max(index * 64, end)
+                where word >> UInt64(token & 63) & 1 == 0 {
+                    work[token] = -.infinity
+                }
+            }
+        }
     }
 
     private mutating func reserveWork() {

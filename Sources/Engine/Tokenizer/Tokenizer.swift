@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import Grammar
 package import ModelStore
+internal import Synchronization
 
 // SentencePiece-style byte-pair encoding as Llama's tokenizers do it: a prompt is one long word. Spaces become "▁", one is
 // put before the text, every Unicode scalar is a symbol, and of all neighbouring pairs the one of lowest rank merges, leftmost
@@ -25,6 +27,26 @@ package final class Tokenizer: Sendable {
     /// No merge joins a "▁" to something else before it, so that words can be merged one by one. True of all tokenizers trained
     /// the usual way; it keeps the heap small.
     let splitsAtSpaces: Bool
+
+    /// The vocabulary as constraints need it, once one has asked for it.
+    private let trieMade = Mutex<Result<TokenTrie, GrammarError>?>(nil)
+
+    /// The vocabulary by its tokens' bytes, made when it is first asked for (some 20 ms for 32,000 tokens).
+    ///
+    /// - Throws: where the vocabulary cannot write every text.
+    package func trie() throws(GrammarError) -> TokenTrie {
+        try trieMade.withLock { made in
+            let result =
+                made
+                ?? Result { () throws(GrammarError) in
+                    try TokenTrie(count: tables.count, endTokens: tables.endTokens) {
+                        bytes(of: $0)
+                    }
+                }
+            made = result
+            return result
+        }.get()
+    }
 
     static let space: UInt32 = 0x2581
     static let spaceBytes: [UInt8] = [0xE2, 0x96, 0x81]

@@ -18,7 +18,8 @@ struct MachineCache {
     private var transitions: [Number] = []
     private var masks: [Number: TokenMask] = [:]
     private var lexemeMasks: [Number: LexemeMask] = [:]
-    private var bytes = 0
+    /// About what it takes in memory.
+    private(set) var bytes = 0
     /// The states along the walk: [longest token + 1].
     private var path: [Number]
 

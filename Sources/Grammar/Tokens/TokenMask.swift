@@ -15,6 +15,11 @@ package struct TokenMask: Sendable, Equatable {
         Int(token) < count && words[Int(token >> 6)] >> UInt64(token & 63) & 1 == 1
     }
 
+    /// The lowest token that is allowed.
+    package var first: UInt32? {
+        words.firstIndex { $0 != 0 }.map { UInt32($0 * 64 + words[$0].trailingZeroBitCount) }
+    }
+
     package var isEmpty: Bool { words.allSatisfy { $0 == 0 } }
     /// How many tokens are allowed.
     package var population: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }

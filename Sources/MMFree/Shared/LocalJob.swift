@@ -169,6 +169,10 @@ final class LocalCompletion: LocalConsumer {
             call.send(event)
             return .next(added.tokens[added.tokens.count - 1].id)
         }
+        if case .failed(let error) = ending {
+            fail(.invalid("format", "\(error)"))
+            return .over
+        }
         event.text += step.finish()
         event.finished = GenerateEvent.Finished(
             reason: ending == .length ? .length : .stop,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import Grammar
 import ModelStore
+import Synchronization
 
 extension SharedModel {
     /// Continues a prompt; what ``Client/generate(_:model:options:timeout:)`` does, in this process.
@@ -168,6 +170,24 @@ extension SharedModel {
 
     // MARK: One answer
 
+    private func constraint(_ format: AnswerFormat) throws(MMFreeError) -> Constraint {
+        let tokenizer = try tokenizer()
+        let trie: TokenTrie
+        do { trie = try tokenizer.trie() } catch {
+            throw MMFreeError(
+                .failedPrecondition, "model '\(info.name)': \(error)",
+                reason: "VOCABULARY_INCOMPLETE")
+        }
+        if let known = grammars.withLock({ $0 }), known.format == format {
+            return known.grammar.start
+        }
+        do {
+            let grammar = try TokenGrammar(format.source, trie)
+            grammars.withLock { $0 = (format, grammar) }
+            return grammar.start
+        } catch { throw .invalid(format.field, "\(error)") }
+    }
+
     /// A request as the engine takes it.
     fileprivate func job(
         _ prompt: Prompt, _ options: GenerateOptions
@@ -192,6 +212,9 @@ extension SharedModel {
             case .tokens: echo = model.tokenizer?.decode(ids) ?? ""
             }
         }
+        let constraint = try options.format.map { (format) throws(MMFreeError) in
+            try self.constraint(format)
+        }
         let call = LocalCall<GenerateEvent>(wake: engine.wake)
         let completion = LocalCompletion(
             call,
@@ -205,7 +228,8 @@ extension SharedModel {
                 } : nil,
             step: DecodingStep(
                 Sampler(sampling, prompt: ids, kernels: kernels), tokenizer: model.tokenizer,
-                stops: StopMatcher(options.stop), maxTokens: maxTokens == 0 ? 256 : maxTokens))
+                stops: StopMatcher(options.stop), constraint: constraint,
+                maxTokens: maxTokens == 0 ? 256 : maxTokens))
         return (call, LocalJob(ids, completion))
     }
 }
@@ -227,7 +251,9 @@ private final class LocalGeneration: GenerationSource {
 
     func next(isolation: isolated (any Actor)?) async throws -> GenerateEvent? {
         if let call { return try await call.next() }
-        let (call, job) = try await model.computing(prompt.byteCount) {
+        // A small schema may take as long as a large text.
+        let bytes = options.format == nil ? prompt.byteCount : .max
+        let (call, job) = try await model.computing(bytes) {
             [model, prompt, options] in try model.job(prompt, options)
         }
         self.call = call

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import Grammar
 import ModelStore
 import RPC
+import Synchronization
 import SystemPackage
 
 /// A model that runs in this process, on the same memory as the daemon and everybody else who maps it: only the state of each
@@ -28,6 +30,8 @@ public final class SharedModel: Sendable {
     let model: Model
     let engine: LocalEngine
     nonisolated(unsafe) let kernels: Kernels.Table
+    /// The last format that was asked for: most programs have one.
+    let grammars = Mutex<(format: AnswerFormat, grammar: TokenGrammar)?>(nil)
 
     /// Binds a mapped file. Takes some milliseconds, and longer for a cold file.
     init(

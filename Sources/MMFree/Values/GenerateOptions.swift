@@ -31,6 +31,9 @@ public struct GenerateOptions: Sendable, Equatable {
     public var stop: [String] = []
     /// Report each token's log-probability, and those of this many likeliest tokens: 0 to 64 (none).
     public var logprobs: Int?
+    /// What the answer must be; `nil` for any text. An answer that is cut short by ``maxTokens``, a stop string or a deadline may be
+    /// incomplete: ``GenerateEvent/Finished/reason`` tells.
+    public var format: AnswerFormat?
     /// Give the prompt back before the answer; with ``logprobs`` also its log-probabilities (``GenerateEvent/promptLogprobs``).
     public var echo = false
     /// Take "<s>" and the like in the prompt for the tokens they name. Not for text from outside.
@@ -67,6 +70,7 @@ extension GenerateOptions {
         request.parseSpecial = parsesSpecialTokens
         request.session = session ?? ""
         request.refuseIfBusy = refusesBusySession
+        request.format = format?.wire
         request.logprobs = try Self.unsigned(logprobs, "logprobs")
         var sampling = Sampling()
         sampling.temperature = temperature

@@ -78,7 +78,9 @@ final class Completion: Consumer {
         return switch added.ending {
         case .endOfText: .over(.stop)
         case .stopString: .over(.stop, unread: added.tokens.last?.id)
+        case .constraintMet: .over(.stop, unread: added.tokens.last?.id)
         case .length: .over(.length, unread: added.tokens.last?.id)
+        case .failed(let error): .refused(.invalid("format", "\(error)"))
         case nil: .next(added.tokens[added.tokens.count - 1].id)
         }
     }

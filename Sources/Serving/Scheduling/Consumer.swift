@@ -61,6 +61,8 @@ enum Step: Equatable {
     case closed
     /// The model's results are of no use: why.
     case unusable(String)
+    /// The request cannot go on: why.
+    case refused(RPCError)
 
     static let notFinite = unusable("\(ModelError.notFinite)")
 }

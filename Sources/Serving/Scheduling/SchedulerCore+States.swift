@@ -56,7 +56,7 @@ extension SchedulerCore {
     /// Keeps the states at the taps of a sequence that is about to advance.
     mutating func keepTaps(of sequence: Sequence, _ step: Step) {
         switch step {
-        case .closed, .unusable: return
+        case .closed, .unusable, .refused: return
         case .reading, .next, .inputDone, .over: break
         }
         let request = sequence.request

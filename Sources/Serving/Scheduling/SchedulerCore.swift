@@ -357,6 +357,7 @@ struct SchedulerCore: ~Copyable {
             sequence.advance(count, next: nil)
             return close(request, .cancelled)
         case .unusable(let why): return close(request, .damaged(why))
+        case .refused(let error): return close(request, .refused(error))
         }
         return nil
     }

@@ -13,6 +13,7 @@ struct InferenceService: Sendable {
     let metrics: ServingMetrics
     let loop: DecodeLoop
     let sessions: SessionStore
+    let grammars = GrammarCache()
     nonisolated(unsafe) let kernels: Kernels.Table
     let logger: Logger
     private let refusals = LogLimit()
@@ -117,6 +118,7 @@ struct InferenceService: Sendable {
         let options = try checks.sampling(request, vocabulary: model.shape.vocabulary)
         let maxTokens = try checks.maxTokens(request)
         let stops = try checks.stops(request, name, model)
+        let constraint = try grammars.constraint(request.format, name, model)
         let tokens = try checks.tokens(
             request.prompt, "prompt", name, model, parseSpecial: request.parseSpecial,
             appends: !request.session.isEmpty)
@@ -145,7 +147,7 @@ struct InferenceService: Sendable {
             record: record, outbox: outbox, tokenizer: model.tokenizer,
             step: DecodingStep(
                 Sampler(options, prompt: tokens, kernels: kernels), tokenizer: model.tokenizer,
-                stops: stops, maxTokens: maxTokens),
+                stops: stops, constraint: constraint, maxTokens: maxTokens),
             started: started, echo: echo, scorer: scorer, keepsText: configuration.logsText)
         submit(record, call, model, [tokens], completion, outbox, session)
     }

@@ -27,6 +27,7 @@ struct Generate: AsyncParsableCommand {
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
     @OptionGroup(title: "Sampling") var sampling: SamplingArguments
+    @OptionGroup(title: "Constraint (docs/grammar.md)") var format: FormatArguments
 
     @Option(
         name: [.customShort("n"), .long], parsing: .unconditional,
@@ -91,6 +92,7 @@ struct Generate: AsyncParsableCommand {
         var options = sampling.options
         options.maxTokens = maxTokens.map { Int($0) }
         options.stop = stop
+        options.format = try format.format()
         options.echo = echo
         options.parsesSpecialTokens = parseSpecial
         options.logprobs = logprobs.map { Int($0) }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
@@ -36,6 +37,8 @@ class GenerateOptions(TypedDict, total=False):
         .prompt_logprobs of the answer. The prompt's first token has none (NaN).
     session: the id of a session that the prompt and the answer are appended to.
     refuse_if_busy: raise Aborted where other turns of the session run or wait, instead of waiting for them.
+    json_schema (a schema as a dict, True, or its text), regex, grammar (GBNF), json_object: what the answer must be, one of them.
+    What of it the daemon does not support is refused, by its place. An answer whose finish reason is not STOP may be incomplete.
     timeout: seconds, waiting included.
     """
 
@@ -56,6 +59,10 @@ class GenerateOptions(TypedDict, total=False):
     logprobs: int
     session: str
     refuse_if_busy: bool
+    json_schema: str | bool | Mapping[str, Any]
+    regex: str
+    grammar: str
+    json_object: bool
     timeout: float
 
 
@@ -117,6 +124,26 @@ def _set_input(target: Any, text: Text) -> None:
         target.tokens.SetInParent()
 
 
+def _set_format(
+    request: Any,
+    json_schema: str | bool | Mapping[str, Any] | None,
+    regex: str | None,
+    grammar: str | None,
+    json_object: bool,
+) -> None:
+    if sum((json_schema is not None, regex is not None, grammar is not None, json_object)) > 1:
+        raise ValueError("give one of json_schema, regex, grammar and json_object")
+    if json_schema is not None:
+        text = json_schema if isinstance(json_schema, str) else json.dumps(json_schema, ensure_ascii=False)
+        request.format.json_schema = text.encode()
+    elif regex is not None:
+        request.format.regex = regex.encode()
+    elif grammar is not None:
+        request.format.grammar = grammar.encode()
+    elif json_object:
+        request.format.json_object = True
+
+
 _SAMPLING = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed",
 )  # fmt: skip
@@ -134,11 +161,16 @@ def generate(
     logprobs: int | None = None,
     session: str = "",
     refuse_if_busy: bool = False,
+    json_schema: str | bool | Mapping[str, Any] | None = None,
+    regex: str | None = None,
+    grammar: str | None = None,
+    json_object: bool = False,
     **sampling: Any,
 ) -> Method[Any]:
     request = _message("GenerateRequest")(model=model, max_tokens=max_tokens, echo=echo, parse_special=parse_special)
     request.session, request.refuse_if_busy = session, refuse_if_busy
     _set_input(request, prompt)
+    _set_format(request, json_schema, regex, grammar, json_object)
     for name, value in sampling.items():
         if name not in _SAMPLING:
             raise TypeError(f"generate() has no option {name!r}")

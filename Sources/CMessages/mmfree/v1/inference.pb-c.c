@@ -142,6 +142,51 @@ void   mmfree__v1__sampling__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__sampling__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   mmfree__v1__format__init
+                     (Mmfree__V1__Format         *message)
+{
+  static const Mmfree__V1__Format init_value = MMFREE__V1__FORMAT__INIT;
+  *message = init_value;
+}
+size_t mmfree__v1__format__get_packed_size
+                     (const Mmfree__V1__Format *message)
+{
+  assert(message->base.descriptor == &mmfree__v1__format__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t mmfree__v1__format__pack
+                     (const Mmfree__V1__Format *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &mmfree__v1__format__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t mmfree__v1__format__pack_to_buffer
+                     (const Mmfree__V1__Format *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &mmfree__v1__format__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Mmfree__V1__Format *
+       mmfree__v1__format__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Mmfree__V1__Format *)
+     protobuf_c_message_unpack (&mmfree__v1__format__descriptor,
+                                allocator, len, data);
+}
+void   mmfree__v1__format__free_unpacked
+                     (Mmfree__V1__Format *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &mmfree__v1__format__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mmfree__v1__generate_request__init
                      (Mmfree__V1__GenerateRequest         *message)
 {
@@ -1363,7 +1408,84 @@ const ProtobufCMessageDescriptor mmfree__v1__sampling__descriptor =
   (ProtobufCMessageInit) mmfree__v1__sampling__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__generate_request__field_descriptors[11] =
+static const ProtobufCFieldDescriptor mmfree__v1__format__field_descriptors[4] =
+{
+  {
+    "json_schema",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Mmfree__V1__Format, format_rule_case),
+    offsetof(Mmfree__V1__Format, json_schema),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "regex",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Mmfree__V1__Format, format_rule_case),
+    offsetof(Mmfree__V1__Format, regex),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "grammar",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Mmfree__V1__Format, format_rule_case),
+    offsetof(Mmfree__V1__Format, grammar),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "json_object",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Mmfree__V1__Format, format_rule_case),
+    offsetof(Mmfree__V1__Format, json_object),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned mmfree__v1__format__field_indices_by_name[] = {
+  2,   /* field[2] = grammar */
+  3,   /* field[3] = json_object */
+  0,   /* field[0] = json_schema */
+  1,   /* field[1] = regex */
+};
+static const ProtobufCIntRange mmfree__v1__format__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor mmfree__v1__format__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "mmfree.v1.Format",
+  "Format",
+  "Mmfree__V1__Format",
+  "mmfree.v1",
+  sizeof(Mmfree__V1__Format),
+  4,
+  mmfree__v1__format__field_descriptors,
+  mmfree__v1__format__field_indices_by_name,
+  1,  mmfree__v1__format__number_ranges,
+  (ProtobufCMessageInit) mmfree__v1__format__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mmfree__v1__generate_request__field_descriptors[12] =
 {
   {
     "model",
@@ -1497,9 +1619,22 @@ static const ProtobufCFieldDescriptor mmfree__v1__generate_request__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "format",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__GenerateRequest, format),
+    &mmfree__v1__format__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__generate_request__field_indices_by_name[] = {
   6,   /* field[6] = echo */
+  11,   /* field[11] = format */
   8,   /* field[8] = logprobs */
   3,   /* field[3] = max_tokens */
   0,   /* field[0] = model */
@@ -1514,7 +1649,7 @@ static const unsigned mmfree__v1__generate_request__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__generate_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor =
 {
@@ -1524,7 +1659,7 @@ const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor =
   "Mmfree__V1__GenerateRequest",
   "mmfree.v1",
   sizeof(Mmfree__V1__GenerateRequest),
-  11,
+  12,
   mmfree__v1__generate_request__field_descriptors,
   mmfree__v1__generate_request__field_indices_by_name,
   1,  mmfree__v1__generate_request__number_ranges,

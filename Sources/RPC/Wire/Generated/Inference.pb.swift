@@ -218,6 +218,62 @@ package struct Sampling: CMessage {
     }
 }
 
+package enum FormatRule: Sendable, Equatable {
+    /// A JSON schema, UTF-8: the answer is a JSON value that obeys it.
+    case jsonSchema(String)
+    /// A regular expression that the whole answer matches, UTF-8.
+    case regex(String)
+    /// A grammar in GBNF that the whole answer is a text of, UTF-8.
+    case grammar(String)
+    /// True: any JSON object.
+    case jsonObject(Bool)
+}
+
+/// What an answer must be: docs/grammar.md says what is supported.
+package struct Format: CMessage {
+    package var formatRule: FormatRule?
+
+    package init() {}
+
+    package init(
+        formatRule: FormatRule? = nil
+    ) {
+        self.formatRule = formatRule
+    }
+
+    static var initialise: (UnsafeMutablePointer<Mmfree__V1__Format>?) -> Void {
+        mmfree__v1__format__init
+    }
+
+    mutating func read(_ c: Mmfree__V1__Format) throws(WireError) {
+        switch c.format_rule_case {
+        case MMFREE__V1__FORMAT__FORMAT_RULE_JSON_SCHEMA: self.formatRule = .jsonSchema(try Wire.text(c.json_schema, "json_schema"))
+        case MMFREE__V1__FORMAT__FORMAT_RULE_REGEX: self.formatRule = .regex(try Wire.text(c.regex, "regex"))
+        case MMFREE__V1__FORMAT__FORMAT_RULE_GRAMMAR: self.formatRule = .grammar(try Wire.text(c.grammar, "grammar"))
+        case MMFREE__V1__FORMAT__FORMAT_RULE_JSON_OBJECT: self.formatRule = .jsonObject(c.json_object != 0)
+        default: self.formatRule = nil
+        }
+    }
+
+    func fill(_ c: inout Mmfree__V1__Format, _ arena: Arena) {
+        switch self.formatRule {
+        case .jsonSchema(let value):
+            c.format_rule_case = MMFREE__V1__FORMAT__FORMAT_RULE_JSON_SCHEMA
+            c.json_schema = arena.text(value)
+        case .regex(let value):
+            c.format_rule_case = MMFREE__V1__FORMAT__FORMAT_RULE_REGEX
+            c.regex = arena.text(value)
+        case .grammar(let value):
+            c.format_rule_case = MMFREE__V1__FORMAT__FORMAT_RULE_GRAMMAR
+            c.grammar = arena.text(value)
+        case .jsonObject(let value):
+            c.format_rule_case = MMFREE__V1__FORMAT__FORMAT_RULE_JSON_OBJECT
+            c.json_object = value ? 1 : 0
+        case nil: break
+        }
+    }
+}
+
 package enum Prompt: Sendable, Equatable {
     /// UTF-8.
     case text(String)
@@ -245,6 +301,9 @@ package struct GenerateRequest: CMessage {
     package var session: String = ""
     /// One turn of a session runs at a time. Be refused (ABORTED) where others run or wait, instead of waiting for them.
     package var refuseIfBusy: Bool = false
+    /// Only such tokens are chosen as lead to an answer of this form. An answer that ends for another reason than STOP, or at a
+    /// stop string, may be incomplete.
+    package var format: Format?
 
     package init() {}
 
@@ -258,7 +317,8 @@ package struct GenerateRequest: CMessage {
         parseSpecial: Bool = false,
         logprobs: UInt32? = nil,
         session: String = "",
-        refuseIfBusy: Bool = false
+        refuseIfBusy: Bool = false,
+        format: Format? = nil
     ) {
         self.model = model
         self.prompt = prompt
@@ -270,6 +330,7 @@ package struct GenerateRequest: CMessage {
         self.logprobs = logprobs
         self.session = session
         self.refuseIfBusy = refuseIfBusy
+        self.format = format
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__GenerateRequest>?) -> Void {
@@ -294,6 +355,7 @@ package struct GenerateRequest: CMessage {
         }
         self.session = try Wire.text(c.session, "session")
         self.refuseIfBusy = c.refuse_if_busy != 0
+        self.format = try Wire.message(c.format)
     }
 
     func fill(_ c: inout Mmfree__V1__GenerateRequest, _ arena: Arena) {
@@ -319,6 +381,7 @@ package struct GenerateRequest: CMessage {
         }
         c.session = arena.string(self.session)
         c.refuse_if_busy = self.refuseIfBusy ? 1 : 0
+        c.format = arena.optional(self.format)
     }
 }
 

@@ -18,6 +18,7 @@ PROTOBUF_C__BEGIN_DECLS
 typedef struct Mmfree__V1__TokenIds Mmfree__V1__TokenIds;
 typedef struct Mmfree__V1__LogitBias Mmfree__V1__LogitBias;
 typedef struct Mmfree__V1__Sampling Mmfree__V1__Sampling;
+typedef struct Mmfree__V1__Format Mmfree__V1__Format;
 typedef struct Mmfree__V1__GenerateRequest Mmfree__V1__GenerateRequest;
 typedef struct Mmfree__V1__ScoreRequest Mmfree__V1__ScoreRequest;
 typedef struct Mmfree__V1__ScoreResponse Mmfree__V1__ScoreResponse;
@@ -200,6 +201,46 @@ struct  Mmfree__V1__Sampling
 
 
 typedef enum {
+  MMFREE__V1__FORMAT__FORMAT_RULE__NOT_SET = 0,
+  MMFREE__V1__FORMAT__FORMAT_RULE_JSON_SCHEMA = 1,
+  MMFREE__V1__FORMAT__FORMAT_RULE_REGEX = 2,
+  MMFREE__V1__FORMAT__FORMAT_RULE_GRAMMAR = 3,
+  MMFREE__V1__FORMAT__FORMAT_RULE_JSON_OBJECT = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MMFREE__V1__FORMAT__FORMAT_RULE__CASE)
+} Mmfree__V1__Format__FormatRuleCase;
+
+/*
+ * What an answer must be: docs/grammar.md says what is supported.
+ */
+struct  Mmfree__V1__Format
+{
+  ProtobufCMessage base;
+  Mmfree__V1__Format__FormatRuleCase format_rule_case;
+  union {
+    /*
+     * A JSON schema, UTF-8: the answer is a JSON value that obeys it.
+     */
+    ProtobufCBinaryData json_schema;
+    /*
+     * A regular expression that the whole answer matches, UTF-8.
+     */
+    ProtobufCBinaryData regex;
+    /*
+     * A grammar in GBNF that the whole answer is a text of, UTF-8.
+     */
+    ProtobufCBinaryData grammar;
+    /*
+     * True: any JSON object.
+     */
+    protobuf_c_boolean json_object;
+  };
+};
+#define MMFREE__V1__FORMAT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__format__descriptor) \
+    , MMFREE__V1__FORMAT__FORMAT_RULE__NOT_SET, {0} }
+
+
+typedef enum {
   MMFREE__V1__GENERATE_REQUEST__PROMPT__NOT_SET = 0,
   MMFREE__V1__GENERATE_REQUEST__PROMPT_TEXT = 2,
   MMFREE__V1__GENERATE_REQUEST__PROMPT_TOKENS = 3
@@ -246,6 +287,11 @@ struct  Mmfree__V1__GenerateRequest
    * One turn of a session runs at a time. Be refused (ABORTED) where others run or wait, instead of waiting for them.
    */
   protobuf_c_boolean refuse_if_busy;
+  /*
+   * Only such tokens are chosen as lead to an answer of this form. An answer that ends for another reason than STOP, or at a
+   * stop string, may be incomplete.
+   */
+  Mmfree__V1__Format *format;
   Mmfree__V1__GenerateRequest__PromptCase prompt_case;
   union {
     /*
@@ -264,7 +310,7 @@ struct  Mmfree__V1__GenerateRequest
 };
 #define MMFREE__V1__GENERATE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__generate_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NULL, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, 0, MMFREE__V1__GENERATE_REQUEST__PROMPT__NOT_SET, {0}, MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, 0, NULL, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, 0, NULL, MMFREE__V1__GENERATE_REQUEST__PROMPT__NOT_SET, {0}, MMFREE__V1__GENERATE_REQUEST__LOGPROBS_SET__NOT_SET, {0} }
 
 
 typedef enum {
@@ -739,6 +785,25 @@ Mmfree__V1__Sampling *
 void   mmfree__v1__sampling__free_unpacked
                      (Mmfree__V1__Sampling *message,
                       ProtobufCAllocator *allocator);
+/* Mmfree__V1__Format methods */
+void   mmfree__v1__format__init
+                     (Mmfree__V1__Format         *message);
+size_t mmfree__v1__format__get_packed_size
+                     (const Mmfree__V1__Format   *message);
+size_t mmfree__v1__format__pack
+                     (const Mmfree__V1__Format   *message,
+                      uint8_t             *out);
+size_t mmfree__v1__format__pack_to_buffer
+                     (const Mmfree__V1__Format   *message,
+                      ProtobufCBuffer     *buffer);
+Mmfree__V1__Format *
+       mmfree__v1__format__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   mmfree__v1__format__free_unpacked
+                     (Mmfree__V1__Format *message,
+                      ProtobufCAllocator *allocator);
 /* Mmfree__V1__GenerateRequest methods */
 void   mmfree__v1__generate_request__init
                      (Mmfree__V1__GenerateRequest         *message);
@@ -1168,6 +1233,9 @@ typedef void (*Mmfree__V1__LogitBias_Closure)
 typedef void (*Mmfree__V1__Sampling_Closure)
                  (const Mmfree__V1__Sampling *message,
                   void *closure_data);
+typedef void (*Mmfree__V1__Format_Closure)
+                 (const Mmfree__V1__Format *message,
+                  void *closure_data);
 typedef void (*Mmfree__V1__GenerateRequest_Closure)
                  (const Mmfree__V1__GenerateRequest *message,
                   void *closure_data);
@@ -1320,6 +1388,7 @@ extern const ProtobufCEnumDescriptor    mmfree__v1__pooling__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__token_ids__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__logit_bias__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__sampling__descriptor;
+extern const ProtobufCMessageDescriptor mmfree__v1__format__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__generate_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__score_request__descriptor;
 extern const ProtobufCMessageDescriptor mmfree__v1__score_response__descriptor;
