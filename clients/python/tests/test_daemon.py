@@ -2,6 +2,7 @@
 """Against a real daemon and the demonstration model."""
 
 import asyncio
+import json
 import math
 import os
 import threading
@@ -76,6 +77,24 @@ class Inference(unittest.TestCase):
         self.assertEqual(sum(len(piece.tokens) for piece in pieces), 24)
         self.assertEqual(answer.started.model, "demo")
         self.assertEqual((answer.finished.reason, answer.finished.usage.completion_tokens), (mmfree.FinishReason.LENGTH, 24))
+
+    def test_an_answer_obeys_its_schema_pattern_or_grammar(self):
+        schema = {
+            "type": "object",
+            "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 10, "maximum": 99}},
+            "required": ["name", "age"],
+            "additionalProperties": False,
+        }
+        found = json.loads(self.client.generate(PROMPT, json_schema=schema, seed=5, max_tokens=200).read())
+        self.assertEqual(list(found), ["name", "age"])
+        self.assertTrue(10 <= found["age"] <= 99 and len(found["name"]) <= 8)
+        self.assertRegex(self.client.generate(PROMPT, regex="(yes|no){3}").read(), r"\A(yes|no){3}\Z")
+        self.assertIn(self.client.generate(PROMPT, grammar='root ::= "up" | "down"').read(), ("up", "down"))
+        with self.assertRaises(mmfree.InvalidArgument) as caught:
+            self.client.generate(PROMPT, json_schema={"properties": {"a": {"not": {}}}}).read()
+        self.assertIn("#/properties/a/not", caught.exception.message)
+        with self.assertRaises(ValueError):
+            self.client.generate(PROMPT, regex="a", json_object=True)
 
     def test_a_seed_repeats_an_answer(self):
         first = self.client.generate(PROMPT, max_tokens=20)
