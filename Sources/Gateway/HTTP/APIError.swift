@@ -3,6 +3,7 @@
 package import HTTPTypes
 package import MMFree
 package import ModelStore
+import NIOCore
 
 /// Which clients a path is for: they read errors in different forms.
 package enum Face: Sendable {
@@ -131,7 +132,9 @@ extension APIError {
         switch error {
         case let error as APIError: self = error
         case let error as MMFreeError: self.init(error)
-        case is CancellationError: self.init(499, "cancelled", "the request was cancelled")
+        // The client has closed its connection.
+        case is CancellationError, is ChannelError, is IOError:
+            self.init(499, "cancelled", "the request was cancelled")
         default: self.init(500, "internal_error", "\(error)")
         }
     }
