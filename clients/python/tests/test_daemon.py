@@ -110,6 +110,10 @@ class Inference(unittest.TestCase):
         text = "Zoë said \N{SNOWMAN}\n\ttwice"
         self.assertEqual(self.client.detokenize(self.client.tokenize(text).tokens), text)
 
+    def test_a_model_without_a_chat_template_tells_what_supplies_one(self):
+        with self.assertRaisesRegex(mmfree.NotFound, r"demo\.jinja supplies one"):
+            self.client.chat_template()
+
     def test_stop_strings_and_echo(self):
         answer = self.client.generate(PROMPT, temperature=0.0, stop=" who", echo=True)
         self.assertEqual(answer.read(), PROMPT + " there lived a King and Queen")
