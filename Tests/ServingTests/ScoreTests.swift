@@ -176,6 +176,23 @@ struct ScoreTests {
         #expect(rows("A0") == 64)
     }
 
+    @Test("more users than a turn has rows of logits for take turns")
+    func turns() {
+        var turns = Turns(slots: 6, chunk: 256)
+        for user: Character in ["A", "B", "C", "D", "E", "F"] {
+            turns.generate(user, prompt: 2000).firstResult = 0
+        }
+        var rows: [String: Int] = [:]
+        for _ in 0..<12 {
+            let parts = turns.turn().parts
+            #expect(parts.reduce(0) { $0 + $1.count } == 64)
+            for part in parts { rows[part.id, default: 0] += part.count }
+        }
+        // 12 · 64 rows for six users.
+        #expect(rows.count == 6)
+        #expect(rows.values.allSatisfy { (112...144).contains($0) }, "\(rows)")
+    }
+
     @Test("what cannot be scored is refused by name")
     func refused() async throws {
         try await withDaemon { daemon in

@@ -31,7 +31,7 @@ struct SessionDiskTests {
         _ directory: FilePath, kept: Int32? = nil, _ body: (SessionStore) throws -> R
     ) throws -> R {
         let store = try store(directory, kept: kept)
-        defer { store.finish() }
+        defer { store.close() }
         return try body(store)
     }
 

@@ -9,6 +9,8 @@ struct AccountRing {
     enum Outcome {
         /// It wants more than it may spend now.
         case more
+        /// It wants more, of which there is nothing left now: it comes first next time.
+        case later
         /// It wants nothing more.
         case satisfied
         /// There is nothing left to give, to anybody.
@@ -31,6 +33,11 @@ struct AccountRing {
         serve: (Account, _ credit: Double) -> (spent: Double, Outcome)
     ) {
         update(wanting)
+        var later: [Account] = []
+        defer {
+            if !later.isEmpty { isUnderWay = false }
+            order = Deque(later) + order
+        }
         while let account = order.first {
             if !isUnderWay { credit[account, default: 0] += quantum }
             isUnderWay = true
@@ -39,7 +46,12 @@ struct AccountRing {
             if case .exhausted = outcome { return }
             isUnderWay = false
             order.removeFirst()
-            if case .more = outcome { order.append(account) } else { credit[account] = nil }
+            if case .more = outcome {
+                order.append(account)
+            } else {
+                credit[account] = nil
+                if case .later = outcome { later.append(account) }
+            }
         }
     }
 

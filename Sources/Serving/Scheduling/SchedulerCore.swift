@@ -280,7 +280,7 @@ struct SchedulerCore: ~Copyable {
         let accounts = readers.map(\.request.account).uniqued
         readingRing.share(among: accounts, quantum: Double(Self.quantum) * highest) {
             account, credit in
-            var spent = 0.0
+            var (spent, isBlocked) = (0.0, false)
             while let sequence = pending[account]?.first {
                 let price = prices[sequence.request.model] ?? highest
                 let affordable = draft.rows(of: sequence, for: credit - spent, price: price)
@@ -289,6 +289,7 @@ struct SchedulerCore: ~Copyable {
                     (sequence.promptLeft ?? 0) - (draft.reading[ObjectIdentifier(sequence)] ?? 0)
                 let wanted = draft.allowed(sequence, min(left, affordable))
                 guard wanted > 0 else {
+                    isBlocked = true
                     pending[account]?.removeFirst()
                     continue
                 }
@@ -300,7 +301,7 @@ struct SchedulerCore: ~Copyable {
                 pending[account]?.removeFirst()
                 if granted < left { pending[account]?.append(sequence) }
             }
-            return (spent, .satisfied)
+            return (spent, isBlocked ? .later : .satisfied)
         }
     }
 
