@@ -131,7 +131,7 @@ let package = Package(
         .target(
             name: "ModelStore", dependencies: ["CLinux", system, crypto], swiftSettings: strict),
         .target(
-            name: "Packer", dependencies: ["ModelStore", "CKernels", system],
+            name: "Packer", dependencies: ["ModelStore", "ChatTemplates", "CKernels", system],
             swiftSettings: strict),
         .target(
             name: "Reference", dependencies: ["Packer", "ModelStore", system],
@@ -166,8 +166,9 @@ let package = Package(
         .executableTarget(
             name: "mmfreectl",
             dependencies: [
-                "MMFree", "Packer", "Reference", "ModelStore", "Engine", "CKernels", "CLinux",
-                arguments, system,
+                "MMFree", "Packer", "Reference", "ModelStore", "ChatTemplates", "Engine",
+                "CKernels",
+                "CLinux", arguments, system,
             ], swiftSettings: strict),
 
         // Stands before the allocator in the test program, to count.
@@ -221,8 +222,9 @@ let package = Package(
         .testTarget(
             name: "ControlTests",
             dependencies: [
-                "TestSupport", "mmfreectl", "MMFree", "RPC", "ModelStore", "Packer", arguments,
-                system,
+                "TestSupport", "mmfreectl", "MMFree", "RPC", "ModelStore", "ChatTemplates",
+                "Packer",
+                arguments, system,
             ],
             swiftSettings: strict),
         .testTarget(
@@ -236,7 +238,8 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "TestSupport", "CFuzzer", "Grammar", "ModelStore", "Packer", "Engine", "RPC",
+                "TestSupport", "CFuzzer", "Grammar", "ModelStore", "ChatTemplates", "Packer",
+                "Engine", "RPC",
                 "mmfreed",
                 product("NIOCore", "swift-nio"), system,
             ], exclude: ["Corpus"], swiftSettings: strict, linkerSettings: fuzzer),

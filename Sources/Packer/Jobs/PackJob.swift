@@ -65,7 +65,7 @@ package struct PackJob {
         }
         let tokenizer = try TokenizerImport(checkpoint)
         let contents = try PackedContents(
-            checkpoint, name: name, tokenizer: tokenizer?.vocabulary, embedding: embedding)
+            checkpoint, name: name, tokenizer: tokenizer, embedding: embedding)
         var run = try PackRun(
             checkpoint, contents, to: destination, replacing: replacing, ternariser)
         for role in checkpoint.layout.roles {

@@ -12,7 +12,7 @@ struct PackedContents {
     private let tensors: [TensorPlan]
 
     init(
-        _ checkpoint: Checkpoint, name: String?, tokenizer: Vocabulary?,
+        _ checkpoint: Checkpoint, name: String?, tokenizer: TokenizerImport?,
         embedding: PackJob.Embedding
     ) throws(PackError) {
         self.name = Self.name(wish: name, checkpoint)
@@ -25,8 +25,9 @@ struct PackedContents {
             }
         facts =
             checkpoint.config.shape.facts(
-                name: self.name, version: tokenizer?.formatVersion ?? Format.version,
-                embedding: self.embedding) + (tokenizer?.facts ?? [])
+                name: self.name, version: tokenizer?.vocabulary.formatVersion ?? Format.version,
+                embedding: self.embedding)
+            + (tokenizer.map { $0.vocabulary.facts + $0.templates.facts } ?? [])
         tensors = try checkpoint.layout.plans(self.embedding) { role throws(PackError) in
             try checkpoint.tensor(role).type.rawValue
         }

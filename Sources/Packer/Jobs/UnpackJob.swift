@@ -22,6 +22,7 @@ package struct UnpackJob {
     private let shape: ModelShape
     private let name: String
     private let tokenizer: Vocabulary?
+    private let templates: PackedTemplates
     /// A tied head is left to the embedding, unless that was made coarser than the head's trits.
     private let isTied: Bool
     private var tensors: [SafetensorsWriter.Tensor] = []
@@ -38,6 +39,7 @@ package struct UnpackJob {
             let encoding = try EmbeddingEncoding(file.metadata)
             isTied = shape.isTied && encoding != .q6
             tokenizer = try Vocabulary(file.metadata, size: shape.vocabulary)
+            templates = try PackedTemplates(file.metadata)
             let layout = TensorLayout(shape)
             for role in layout.roles where !isTied || role != layout.head.weight {
                 let source = try Self.source(of: role, in: file, encoding)
@@ -84,8 +86,11 @@ package struct UnpackJob {
         try save(configJSON, "config.json")
         if let tokenizer {
             try save(tokenizer.tokenizerJSON, "tokenizer.json")
-            try save(tokenizer.configJSON, "tokenizer_config.json")
-            try save(tokenizer.specialTokensJSON, "special_tokens_map.json")
+            try save(tokenizer.configJSON(templates), "tokenizer_config.json")
+            try save(tokenizer.specialTokensJSON(templates), "special_tokens_map.json")
+            if let json = tokenizer.generationJSON(templates) {
+                try save(json, "generation_config.json")
+            }
         }
         var writer = try SafetensorsWriter(
             directory.temporary.appending("model.safetensors"), tensors)

@@ -30,11 +30,12 @@ extension Vocabulary {
     }
 
     /// tokenizer_config.json for the same tokenizer.
-    package var configJSON: JSON {
+    package func configJSON(_ templates: PackedTemplates) -> JSON {
         var members: [(String, JSON)] = [
             ("add_bos_token", .bool(addsBOS)), ("add_eos_token", .bool(false)),
         ]
-        members += specialNames
+        members += specialNames(templates)
+        if let value = Self.chatTemplate(templates) { members.append(("chat_template", value)) }
         members += [
             ("clean_up_tokenization_spaces", .bool(false)), ("legacy", .bool(true)),
             ("tokenizer_class", .string("PreTrainedTokenizerFast")),
@@ -42,14 +43,40 @@ extension Vocabulary {
         return Self.object(members)
     }
 
-    /// special_tokens_map.json.
-    package var specialTokensJSON: JSON { Self.object(specialNames) }
+    /// A text, or a list of named ones where there are several.
+    private static func chatTemplate(_ templates: PackedTemplates) -> JSON? {
+        guard !templates.named.isEmpty else { return templates.standard.map { .string($0) } }
+        let all =
+            (templates.standard.map { [.init(name: "default", source: $0)] } ?? [])
+            + templates.named
+        return .array(
+            all.map {
+                object([("name", .string($0.name)), ("template", .string($0.source))])
+            })
+    }
 
-    private var specialNames: [(String, JSON)] {
-        [("bos_token", bos), ("eos_token", eos), ("unk_token", unknown), ("pad_token", padding)]
-            .compactMap { name, id in
-                id.map { (name, .string(text(Int($0)))) }
-            }
+    /// special_tokens_map.json.
+    package func specialTokensJSON(_ templates: PackedTemplates) -> JSON {
+        Self.object(specialNames(templates))
+    }
+
+    /// Chat templates keep their own names of the first two.
+    private func specialNames(_ templates: PackedTemplates) -> [(String, JSON)] {
+        func name(_ id: UInt32?) -> String { id.map { text(Int($0)) } ?? "" }
+        return [
+            ("bos_token", templates.bosToken ?? name(bos)),
+            ("eos_token", templates.eosToken ?? name(eos)),
+            ("unk_token", name(unknown)), ("pad_token", name(padding)),
+        ].filter { !$0.1.isEmpty }.map { ($0.0, .string($0.1)) }
+    }
+
+    /// generation_config.json, where a chat template's end token is not the first that ends an answer.
+    package func generationJSON(_ templates: PackedTemplates) -> JSON? {
+        guard let own = templates.eosToken, !endTokens.isEmpty, own != text(Int(endTokens[0]))
+        else { return nil }
+        return Self.object([
+            ("eos_token_id", .array(endTokens.map { .integer(Int($0)) }))
+        ])
     }
 
     private var addedTokens: [JSON] {

@@ -6,6 +6,7 @@ internal import SystemPackage
 /// A checkpoint's tokenizer: its vocabulary, with the special tokens and habits that the files beside it name.
 package struct TokenizerImport {
     package let vocabulary: Vocabulary
+    package let templates: PackedTemplates
     /// "tokenizer.json" or "tokenizer.model".
     package let file: String
     /// What the files ask for that is survivable but not done.
@@ -53,7 +54,9 @@ package struct TokenizerImport {
         draft.fill()
         try draft.check()
         vocabulary = draft.vocabulary
-        warnings = draft.warnings
+        let (templates, more) = try settings.chatTemplates()
+        self.templates = templates
+        warnings = draft.warnings + more
     }
 
     private static func pieces(_ path: FilePath, limit: Int) throws(PackError) -> VocabularyDraft {

@@ -59,6 +59,17 @@ struct TokenizerSettings {
         try warn(&draft)
     }
 
+    /// The chat templates, with what transformers gives them as `bos_token` and `eos_token`.
+    func chatTemplates() throws(PackError) -> (PackedTemplates, warnings: [String]) {
+        let found = try TemplateImport(directory, config: config)
+        var templates = found.templates
+        if !templates.isEmpty {
+            templates.bosToken = try special("bos_token")?.content ?? ""
+            templates.eosToken = try special("eos_token")?.content ?? ""
+        }
+        return (templates, found.warnings)
+    }
+
     // MARK: Added tokens
 
     /// Where tokenizer_config.json lists the added tokens, transformers reads neither of the two older files.

@@ -28,6 +28,11 @@ struct Inspect: ParsableCommand {
         let tensors: [Tensor]
     }
 
+    /// Long texts, such as chat templates, by their beginning.
+    private static func brief(_ text: String) -> String {
+        text.utf8.count > 200 ? "\(text.utf8.count) bytes: \(text.quoted)" : text
+    }
+
     func run() throws {
         let packed = try open(file)
         let rows = packed.tensors.map { tensor in
@@ -51,7 +56,7 @@ struct Inspect: ParsableCommand {
         }
         var table = Table([], numeric: [])
         table.rows = packed.metadata.keys.map {
-            [$0, packed.metadata.describe($0)]
+            [$0, Self.brief(packed.metadata.describe($0))]
         }
         Terminal.print(table.text)
         let shape = try ModelShape(packed.metadata)
