@@ -39,6 +39,7 @@ package struct TemplateError: Error, Equatable, Sendable {
 
 extension TemplateError: CustomStringConvertible {
     package var description: String {
+        let message = kind == .unsupported ? "not supported: \(self.message)" : self.message
         guard let position else { return message }
         return "line \(position.line), column \(position.column): \(message)"
     }

@@ -75,9 +75,9 @@ struct LimitTests {
     @Test("what is allowed fits a stack of 8 MiB")
     func stack() throws {
         let nested =
-            Self.times("{% if 1 %}", 90)
-            + "{{ " + Self.times("[", 90) + "1" + Self.times("]", 90) + " }}"
-            + Self.times("{% endif %}", 90)
+            Self.times("{% if 1 %}", 48)
+            + "{{ " + Self.times("[", 48) + "1" + Self.times("]", 48) + " }}"
+            + Self.times("{% endif %}", 48)
         let recursive = "{% macro m(n) %}{{ m(n - 1) if n }}{% endmacro %}{{ m(9999) }}"
         let results = Mutex<[String]>([])
         let body: @Sendable () -> Void = {
@@ -91,7 +91,7 @@ struct LimitTests {
         }
         try Self.run(stack: 8 << 20, body)
         let texts = results.withLock { $0 }
-        #expect(texts.first == Self.times("[", 90) + "1" + Self.times("]", 90))
+        #expect(texts.first == Self.times("[", 48) + "1" + Self.times("]", 48))
         #expect(texts.last?.hasPrefix("macros and blocks within each other") == true)
     }
 

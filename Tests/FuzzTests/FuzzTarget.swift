@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import ChatTemplates
 import Engine
 import Glibc
 import Grammar
@@ -16,7 +17,7 @@ import Testing
 /// promises. A broken promise is a trap, which the fuzzer reports.
 enum FuzzTarget: String, CaseIterable, Sendable {
     case frames, messages, gguf, safetensors, json, tokenizer, sentencepiece, settings, sampler,
-        state, schema, regex, gbnf
+        state, schema, regex, gbnf, template
 
     func run(_ bytes: [UInt8]) {
         switch self {
@@ -46,6 +47,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .schema: Self.grammar(.jsonSchema(bytes))
         case .regex: Self.grammar(.regex(bytes))
         case .gbnf: Self.grammar(.gbnf(bytes))
+        case .template: Self.template(bytes)
         }
     }
 
@@ -113,6 +115,25 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case 7: check(Status.self)
         default: return
         }
+    }
+
+    /// A template that compiles renders in bounds or is refused, and always the same.
+    private static func template(_ bytes: [UInt8]) {
+        guard let source = String(validating: bytes, as: UTF8.self),
+            let template = try? ChatTemplate(source)
+        else { return }
+        let time = TemplateTime(year: 2024, month: 7, day: 26)
+        func render() -> String? {
+            try? template.render(
+                messages: [
+                    ["role": "user", "content": "a ü"],
+                    ["role": "assistant", "content": nil, "tool_calls": [["n": 1.5]]],
+                ], bosToken: "<s>", variables: ["x": ["b", 2, true]], time: time)
+        }
+        let text = render()
+        precondition((text?.utf8.count ?? 0) <= 16 << 20)
+        // Text of Swift's is compared byte by byte.
+        precondition(text.map { Array($0.utf8) } == render().map { Array($0.utf8) })
     }
 
     /// A saved state that is accepted is written again as the same bytes. The fuzzer finds no checksum, so a second try has the one
