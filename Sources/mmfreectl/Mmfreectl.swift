@@ -22,7 +22,7 @@ struct Mmfreectl: AsyncParsableCommand {
             CommandGroup(
                 name: "Ask the daemon",
                 subcommands: [
-                    Generate.self, Chat.self, Embed.self, Score.self, Tokenize.self,
+                    Generate.self, Chat.self, Render.self, Embed.self, Score.self, Tokenize.self,
                     Detokenize.self, Models.self,
                     Default.self, SessionVerb.self, Wait.self, Cancel.self, Reload.self,
                 ]),
@@ -41,7 +41,8 @@ struct Mmfreectl: AsyncParsableCommand {
             CommandGroup(
                 name: "Measure",
                 subcommands: [
-                    Perplexity.self, Logits.self, Compare.self, Bench.self, BenchClient.self,
+                    Perplexity.self, Logits.self, Compare.self, Bench.self,
+                    BenchClient.self,
                     LoadClients.self,
                 ]),
         ])

@@ -51,13 +51,13 @@ struct ChatTests {
 
     @Test("a template puts turns before the model, and refuses what it does not know")
     func template() throws {
-        let template = try ChatTemplate(
+        let template = try TurnTemplate(
             "\n--- first\nYou are kind.\n\n--- turn\nUser: {prompt}\nBot:\n--- stop\nUser:\n--- stop\n###\n"
         )
         #expect(template.text("hi", isFirst: true) == "You are kind.\nUser: hi\nBot:")
         #expect(template.text("{prompt}", isFirst: false) == "User: {prompt}\nBot:")
         #expect(template.stops == ["User:", "###"])
-        #expect(ChatTemplate.plain.text("hi", isFirst: true) == "hi")
+        #expect(TurnTemplate.plain.text("hi", isFirst: true) == "hi")
         for (wrong, why) in [
             ("--- turn\nno place", "0 times"), ("--- turn\n{prompt}{prompt}", "2 times"),
             ("--- first\nx", "no section `--- turn`"),
@@ -66,7 +66,7 @@ struct ChatTests {
             ("x\n--- turn\n{prompt}", "line 1"),
             ("--- turn\n{prompt}\n--- stop\n", "empty stop"),
         ] {
-            let error = #expect(throws: Failure.self) { try ChatTemplate(wrong) }
+            let error = #expect(throws: Failure.self) { try TurnTemplate(wrong) }
             #expect(error?.message.contains(why) == true, "\(wrong)")
         }
     }

@@ -43,6 +43,14 @@ struct ChatHistory {
         return dropped
     }
 
+    /// The turn that has begun goes on in another session, which reads the conversation from its beginning.
+    ///
+    /// - Returns: sessions to drop.
+    mutating func restart(in session: String) -> [String] {
+        defer { current = session }
+        return [current]
+    }
+
     /// - Returns: whether there was a turn to take back.
     mutating func undo() -> Bool {
         guard let before = past.popLast() else { return false }

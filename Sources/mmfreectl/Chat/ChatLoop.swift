@@ -8,7 +8,10 @@ final class ChatLoop {
     static let stateLimit = 4 << 20
 
     private let client: Client
-    private let template: ChatTemplate
+    private let style: ChatStyle
+    private let model: String
+    /// Of each session what it has read, under a chat template.
+    private var conversations: [String: Conversation] = [:]
     private var options: GenerateOptions
     private var history: ChatHistory
     /// Whether the session has no turn yet.
@@ -19,15 +22,20 @@ final class ChatLoop {
     private var input = ChatInput()
 
     init(
-        _ client: Client, _ session: Session, _ template: ChatTemplate,
+        _ client: Client, _ session: Session, _ style: ChatStyle, system: String?,
         _ options: GenerateOptions, keeps kept: String?
     ) {
         self.client = client
-        self.template = template
+        self.style = style
+        model = session.model
         self.options = options
-        self.options.stop += template.stops
         self.kept = kept
         history = ChatHistory(session.id)
+        switch style {
+        case .turns(let template): self.options.stop += template.stops
+        case .conversation(let style):
+            conversations[session.id] = Conversation(style, system: system)
+        }
         isEmpty = session.tokens == 0
         if lines.isInteractive {
             Terminal.note("\(session.model), \(session.tokens) tokens; /help shows what there is")
@@ -68,6 +76,7 @@ final class ChatLoop {
     private func turn(_ text: String) async throws {
         do {
             let copy = try await client.forkSession(history.current, name: "chat, before a turn")
+            conversations[copy.id] = conversations[history.current]
             await drop(history.beginTurn(copy: copy.id))
             do { try await answer(text) } catch {
                 // Part of the turn may be in the session: go back to what was before it.
@@ -77,20 +86,57 @@ final class ChatLoop {
         } catch { try survive(error) }
     }
 
+    /// What the session is given for a turn.
+    private func prompt(_ text: String) async throws -> Prompt {
+        guard case .turns(let template) = style else { return .tokens(try await tokens(text)) }
+        return .text(template.text(text, isFirst: isEmpty))
+    }
+
+    /// The same under a chat template.
+    private func tokens(_ text: String) async throws -> [TokenID] {
+        guard var conversation = conversations[history.current] else {
+            throw Failure(
+                "this session's messages are not known, so the chat template cannot go on with it; /undo goes back",
+                .usage)
+        }
+        let tokeniser = ConversationText(client: client, model: model)
+        try await tokeniser.check(text)
+        let before = conversation.read
+        let turn = try conversation.say(text)
+        let tokens: [TokenID]
+        switch turn {
+        case .append(let addition):
+            tokens = try await tokeniser.tokens(of: addition, after: before)
+        case .restart(let whole, let why):
+            // They were read as they were drawn, and would be read as text now.
+            for answer in conversation.answers {
+                try await tokeniser.check(answer, "an answer of the model")
+            }
+            Terminal.note("\(why): the conversation is read again from its beginning")
+            let anew = try await client.createSession(model: model, name: "chat", blank: true)
+            await drop(history.restart(in: anew.id))
+            tokens = try await tokeniser.tokens(of: whole, after: "")
+        }
+        conversations[history.current] = conversation
+        return tokens
+    }
+
     private func answer(_ text: String) async throws {
+        let prompt = try await prompt(text)
         var options = options
         options.session = history.current
+        var answered = ""
+        defer { conversations[history.current]?.hear(answered) }
         let watch = lines.isInteractive ? InterruptWatch() : nil
         defer { watch?.end() }
         var endsInNewline = true
-        for try await part in client.generate(
-            .text(template.text(text, isFirst: isEmpty)), options: options)
-        {
+        for try await part in client.generate(prompt, options: options) {
             if let started = part.started, let id = started.requestID {
                 watch?.begin { [client] in _ = try? await client.cancel(id) }
             }
             if !part.text.isEmpty {
                 Terminal.printModelText(part.text)
+                answered += part.text
                 endsInNewline = part.text.utf8.last == 0x0A
             }
             guard let finished = part.finished else { continue }
@@ -111,6 +157,7 @@ final class ChatLoop {
 
     private func drop(_ sessions: [String]) async {
         for session in sessions where session != kept {
+            conversations[session] = nil
             try? await client.dropSession(session, timeout: .seconds(5))
         }
     }

@@ -7,13 +7,13 @@
 ///     --- stop      a text that ends the answer; may stand more than once
 ///
 /// A section's text is what stands between the lines, without the last line break.
-struct ChatTemplate: Equatable {
+struct TurnTemplate: Equatable {
     var first = ""
     var before = ""
     var after = ""
     var stops: [String] = []
 
-    static let plain = ChatTemplate()
+    static let plain = TurnTemplate()
     private static let place = "{prompt}"
 
     init() {}
