@@ -41,7 +41,7 @@ struct Mmfreectl: AsyncParsableCommand {
             CommandGroup(
                 name: "Measure",
                 subcommands: [
-                    Perplexity.self, Logits.self, Compare.self, Bench.self,
+                    Perplexity.self, Eval.self, Logits.self, Compare.self, Bench.self,
                     BenchClient.self,
                     LoadClients.self,
                 ]),

@@ -3,7 +3,7 @@
 import Crypto
 
 /// SHA-256 in lower-case hexadecimal.
-struct Digest {
+package struct Digest {
     private var hash = SHA256()
 
     mutating func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bufferPointer: bytes) }
@@ -19,7 +19,7 @@ struct Digest {
         return String(decoding: text, as: UTF8.self)
     }
 
-    static func of(_ bytes: UnsafeRawBufferPointer) -> String {
+    package static func of(_ bytes: UnsafeRawBufferPointer) -> String {
         var digest = Digest()
         digest.update(bytes)
         return digest.finish()
