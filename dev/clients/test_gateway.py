@@ -2,6 +2,8 @@
 """What apps do with the clients of PyPI, at mmfree-gateway ($GATEWAY). Each test is a claim about a client that is not ours."""
 
 import asyncio
+import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -210,6 +212,36 @@ class OtherClients(unittest.TestCase):
         self.assertEqual(len(client.embed("demo", ["a", "b"]).embeddings), 2)
         with self.assertRaises(ollama.ResponseError):
             client.generate("none", PROMPT)
+
+    @unittest.skipUnless(importlib.util.find_spec("lm_eval"), "lm_eval is not installed")
+    def test_lm_evaluation_harness(self) -> None:
+        from lm_eval.api.instance import Instance
+        from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+        os.environ["OPENAI_API_KEY"] = "any"
+        harness = LocalCompletionsAPI(
+            base_url=V1 + "/completions", model="demo", num_concurrent=1, max_retries=1
+        )
+        self.assertEqual(harness.tokenizer_backend, "remote")
+        pairs = [("Once upon a time", " there was a king"), ("The cat sat", " on the mat")]
+        requests = [
+            Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=index)
+            for index, pair in enumerate(pairs)
+        ]
+        for (context, rest), (found, _) in zip(pairs, harness.loglikelihood(requests)):
+            head = harness.tok_encode(context)
+            whole = harness.tok_encode(context + rest)
+            lines = subprocess.run(
+                [os.environ["MMFREECTL"], "score", "--model", "demo", "--json"]
+                + ["--from", str(len(head)), "--tokens", ",".join(map(str, whole))],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=300,
+            ).stdout.splitlines()
+            total = json.loads(lines[-1])["sum"]
+            self.assertEqual(total["scored"], len(whole) - len(head))
+            self.assertAlmostEqual(found, total["total"], places=4)
 
     def test_unix_socket(self) -> None:
         with socket.socket(socket.AF_UNIX) as peer:
