@@ -96,9 +96,11 @@ extension Renderer {
 
     // MARK: One at a time
 
-    /// An iterator over what `transform` makes of each element; nil drops it.
+    /// An iterator over what `transform` makes of each element; nil drops it. Nothing is asked of the value before an element is.
+    ///
+    /// - Parameter asksEmpty: whether a value that is false is asked for its elements too.
     private func lazily(
-        _ value: Value,
+        _ value: Value, asksEmpty: Bool = false,
         _ transform: @escaping (Value) throws(TemplateError) -> Value?
     ) throws(TemplateError) -> Iterator {
         let depth = value.depth + 1
@@ -106,14 +108,12 @@ extension Renderer {
             throw TemplateError(
                 .limit, "more than \(TemplateLimits.nesting) filters on each other", at: position)
         }
-        // Jinja does not even ask what is empty for its elements.
-        guard isTrue(value) else {
-            return Iterator(depth: depth) { () throws(TemplateError) in nil }
-        }
-        let source = try iterator(value)
+        var source: Iterator?
         return Iterator(depth: depth) { [unowned self] () throws(TemplateError) in
-            try nested { () throws(TemplateError) in
-                while let element = try source.next() {
+            guard asksEmpty || isTrue(value) else { return nil }
+            return try nested { () throws(TemplateError) in
+                if source == nil { source = try iterator(value) }
+                while let element = try source?.next() {
                     try charge(1)
                     if let result = try transform(element) { return result }
                 }
@@ -182,7 +182,8 @@ extension Renderer {
         let keepsCase = isTrue(bound[0] ?? .bool(false))
         let getter = try getter(bound[1])
         var seen: Set<Value.Key> = []
-        return try lazily(value) { [unowned self] (element) throws(TemplateError) in
+        return try lazily(value, asksEmpty: true) {
+            [unowned self] (element) throws(TemplateError) in
             let key = try getter(element)
             let hash = try hash(keepsCase ? key : try foldedCase(key))
             return seen.insert(hash).inserted ? element : nil

@@ -70,6 +70,8 @@ extension Renderer {
                     : left.values.count < right.values.count
             }
         case (.undefined(let why), _), (_, .undefined(let why)): throw fail(why)
+        case (.safe, _), (_, .safe):
+            throw unsupported("the order of text that is marked as safe")
         default:
             throw fail("a \(left.type) and a \(right.type) have no order")
         }
