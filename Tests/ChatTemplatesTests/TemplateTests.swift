@@ -133,6 +133,10 @@ struct TemplateTests {
         ("{{ missing.x }}", .value, "line 1, column 11: 'missing' is undefined"),
         ("{{ 'a' + 1 }}", .value, "line 1, column 8: no arithmetic between a str and a int"),
         ("{{ raise_exception('not so') }}", .raised, "line 1, column 19: not so"),
+        (
+            "{{ none | unique | list }}", .value,
+            "line 1, column 20: a NoneType cannot be walked over"
+        ),
         ("{{ 1 // 0 }}", .value, "line 1, column 6: a division by zero"),
         (
             "{{ '%s' % 1 }}", .unsupported,
