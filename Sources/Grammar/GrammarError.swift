@@ -27,11 +27,11 @@ package enum GrammarLimits {
     /// The most times that something may be counted.
     static let repetitions = 1_000_000
     /// Places in an object: properties, times the counts that are told apart.
-    static let members = 20_000
+    static let members = 8_000
     /// Characters of a property's name, where others may stand beside it.
     static let nameLength = 256
-    /// States of an intersection of patterns.
-    static let intersection = 10_000
+    /// Steps of threads in all intersections of patterns in a schema; a million take about a second.
+    static let intersection = 1_500_000
     /// Nested groups of a pattern or grammar.
     static let groups = 64
     /// Open calls and counted repetitions at one time: some 60 nested JSON values.

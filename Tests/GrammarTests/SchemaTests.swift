@@ -134,6 +134,30 @@ import Testing
         for text in bad { #expect(try !GrammarSource.schema(schema).accepts(text), "\(text)") }
     }
 
+    @Test("lengths that a format keeps by itself cost nothing, and those that it does not are kept")
+    func lengthsOfFormats() throws {
+        let email = GrammarSource.schema(
+            #"{"type":"string","format":"email","minLength":3,"maxLength":254}"#)
+        #expect(try email.accepts(#""a.b@c-d.org""#))
+        #expect(try !email.accepts(#""a.b@-d""#))
+        let short = GrammarSource.schema(
+            #"{"type":"string","pattern":"^[ab]+$","minLength":2,"maxLength":3}"#)
+        #expect(try short.accepts(#""aba""#))
+        #expect(try !short.accepts(#""a""#))
+        #expect(try !short.accepts(#""abab""#))
+    }
+
+    @Test("what takes too long to compile is refused, soon")
+    func expensive() throws {
+        let ambiguous = GrammarSource.schema(
+            #"{"type":"string","pattern":"^(a|b)*a(a|b){12}$","maxLength":500}"#)
+        #expect(ambiguous.refusal?.contains("1500000 steps to intersect") == true)
+        let names = (0..<400).map { #""p\#($0)":true"# }.joined(separator: ",")
+        let counted = GrammarSource.schema(
+            #"{"type":"object","properties":{\#(names)},"maxProperties":40}"#)
+        #expect(counted.refusal?.hasPrefix("#: 400 properties counted up to 40") == true)
+    }
+
     @Test("json_object is any JSON object")
     func anyObject() throws {
         #expect(

@@ -45,7 +45,11 @@ struct Program: Sendable {
                 source.rules[rule].name,
                 "it begins with itself (left recursion), which is not supported")
         }
-        var builder = Builder(LoopCleaning(source, facts).grammar)
+        let cleaned = LoopCleaning(source, facts).grammar
+        guard !cleaned.overflows else {
+            throw GrammarError(place, "it takes more than \(GrammarLimits.nodes) nodes")
+        }
+        var builder = Builder(cleaned)
         let entry = builder.entry(root)
         builder.finish()
         guard !builder.overflows else {

@@ -10,21 +10,22 @@ struct ExpressionFacts {
     init(_ grammar: Expressions) {
         isNullable = [Bool](repeating: false, count: grammar.rules.count)
         isProductive = isNullable
-        var changed = true
-        while changed {
-            changed = false
-            // Rules that are used by others were mostly made later.
-            for rule in grammar.rules.indices.reversed() {
-                let body = grammar.rules[rule].body
-                if !isNullable[rule], isNullable(body, grammar) {
-                    isNullable[rule] = true
-                    changed = true
-                }
-                if !isProductive[rule], isProductive(body, grammar) {
-                    isProductive[rule] = true
-                    changed = true
-                }
-            }
+        var callers = [[Int]](repeating: [], count: grammar.rules.count)
+        for rule in grammar.rules.indices {
+            var calls: Set<Int> = []
+            grammar.calls(in: grammar.rules[rule].body, &calls)
+            for call in calls { callers[call].append(rule) }
+        }
+        // Each is looked at again when something that it calls has become known.
+        var waiting = Array(grammar.rules.indices)
+        while let rule = waiting.popLast() {
+            let body = grammar.rules[rule].body
+            let nullable = isNullable[rule] || isNullable(body, grammar)
+            let productive = isProductive[rule] || isProductive(body, grammar)
+            guard nullable != isNullable[rule] || productive != isProductive[rule] else { continue }
+            isNullable[rule] = nullable
+            isProductive[rule] = productive
+            waiting += callers[rule]
         }
     }
 

@@ -148,6 +148,16 @@ struct Expressions: Sendable {
 }
 
 extension Expressions {
+    /// Adds the rules that are called.
+    func calls(in id: ExpressionID, _ found: inout Set<Int>) {
+        switch self[id] {
+        case .empty, .never, .bytes: break
+        case .sequence(let parts), .choice(let parts): for part in parts { calls(in: part, &found) }
+        case .loop(let part, _, _): calls(in: part, &found)
+        case .call(let rule): found.insert(rule)
+        }
+    }
+
     /// Whether any rule is called.
     func calls(_ id: ExpressionID) -> Bool {
         switch self[id] {

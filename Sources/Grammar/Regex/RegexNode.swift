@@ -57,6 +57,33 @@ indirect enum RegexNode: Sendable {
         }
     }
 
+    /// How many scalars a text has that matches: at least and at most. `most`: `nil` for no bound.
+    var lengths: (least: Int, most: Int?) {
+        switch self {
+        case .set: return (1, 1)
+        case .anchor: return (0, 0)
+        case .sequence(let parts):
+            return parts.reduce((0, 0)) { sum, part in
+                let (least, most) = part.lengths
+                return (
+                    Self.capped(sum.0 + least),
+                    sum.1.flatMap { a in most.map { Self.capped(a + $0) } }
+                )
+            }
+        case .choice(let parts):
+            let all = parts.map(\.lengths)
+            let most = all.contains { $0.most == nil } ? nil : all.compactMap(\.most).max() ?? 0
+            return (all.map(\.least).min() ?? 0, most)
+        case .loop(let part, let count, let limit):
+            let (least, most) = part.lengths
+            let longest = limit.flatMap { limit in most.map { Self.capped($0 * limit) } }
+            return (Self.capped(least * count), most == 0 ? 0 : longest)
+        }
+    }
+
+    /// Far above every bound, far below what overflows.
+    private static func capped(_ length: Int) -> Int { min(length, 1 << 30) }
+
     /// As an expression over bytes.
     ///
     /// - Parameter scalar: how one scalar of a set is written.

@@ -4,10 +4,11 @@
 enum Intersection {
     /// The text of a JSON string, without its quotes, written as `JSONText.scalar` has it.
     ///
+    /// - Parameter budget: steps of threads that may still be made.
     /// - Returns: `nil` if there is no such text.
     static func expression(
         of inside: [RegexNode], outside: [RegexNode] = [], in grammar: inout Expressions,
-        _ place: String
+        _ budget: inout Int, _ place: String
     ) throws(GrammarError) -> ExpressionID? {
         // Whatever is not to match is still text.
         let inside = inside.isEmpty ? [.loop(.any, least: 0, most: nil)] : inside
@@ -29,7 +30,7 @@ enum Intersection {
             } catch { throw tooLarge(place) }
         }
         do {
-            let product = try Product(machines, inside: inside.count, starts)
+            let product = try Product(machines, inside: inside.count, starts, &budget)
             return product.isEmpty ? nil : product.rules(in: &grammar, place)
         } catch { throw tooLarge(place) }
     }
@@ -37,7 +38,7 @@ enum Intersection {
     private static func tooLarge(_ place: String) -> GrammarError {
         GrammarError(
             place,
-            "its patterns, formats and lengths together take more than \(GrammarLimits.intersection) states"
+            "its patterns, formats and lengths together take more than \(GrammarLimits.intersection) steps to intersect"
         )
     }
 }
@@ -55,7 +56,8 @@ private struct Product {
 
     /// - Parameter inside: so many of the machines are to accept, the others are not to.
     init(
-        _ machines: [Machine], inside: Int, _ starts: [MachineState]
+        _ machines: [Machine], inside: Int, _ starts: [MachineState],
+        _ budget: inout Int
     ) throws(Machine.TooManyThreads) {
         let classes = ByteClasses(
             machines.flatMap { machine in
@@ -68,8 +70,9 @@ private struct Product {
         _ = number(of: starts, inside)
         var next = 0
         while next < states.count {
-            guard states.count <= GrammarLimits.intersection else { throw Machine.TooManyThreads() }
             let from = states[next].parts
+            budget -= classes.count * from.reduce(4) { $0 + $1.threads.count }
+            guard budget > 0 else { throw Machine.TooManyThreads() }
             for (index, byte) in classes.members.enumerated() {
                 var parts: [MachineState] = []
                 for (machine, state) in zip(machines, from) {

@@ -166,7 +166,7 @@ extension SchemaCompiler {
                     patterns[$0].pattern
                 }
                     + names.map { RegexNode.literal($0) },
-                in: &grammar, shape.place)
+                in: &grammar, &steps, shape.place)
             guard let name else { continue }
             let quote = grammar.literal("\"")
             let lexeme = grammar.lexeme(shape.place, grammar.sequence([quote, name, quote]))

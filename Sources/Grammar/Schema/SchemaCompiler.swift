@@ -17,6 +17,8 @@ struct SchemaCompiler {
     /// Parts that are the same everywhere.
     private(set) var space = Expressions.empty
     private var anyText: ExpressionID?
+    /// Steps of intersections that may still be made.
+    var steps = GrammarLimits.intersection
 
     static func program(_ bytes: [UInt8]) throws(GrammarError) -> Program {
         let document = try SchemaDocument(bytes)
@@ -195,14 +197,21 @@ struct SchemaCompiler {
                 JSONText.character(in: &grammar), shape.minLength, shape.maxLength)
             return quotedLexeme(shape.place, inner)
         }
-        let isCounted = shape.minLength > 0 || shape.maxLength != nil
+        let lengths = shape.patterns.map(\.pattern.lengths)
+        // Bounds that the patterns keep by themselves are not intersected.
+        let least = lengths.contains { $0.least >= shape.minLength } ? 0 : shape.minLength
+        let most = shape.maxLength.flatMap { bound in
+            lengths.contains { $0.most.map { $0 <= bound } ?? false } ? nil : bound
+        }
+        let isCounted = least > 0 || most != nil
         if shape.patterns.count == 1, !isCounted {
             let inner = shape.patterns[0].pattern.lowered(into: &grammar, JSONText.scalar)
             return quotedLexeme(shape.place, inner)
         }
         var nodes = shape.patterns.map(\.pattern)
-        if isCounted { nodes.append(.loop(.any, least: shape.minLength, most: shape.maxLength)) }
-        guard let inner = try Intersection.expression(of: nodes, in: &grammar, shape.place) else {
+        if isCounted { nodes.append(.loop(.any, least: least, most: most)) }
+        guard let inner = try Intersection.expression(of: nodes, in: &grammar, &steps, shape.place)
+        else {
             return never(shape.place, "its patterns, formats and lengths have no text in common")
         }
         return quotedLexeme(shape.place, inner)

@@ -12,7 +12,7 @@ enum SchemaFormats {
         let hour = "(?:[01][0-9]|2[0-3])"
         let time = "\(hour):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-]\(hour):[0-5][0-9])"
         let byte = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-        let label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+        let label = "[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,20})?"
         let hex = "[0-9A-Fa-f]"
         return [
             "date": date, "time": time, "date-time": "\(date)T\(time)",
