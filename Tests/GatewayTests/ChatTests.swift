@@ -93,6 +93,26 @@ struct ChatTests {
         }
     }
 
+    @Test("an answer obeys its schema; one that cannot be obeyed is refused")
+    func schema() async throws {
+        try await withChat { rig in
+            func body(_ schema: String) -> String {
+                #"{"model":"tiny",\#(Self.messages),"max_tokens":40,"response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":\#(schema)}}}"#
+            }
+            let answer = try await rig.post("/v1/chat/completions", body(#"{"const":"ab"}"#)).json
+            #expect(
+                answer["choices"]?.array?.first?["message"]?["content"]?.string == #""ab""#)
+            #expect(answer["choices"]?.array?.first?["finish_reason"]?.string == "stop")
+            let wrong = try await rig.post("/v1/chat/completions", body(#"{"type":"nothing"}"#))
+            #expect(wrong.status == 400)
+            let ollama = try await rig.post(
+                "/api/chat",
+                #"{"model":"tiny",\#(Self.messages),"stream":false,"format":{"const":"ab"}}"#
+            ).json
+            #expect(ollama["message"]?["content"]?.string == #""ab""#)
+        }
+    }
+
     @Test("a model without a template is 400 no_chat_template, which says what to do")
     func noTemplate() async throws {
         try await withGateway { rig in
@@ -144,8 +164,8 @@ struct ChatTests {
                 "reasoning_effort"
             ),
             (
-                #""messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_object"}"#,
-                "response_format"
+                #""messages":[{"role":"user","content":"a"}],"response_format":{"type":"yaml"}"#,
+                "response_format.type"
             ), (#""messages":[{"role":"user","content":"a"}],"thinking":true"#, "thinking"),
         ])
     func refusals(_ members: String, _ param: String) throws {

@@ -53,7 +53,7 @@ struct OllamaTests {
     @Test(
         "what would change the answer and cannot be done is refused, in Ollama's form",
         arguments: [
-            #""suffix":"x""#, #""images":["a"]"#, #""format":"json""#, #""system":"s""#,
+            #""suffix":"x""#, #""images":["a"]"#, #""format":"yaml""#, #""system":"s""#,
             #""template":"t""#, #""context":[1]"#, #""think":true"#, #""unknown":1"#,
             #""options":{"mirostat":1}"#, #""options":{"typical_p":0.5}"#, #""options":{"x":1}"#,
             #""options":{"repeat_last_n":64}"#, #""options":{"temperature":"a"}"#, #""options":1"#,

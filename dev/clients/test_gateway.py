@@ -109,6 +109,22 @@ class OpenAI(unittest.TestCase):
                 self.fail("the end of an answer is no fault of a stream's")
         self.assertEqual("".join(pieces), text)
 
+    def test_structured_output(self) -> None:
+        schema = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}}}
+        schema |= {"required": ["a"], "additionalProperties": False}
+        answer = self.client.chat.completions.create(
+            model="chat",
+            messages=[{"role": "user", "content": PROMPT}],
+            max_tokens=60,
+            seed=7,
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "n", "strict": True, "schema": schema},
+            },
+        )
+        self.assertIn(json.loads(answer.choices[0].message.content)["a"], ("x", "y"))
+        self.assertEqual(answer.choices[0].finish_reason, "stop")
+
     def test_no_chat_template(self) -> None:
         with self.assertRaises(self.openai.BadRequestError) as caught:
             self.client.chat.completions.create(

@@ -11,9 +11,9 @@ extension Gateway {
         var fields = try Fields(call.body)
         let model = try fields.ollamaModel()
         let messages = try fields.messages()
-        let options = try fields.ollamaOptions()
+        var options = try fields.ollamaOptions()
         let isStream = try fields.bool("stream") ?? true
-        try fields.refuse("format", "answers are not constrained here")
+        options.format = try fields.ollamaFormat()
         try fields.refuse("tools", "the models call none")
         try fields.refuse("think", "the models do not think aloud")
         try fields.finish()

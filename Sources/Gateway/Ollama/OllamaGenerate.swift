@@ -16,13 +16,14 @@ struct OllamaGenerateRequest {
         var fields = try Fields(bytes)
         model = try fields.ollamaModel()
         prompt = try fields.string("prompt") ?? ""
-        options = try fields.ollamaOptions()
+        var options = try fields.ollamaOptions()
+        options.format = try fields.ollamaFormat()
+        self.options = options
         isStream = try fields.bool("stream") ?? true
         // A prompt is continued as it is, which is what raw asks for.
         fields.ignore("raw")
         try fields.refuse("suffix", "the models continue text; they do not fill gaps")
         try fields.refuse("images", "the models read text only")
-        try fields.refuse("format", "answers are not constrained here")
         try fields.refuse(
             "system", "the model has no chat template to put it into; write it into prompt")
         try fields.refuse(

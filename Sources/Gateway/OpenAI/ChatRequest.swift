@@ -43,7 +43,7 @@ struct ChatRequest {
         options.logprobs = hasLogprobs ? top ?? 0 : nil
         n = try fields.integer("n", 1...128) ?? 1
         (isStream, hasUsage) = try fields.streaming()
-        try fields.responseFormat()
+        options.format = try fields.responseFormat()
         for name in ["tools", "functions"] { try fields.refuse(name, "the models call none") }
         for name in ["tool_choice", "function_call"] {
             if let choice = fields.value(name), choice.string != "none", choice.string != "auto" {
@@ -68,16 +68,41 @@ struct ChatRequest {
 }
 
 extension Fields {
-    fileprivate mutating func responseFormat() throws(APIError) {
-        guard var format = try object("response_format") else { return }
+    /// What the answer is to obey; `nil` for any text.
+    fileprivate mutating func responseFormat() throws(APIError) -> AnswerFormat? {
+        guard var format = try object("response_format") else { return nil }
         let type = try format.string("type")
-        guard type == "text" else {
+        var rule: AnswerFormat?
+        switch type {
+        case "text": break
+        case "json_object": rule = .jsonObject
+        case "json_schema":
+            guard var named = try format.object("json_schema"), let schema = named.value("schema")
+            else {
+                throw .invalid(
+                    format.param("json_schema.schema"), "it is missing",
+                    code: "missing_required_parameter")
+            }
+            // Every schema is obeyed strictly.
+            named.ignore("name", "description", "strict")
+            try named.finish()
+            rule = .jsonSchema(String(decoding: schema.writtenCompactly(), as: UTF8.self))
+        default:
             throw .invalid(
-                param("response_format"),
-                "answers are not constrained here; only {\"type\": \"text\"}",
-                code: "unsupported_parameter")
+                format.param("type"), "allowed: \"text\", \"json_object\" and \"json_schema\"")
         }
         try format.finish()
+        return rule
+    }
+
+    /// Ollama's `format`: "json", or a schema.
+    mutating func ollamaFormat() throws(APIError) -> AnswerFormat? {
+        guard let value = value("format"), !value.isOff else { return nil }
+        if value.string == "json" { return .jsonObject }
+        guard value.members != nil else {
+            throw .invalid(param("format"), "allowed: \"json\", or a JSON schema")
+        }
+        return .jsonSchema(String(decoding: value.writtenCompactly(), as: UTF8.self))
     }
 
     /// - Parameter isOllama: content is a string, and there may be images.
