@@ -166,7 +166,7 @@ let package = Package(
         .executableTarget(
             name: "mmfreectl",
             dependencies: [
-                "MMFree", "Packer", "Reference", "ModelStore", "ChatTemplates", "Engine",
+                "MMFree", "Packer", "Reference", "ModelStore", "ChatTemplates", "Engine", "Grammar",
                 "CKernels",
                 "CLinux", arguments, system,
             ], swiftSettings: strict),

@@ -42,7 +42,7 @@ struct Mmfreectl: AsyncParsableCommand {
                 name: "Measure",
                 subcommands: [
                     Perplexity.self, Eval.self, Logits.self, Compare.self, Bench.self,
-                    BenchClient.self,
+                    BenchClient.self, BenchGrammar.self,
                     LoadClients.self,
                 ]),
         ])
