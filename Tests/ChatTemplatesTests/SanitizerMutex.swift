@@ -1,0 +1,1 @@
+../../dev/sanitizer/Mutex.swift
