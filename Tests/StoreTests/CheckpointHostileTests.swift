@@ -131,6 +131,18 @@ struct CheckpointHostileTests {
         #expect(throws: JSONError.self) { try JSON(parsing: Array(text.utf8)) }
     }
 
+    @Test(
+        "JSON: a whole number is the one that was written, or none",
+        arguments: [
+            ("7", 7), ("7.0", 7), ("-1e3", -1000), ("9007199254740993", 9_007_199_254_740_993),
+            ("9007199254740991.0", 9_007_199_254_740_991), ("9223372036854775807", .max),
+            ("9007199254740993.0", nil), ("9223372036854775808", nil),
+            ("-9223372036854775809", nil), ("7.5", nil), ("1e300", nil),
+        ])
+    func wholeNumbers(_ text: String, _ value: Int?) throws {
+        #expect(try JSON(parsing: Array(text.utf8)).integer == value)
+    }
+
     @Test("JSON: names that only look alike are different members")
     func alike() throws {
         let json = try JSON(parsing: Array("{\"\u{e9}\":1,\"e\u{301}\":2}".utf8))

@@ -64,10 +64,11 @@ package enum JSON: Sendable {
         }
     }
 
+    /// A whole number, also one written as 1.0 or 1e3. From 2^53 on a Double may stand for another one than was written.
     package var integer: Int? {
         switch self {
         case .integer(let value): value
-        case .number(let value): Int(exactly: value)
+        case .number(let value): abs(value) < 0x1p53 ? Int(exactly: value) : nil
         default: nil
         }
     }
