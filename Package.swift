@@ -80,6 +80,8 @@ let gatewayTargets: [Target] =
             dependencies: [
                 "MMFree", "ChatTemplates", "RPC", "ModelStore", "CLinux", log, system,
             ] + nio + http,
+            // In the program, so that there is no file to be found or missed.
+            resources: [.embedInCode("HTTP/openapi.json")],
             swiftSettings: strict),
         .executableTarget(
             name: "mmfree-gateway",

@@ -64,6 +64,7 @@ package final class Gateway: Sendable {
         case .root:
             try await reply.send(
                 bytes: Array("mmfree-gateway is running\n".utf8), type: "text/plain")
+        case .openAPI: try await reply.send(bytes: PackageResources.openapi_json)
         case .health: try await health(call, reply)
         case .models: try await models(call, reply)
         case .model(let name): try await model(name, call, reply)

@@ -47,7 +47,7 @@ struct Exchange: Sendable {
             try Self.authorize(request.head, path, configuration)
             let route = try Route(request.method, path)
             let charge = gateway.bodies.charge()
-            let body = route.hasBody ? try await read(request, reply, charge) : []
+            let body = request.method == .post ? try await read(request, reply, charge) : []
             try Task.checkCancellation()
             try await gateway.clients.with(try gateway.account(caller)) { client in
                 try await gateway.answer(

@@ -4,7 +4,7 @@ import HTTPTypes
 
 /// What is asked for.
 enum Route: Equatable, Sendable {
-    case root
+    case root, openAPI
     case health
     case models
     case model(String)
@@ -15,16 +15,40 @@ enum Route: Equatable, Sendable {
     case ollamaVersion, ollamaTags, ollamaShow, ollamaGenerate, ollamaChat, ollamaEmbed,
         ollamaEmbeddings
 
+    /// Of those with a fixed path, all of its spellings. What is read has GET and HEAD; all others have POST, and a body.
+    static let paths: [(route: Route, isRead: Bool, spellings: [String])] = [
+        (.root, true, ["/"]),
+        (.openAPI, true, ["/openapi.json"]),
+        (.health, true, ["/health", "/v1/health"]),
+        (.models, true, ["/v1/models", "/models"]),
+        (.completions, false, ["/v1/completions", "/completions"]),
+        (.chatCompletions, false, ["/v1/chat/completions", "/chat/completions"]),
+        (.embeddings, false, ["/v1/embeddings", "/embeddings"]),
+        (.tokenize, false, ["/tokenize"]),
+        (.detokenize, false, ["/detokenize"]),
+        (.tokenizerInfo, true, ["/tokenizer_info"]),
+        (.metrics, true, ["/metrics"]),
+        (.ollamaVersion, true, ["/api/version"]),
+        (.ollamaTags, true, ["/api/tags"]),
+        (.ollamaShow, false, ["/api/show"]),
+        (.ollamaGenerate, false, ["/api/generate"]),
+        (.ollamaChat, false, ["/api/chat"]),
+        (.ollamaEmbed, false, ["/api/embed"]),
+        (.ollamaEmbeddings, false, ["/api/embeddings"]),
+    ]
+
+    /// A model's name follows.
+    static let modelPath = "/v1/models/"
+
     /// - Throws: 404 for a path that does not exist, 405 for a method it does not have.
     init(_ method: HTTPRequest.Method, _ path: String) throws(APIError) {
-        guard let (route, methods) = Self.find(path) else {
+        guard let (route, isRead) = Self.find(path) else {
             throw APIError(
                 404, "no_such_path",
-                "there is no \(printable(path)) here; GET /v1/models and POST /v1/completions are two that exist"
-            )
+                "there is no \(printable(path)) here; GET /openapi.json lists what there is")
         }
-        let isRead = method == .get || method == .head
-        guard methods == "POST" ? method == .post : isRead else {
+        guard isRead ? method == .get || method == .head : method == .post else {
+            let methods = isRead ? "GET, HEAD" : "POST"
             throw APIError(
                 405, "method_not_allowed",
                 "\(printable(path)) has \(methods), not \(printable(method.rawValue))",
@@ -33,43 +57,14 @@ enum Route: Equatable, Sendable {
         self = route
     }
 
-    private static func find(_ path: String) -> (Route, methods: String)? {
-        let reads = "GET, HEAD"
-        switch path {
-        case "/": return (.root, reads)
-        case "/health", "/v1/health": return (.health, reads)
-        case "/v1/models", "/models": return (.models, reads)
-        case "/v1/completions", "/completions": return (.completions, "POST")
-        case "/v1/embeddings", "/embeddings": return (.embeddings, "POST")
-        case "/v1/chat/completions", "/chat/completions": return (.chatCompletions, "POST")
-        case "/tokenizer_info": return (.tokenizerInfo, reads)
-        case "/api/chat": return (.ollamaChat, "POST")
-        case "/tokenize": return (.tokenize, "POST")
-        case "/detokenize": return (.detokenize, "POST")
-        case "/metrics": return (.metrics, reads)
-        case "/api/version": return (.ollamaVersion, reads)
-        case "/api/tags": return (.ollamaTags, reads)
-        case "/api/show": return (.ollamaShow, "POST")
-        case "/api/generate": return (.ollamaGenerate, "POST")
-        case "/api/embed": return (.ollamaEmbed, "POST")
-        case "/api/embeddings": return (.ollamaEmbeddings, "POST")
-        default:
-            guard path.hasPrefix("/v1/models/"), let name = decoded(path.dropFirst(11)) else {
-                return nil
-            }
-            return (.model(name), reads)
+    private static func find(_ path: String) -> (Route, isRead: Bool)? {
+        if let entry = paths.first(where: { $0.spellings.contains(path) }) {
+            return (entry.route, entry.isRead)
         }
-    }
-
-    var hasBody: Bool {
-        switch self {
-        case .completions, .chatCompletions, .ollamaChat, .embeddings, .tokenize, .detokenize,
-            .ollamaShow, .ollamaGenerate,
-            .ollamaEmbed, .ollamaEmbeddings:
-            true
-        case .root, .health, .models, .model, .tokenizerInfo, .metrics, .ollamaVersion, .ollamaTags:
-            false
+        guard path.hasPrefix(modelPath), let name = decoded(path.dropFirst(modelPath.count)) else {
+            return nil
         }
+        return (.model(name), true)
     }
 
     /// A path's percent-encoding undone; `nil` if it is none, or no name.

@@ -51,8 +51,7 @@ struct ChatRequest {
                     name, "the models call no tools", code: "unsupported_parameter")
             }
         }
-        if let modalities = fields.value("modalities")?.array,
-            modalities.map(\.string) != ["text"]
+        if let modalities = fields.value("modalities"), modalities.array?.map(\.string) != ["text"]
         {
             throw .invalid(
                 "modalities", "the models write text only", code: "unsupported_parameter")

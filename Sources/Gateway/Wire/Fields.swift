@@ -100,7 +100,8 @@ struct Fields {
         guard let members = value.members else { throw wrong(name, value, "an object") }
         var biases: [UInt32: Float] = [:]
         for member in members {
-            guard let token = UInt32(member.name) else {
+            // One spelling each, so that no token comes twice.
+            guard let token = UInt32(member.name), member.name == "\(token)" else {
                 throw .invalid(param(name), "\"\(printable(member.name))\" is not a token's number")
             }
             guard let bias = member.value.number, (-100...100).contains(bias) else {
