@@ -9,10 +9,9 @@ struct ClientStreamsTests {
     private var streams = ClientStreams()
 
     private mutating func open(_ id: ClientStreams.ID, isStreaming: Bool = true) throws -> UInt32 {
-        let new = streams.newStream()
-        let stream = try #require(new)
-        streams.open(id, stream: stream, isStreaming: isStreaming)
-        return stream
+        streams.begin(id, isStreaming: isStreaming)
+        let stream = streams.open(id)
+        return try #require(stream)
     }
 
     private func data(_ stream: UInt32, _ count: Int) -> Frame {
@@ -42,6 +41,16 @@ struct ClientStreamsTests {
         // Frames after the end are nobody's.
         #expect(streams.receive(data(stream, 1)) == nil)
         #expect(!streams.isOwed)
+    }
+
+    @Test("a call that ends before its request is written needs no stream, and nobody is told")
+    mutating func neverWritten() {
+        streams.begin(1, isStreaming: true)
+        #expect(streams.cancel(1) == nil)
+        #expect(streams.open(1) == nil)
+        #expect(streams.take(1) == .end(.failure(.cancelled)))
+        streams.begin(2, isStreaming: true)
+        #expect(streams.open(2) == 1)
     }
 
     @Test("a unary call ends with its payload, its status or what makes no sense")

@@ -12,20 +12,32 @@ final class ClientCall: Sendable {
     ) {
         self.client = client
         self.id = id
+        client.inbox.update { ($0.begin(id, isStreaming: isStreaming), []) }
         client.onLoop { $0.start(id, request, isStreaming: isStreaming, timeout: timeout) }
     }
 
-    deinit { client.onLoop { [id] in $0.drop(id) } }
+    deinit {
+        end { streams, id in
+            defer { streams.drop(id) }
+            return streams.cancel(id)
+        }
+    }
 
     /// Waits for what comes next. Cancelling the task ends the call with `.cancelled`.
     func next() async -> ClientStreams.Taken {
         await withTaskCancellationHandler {
             await withCheckedContinuation { consumer in
-                client.onLoop { [id] in $0.next(id, consumer) }
+                if client.inbox.next(id, consumer) { client.onLoop { $0.updateReading() } }
             }
         } onCancel: {
-            client.onLoop { [id] in $0.cancel(id) }
+            end { $0.cancel($1) }
         }
+    }
+
+    /// - Parameter change: ends the call; returns the stream that the daemon still works on.
+    private func end(_ change: (inout ClientStreams, ClientStreams.ID) -> UInt32?) {
+        let stream = client.inbox.update { (change(&$0, id), [id]) }
+        client.onLoop { [id] in $0.end(id, stream) }
     }
 }
 

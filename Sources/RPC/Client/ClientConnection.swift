@@ -2,17 +2,14 @@
 
 import NIOCore
 
-/// The client's end of a connection: writes requests, and hands what comes back to the calls' consumers. Lives on its channel's
-/// loop.
+/// The client's end of a connection: writes requests, and puts what comes back into the calls' inbox. Lives on its channel's loop.
 final class ClientConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
-    typealias Consumer = CheckedContinuation<ClientStreams.Taken, Never>
 
     private let channel: any Channel
     private var decoder = FrameDecoder()
-    private var streams = ClientStreams()
-    private var consumers: [ClientStreams.ID: Consumer] = [:]
+    private let inbox: ClientInbox
     private var deadlines: [ClientStreams.ID: Scheduled<Void>] = [:]
     private let patience: Patience
     private var liveness: Liveness
@@ -23,8 +20,12 @@ final class ClientConnection: ChannelInboundHandler {
     /// The field `metadata` of every request.
     private let metadata: [UInt8]
 
-    init(_ channel: any Channel, _ patience: Patience, onBehalfOf user: UInt32? = nil) {
+    init(
+        _ channel: any Channel, _ inbox: ClientInbox, _ patience: Patience,
+        onBehalfOf user: UInt32? = nil
+    ) {
         self.channel = channel
+        self.inbox = inbox
         self.patience = patience
         metadata = user.map { RequestHead.metadata(onBehalfOf: $0) } ?? []
         liveness = Liveness(patience)
@@ -38,12 +39,13 @@ final class ClientConnection: ChannelInboundHandler {
     }
 
     var kept: (calls: Int, bytes: Int) {
-        (streams.kept.calls + consumers.count + deadlines.count, streams.kept.bytes)
+        let kept = inbox.kept
+        return (kept.calls + deadlines.count, kept.bytes)
     }
 
     // MARK: Calls
 
-    /// Starts a call. What becomes of it, a refusal included, is told to its consumer.
+    /// Writes the request of a call that has begun. What becomes of it, a refusal included, is told to its consumer.
     ///
     /// - Parameter timeout: nanoseconds; the daemon has them, and this side a grace more.
     func start(
@@ -51,7 +53,7 @@ final class ClientConnection: ChannelInboundHandler {
     ) {
         let data = request.encoded() + metadata
         guard data.count <= FrameHeader.dataLimit else {
-            return streams.refuse(
+            return refuse(
                 id,
                 .rpc(
                     RPCError(
@@ -59,13 +61,14 @@ final class ClientConnection: ChannelInboundHandler {
                         "a request of \(data.count) bytes; the limit is \(FrameHeader.dataLimit)",
                         reason: "FRAME_TOO_LARGE")))
         }
-        guard !isClosed, let stream = streams.newStream() else {
-            return streams.refuse(id, .disconnected)
-        }
-        streams.open(id, stream: stream, isStreaming: isStreaming)
+        guard !isClosed else { return refuse(id, .disconnected) }
+        guard let stream = inbox.update({ ($0.open(id), [id]) }) else { return }
         if let timeout {
             let time = min(timeout, .max - patience.grace) + patience.grace
-            deadlines[id] = after(time) { [self] in leave(id, streams.expire(id)) }
+            deadlines[id] = after(time) { [self] in
+                deadlines[id] = nil
+                leave(inbox.update { ($0.expire(id), [id]) })
+            }
         }
         write(.request, stream, isStreaming ? .remoteClosed : [], data)
         if check == nil {
@@ -74,39 +77,22 @@ final class ClientConnection: ChannelInboundHandler {
         }
     }
 
-    /// Gives the consumer what waits for it, now or when it comes. One consumer for each call.
-    func next(_ id: ClientStreams.ID, _ consumer: Consumer) {
-        consumers[id] = consumer
-        deliver(id)
-        updateReading()
+    private func refuse(_ id: ClientStreams.ID, _ error: ClientError) {
+        inbox.update { ($0.refuse(id, error), [id]) }
     }
 
-    /// Ends a call from this side. Its consumer gets `.cancelled`.
-    func cancel(_ id: ClientStreams.ID) { leave(id, streams.cancel(id)) }
-
-    /// The consumer is gone.
-    func drop(_ id: ClientStreams.ID) {
-        cancel(id)
-        streams.drop(id)
+    /// A call has ended from this side.
+    ///
+    /// - Parameter stream: on which the daemon may still answer.
+    func end(_ id: ClientStreams.ID, _ stream: UInt32?) {
         deadlines.removeValue(forKey: id)?.cancel()
-        updateReading()
+        leave(stream)
     }
 
     /// Tells the daemon that nobody wants the rest of a stream's answer.
-    private func leave(_ id: ClientStreams.ID, _ stream: UInt32?) {
+    private func leave(_ stream: UInt32?) {
         if let stream, !isClosed { write(.data, stream, [.remoteClosed, .noData], []) }
-        deliver(id)
         updateReading()
-    }
-
-    private func deliver(_ id: ClientStreams.ID) {
-        guard let consumer = consumers.removeValue(forKey: id) else { return }
-        guard let taken = streams.take(id) else {
-            consumers[id] = consumer
-            return
-        }
-        if case .end = taken { deadlines.removeValue(forKey: id)?.cancel() }
-        consumer.resume(returning: taken)
     }
 
     private func write(
@@ -118,9 +104,9 @@ final class ClientConnection: ChannelInboundHandler {
     }
 
     /// Backpressure: a socket that is not read fills up, and the daemon waits.
-    private func updateReading() {
-        guard streams.readsOn != isReading else { return }
-        isReading.toggle()
+    func updateReading() {
+        guard let reads = inbox.readsOn() else { return }
+        isReading = reads
         // Our own silence is none of the daemon's.
         if isReading { liveness.hear(now: now) }
         _ = channel.setOption(.autoRead, value: isReading)
@@ -129,7 +115,7 @@ final class ClientConnection: ChannelInboundHandler {
     // MARK: Liveness
 
     private func checkLiveness() {
-        guard streams.isOwed, !isClosed else {
+        guard inbox.isOwed, !isClosed else {
             check = nil
             return
         }
@@ -150,7 +136,7 @@ final class ClientConnection: ChannelInboundHandler {
 
     /// Any answer will do, so nobody waits for this one.
     private func ask() {
-        guard let stream = streams.newStream() else { return }
+        guard let stream = inbox.update({ ($0.newStream(), []) }) else { return }
         let request = Request(
             service: ServiceName.health, method: "Check",
             timeoutNano: Int64(clamping: patience.answer))
@@ -162,19 +148,32 @@ final class ClientConnection: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         liveness.hear(now: now)
         decoder.append(unwrapInboundIn(data))
-        do {
+        let (ended, error) = inbox.update { receive(into: &$0) }
+        for id in ended { deadlines.removeValue(forKey: id)?.cancel() }
+        if let error { close(.garbled("a frame of type \(error.kind)")) }
+        updateReading()
+    }
+
+    /// - Returns: the calls that have ended, what ended the connection, and the calls that have something new.
+    private func receive(
+        into streams: inout ClientStreams
+    ) -> (([ClientStreams.ID], FrameDecoder.Lost?), [ClientStreams.ID]) {
+        var (ended, new): ([ClientStreams.ID], [ClientStreams.ID]) = ([], [])
+        do throws(FrameDecoder.Lost) {
             while let event = try decoder.next() {
                 let id =
                     switch event {
                     case .frame(let frame): streams.receive(frame)
                     case .oversize(let header): streams.receiveOversize(header)
                     }
-                if let id { deliver(id) }
+                guard let id else { continue }
+                new.append(id)
+                if streams.hasEnded(id) { ended.append(id) }
             }
+            return ((ended, nil), new)
         } catch {
-            close(.garbled("a frame of type \(error.kind)"))
+            return ((ended, error), new)
         }
-        updateReading()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -189,7 +188,7 @@ final class ClientConnection: ChannelInboundHandler {
         guard !isClosed else { return }
         isClosed = true
         check?.cancel()
-        for id in streams.fail(error) { deliver(id) }
+        inbox.update { ((), $0.fail(error)) }
         for deadline in deadlines.values { deadline.cancel() }
         deadlines = [:]
         channel.close(promise: nil)

@@ -22,8 +22,9 @@ struct ClientStreams {
     }
 
     private struct Call {
-        let stream: UInt32
         let isStreaming: Bool
+        /// Set when its request is written.
+        var stream: UInt32?
         var messages: [[UInt8]] = []
         /// Of `messages`, and of those that were taken last: they are the consumer's until it comes again.
         var bytes = 0
@@ -60,15 +61,25 @@ struct ClientStreams {
         return next
     }
 
-    mutating func open(_ id: ID, stream: UInt32, isStreaming: Bool) {
-        calls[id] = Call(stream: stream, isStreaming: isStreaming)
-        ids[stream] = id
+    /// Records a call, whose request is yet to be written.
+    mutating func begin(_ id: ID, isStreaming: Bool) {
+        calls[id] = Call(isStreaming: isStreaming)
     }
 
-    /// Records a call that could not be begun.
-    mutating func refuse(_ id: ID, _ error: ClientError) {
-        calls[id] = Call(stream: 0, isStreaming: false, end: .failure(error))
+    /// - Returns: the stream for its request, `nil` when it has ended meanwhile, or ends now since no numbers are left.
+    mutating func open(_ id: ID) -> UInt32? {
+        guard let call = calls[id], call.end == nil else { return nil }
+        guard let stream = newStream() else {
+            refuse(id, .disconnected)
+            return nil
+        }
+        calls[id]?.stream = stream
+        ids[stream] = id
+        return stream
     }
+
+    /// Ends a call whose request cannot be written.
+    mutating func refuse(_ id: ID, _ error: ClientError) { end(id, .failure(error)) }
 
     /// - Returns: the call that has something new. Frames of calls that have ended are passed over.
     mutating func receive(_ frame: Frame) -> ID? {
@@ -110,10 +121,12 @@ struct ClientStreams {
     }
 
     private mutating func end(_ id: ID, _ end: End) {
-        guard let stream = calls[id]?.stream, calls[id]?.end == nil else { return }
+        guard let call = calls[id], call.end == nil else { return }
         calls[id]?.end = end
-        ids[stream] = nil
+        if let stream = call.stream { ids[stream] = nil }
     }
+
+    func hasEnded(_ id: ID) -> Bool { calls[id]?.end != nil }
 
     /// What the consumer gets: everything that waits, or the end after that; `nil`: nothing yet, and it waits.
     mutating func take(_ id: ID) -> Taken? {

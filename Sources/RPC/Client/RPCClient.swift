@@ -11,6 +11,7 @@ import Synchronization
 /// its health, and given up when nothing comes for another 20 s (`Patience`).
 package final class RPCClient: Sendable {
     let channel: any Channel
+    let inbox = ClientInbox()
     private let connection: NIOLoopBound<ClientConnection>
     private let calls = Atomic<ClientStreams.ID>(0)
 
@@ -18,7 +19,8 @@ package final class RPCClient: Sendable {
     init(_ channel: any Channel, _ patience: Patience, onBehalfOf user: UInt32? = nil) throws {
         self.channel = channel
         connection = NIOLoopBound(
-            ClientConnection(channel, patience, onBehalfOf: user), eventLoop: channel.eventLoop)
+            ClientConnection(channel, inbox, patience, onBehalfOf: user),
+            eventLoop: channel.eventLoop)
         try channel.pipeline.syncOperations.addHandler(connection.value)
     }
 
