@@ -4,9 +4,9 @@ DESTDIR ?=
 
 .PHONY: all help setup demo test check install deb clean
 
-all: ## Build both programs into .build/release.
+all: ## Build the programs into .build/release.
 	dev/setup
-	swift build -c release
+	dev/build mmfreed mmfreectl mmfree-gateway
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile

@@ -29,7 +29,7 @@ let fuzzer: [LinkerSetting] =
         .linkedLibrary("stdc++"),
     ] : []
 
-/// Vector code at -O0 makes tests of a debug build crawl, so dev/test sets MMFREED_KERNELS_OPTIMISED. Release builds need it not.
+/// Vector code at -O0 makes tests of a debug build crawl: MMFREED_KERNELS_OPTIMISED is for those (ThreadSanitizer's is one).
 let kernelSettings: [CSetting] =
     Context.environment["MMFREED_KERNELS_OPTIMISED"] == nil ? [] : [.unsafeFlags(["-O2"])]
 
