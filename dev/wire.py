@@ -21,9 +21,9 @@ def field(number, value):
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def fields(data):
-    """The last value of each field of a message."""
-    found, at = {}, 0
+def items(data):
+    """The number and value of each field of a message, in their order."""
+    at = 0
 
     def number():
         nonlocal at
@@ -39,12 +39,17 @@ def fields(data):
     while at < len(data):
         tag = number()
         if tag & 7 == 0:
-            found[tag >> 3] = number()
+            yield tag >> 3, number()
         else:
-            size = {1: 8, 5: 4}.get(tag & 7) or number()
-            found[tag >> 3] = data[at : at + size]
+            size = {1: 8, 5: 4}.get(tag & 7)
+            size = number() if size is None else size
+            yield tag >> 3, data[at : at + size]
             at += size
-    return found
+
+
+def fields(data):
+    """The last value of each field of a message."""
+    return dict(items(data))
 
 
 def frame(stream, flags, service, method, payload):
