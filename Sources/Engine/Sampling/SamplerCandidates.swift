@@ -16,9 +16,14 @@ struct SamplerCandidates: Sendable {
     /// ties; no two are equal.
     private var keys: [UInt64] = []
     private var kept = 0
+    /// Whether `keys` are of these candidates: not before some are to be dropped.
+    private var hasKeys = false
+    private var histogram = DistanceHistogram()
+    /// Keys of one bin.
+    private var middle: [UInt64] = []
 
     /// The sum of the weights that are kept.
-    var mass: Double { weights[..<count].reduce(0) { $0 + Double($1) } }
+    var mass: Double { weights.withUnsafeBufferPointer { Self.sum($0, 0..<count) } }
 
     /// Takes all of logits[0..<n] that are at least shift + threshold. shift: the highest logit. What is not a number is left
     /// out.
@@ -32,12 +37,28 @@ struct SamplerCandidates: Sendable {
             count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, ids.count)
         }
         kept = count
-        for index in 0..<count {
-            let value = logits[Int(ids[index])] - shift
-            values[index] = value
-            keys[index] = UInt64(value.magnitude.bitPattern) << 32 | UInt64(index)
+        hasKeys = false
+        let count = count
+        values.withUnsafeMutableBufferPointer { values in
+            ids.withUnsafeBufferPointer { ids in
+                for index in 0..<count { values[index] = logits[Int(ids[index])] - shift }
+            }
         }
         kernels.pointee.exp_shifted(values, count, 0, &weights)
+    }
+
+    private mutating func makeKeys() {
+        guard !hasKeys else { return }
+        hasKeys = true
+        let count = count
+        keys.withUnsafeMutableBufferPointer { keys in
+            values.withUnsafeBufferPointer { values in
+                for index in 0..<count {
+                    keys[index] =
+                        UInt64(values[index].magnitude.bitPattern) << 32 | UInt64(index)
+                }
+            }
+        }
     }
 
     private mutating func grow(to size: Int) {
@@ -66,9 +87,12 @@ struct SamplerCandidates: Sendable {
     /// Puts the most likely candidates whose measures (1 each, or their weights) add up to `target` at the front of `keys`;
     /// returns how many.
     ///
-    /// Quickselect: the side of each partition that holds the end is partitioned again.
+    /// Quickselect: the side of each partition that holds the end is partitioned again. Of very many only the bin that holds it.
     private mutating func cut(_ target: Double, counting: Bool) -> Int {
-        var (low, high, before) = (0, kept, 0.0)
+        makeKeys()
+        var (low, before) = (0, 0.0)
+        if kept > Self.many { (low, before) = narrow(target, counting: counting) }
+        var high = kept
         while high - low > 24 {
             let middle = partition(low, high)
             var sum = before
@@ -90,6 +114,43 @@ struct SamplerCandidates: Sendable {
             if before >= target { break }
         }
         return low
+    }
+
+    private static let many = 512
+
+    /// Drops what is beyond the bin where `target` is reached, and puts that bin's keys last.
+    ///
+    /// - Returns: where they begin, and the sum of all before.
+    private mutating func narrow(_ target: Double, counting: Bool) -> (Int, Double) {
+        if middle.count < kept { middle = [UInt64](repeating: 0, count: keys.count) }
+        let kept = kept
+        let (low, high, before) = keys.withUnsafeMutableBufferPointer { keys in
+            weights.withUnsafeMutableBufferPointer { weights in
+                let (bin, before) = histogram.find(
+                    target, UnsafeBufferPointer(rebasing: keys[..<kept]),
+                    counting ? nil : UnsafeBufferPointer(weights))
+                return middle.withUnsafeMutableBufferPointer { middle in
+                    var (low, inside) = (0, 0)
+                    for place in 0..<kept {
+                        let key = keys[place]
+                        let own = DistanceHistogram.bin(key)
+                        if own < bin {
+                            keys[low] = key
+                            low += 1
+                        } else if own == bin {
+                            middle[inside] = key
+                            inside += 1
+                        } else {
+                            weights[Int(key & 0xFFFF_FFFF)] = 0
+                        }
+                    }
+                    for index in 0..<inside { keys[low + index] = middle[index] }
+                    return (low, low + inside, before)
+                }
+            }
+        }
+        self.kept = high
+        return (low, before)
     }
 
     /// In place: a slice of the array would be a copy of it.
@@ -128,6 +189,7 @@ struct SamplerCandidates: Sendable {
     /// The `limit` most likely ones, most likely first, with their logits relative to the highest.
     mutating func mostLikely(_ limit: Int) -> [(id: UInt32, value: Float)] {
         keepMostLikely(limit)
+        makeKeys()
         sort(0..<kept)
         return keys[..<kept].map {
             let index = Int($0 & 0xFFFF_FFFF)
