@@ -95,3 +95,20 @@ struct WorkerPoolTests {
         #expect(CPUBudget.quota(cpuMax: text) == expected)
     }
 }
+
+@Suite("Work in pieces")
+struct WorkerPoolPiecesTests {
+    @Test("each piece is done once, whoever does it", arguments: [1, 2, 3, 8], [0, 1, 2, 7, 300])
+    func pieces(_ workers: Int, _ count: Int) {
+        let pool = WorkerPool(threads: workers)
+        let done = (0..<count).map { _ in Counter() }
+        for _ in 0..<20 {
+            pool.forEach(count) { done[$0].value.wrappingAdd(1, ordering: .relaxed) }
+        }
+        #expect(done.allSatisfy { $0.value.load(ordering: .relaxed) == 20 })
+    }
+
+    private final class Counter {
+        let value = Atomic(0)
+    }
+}

@@ -13,6 +13,13 @@ final class Completion: Consumer {
     private let echo: String?
     /// Of the prompt, if its log-probabilities are reported as well.
     private var scorer: PromptScorer?
+    /// Of the last rows; `nil` where logits are not finite.
+    private struct Computed {
+        var scores: [SampledToken]? = []
+        var added: DecodingStep.Added?
+    }
+
+    private var computed = Computed()
     /// The text of the answer so far, up to some 64 KiB, if it is to be logged.
     private(set) var transcript: String?
 
@@ -53,18 +60,23 @@ final class Completion: Consumer {
 
     func firstResult(of count: Int) -> Int { scorer.map { $0.from - 1 } ?? count - 1 }
 
-    func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
+    func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {
+        computed = Computed()
         if scorer != nil, sequence.promptLeft != nil {
-            guard let added = scorer?.take(rows.rows, of: rows.evaluator, from: sequence.read)
-            else { return .notFinite }
-            if !added.isEmpty {
-                var response = GenerateResponse()
-                response.promptLogprobs = added.map { TokenLogprobs($0, tokenizer) }
-                guard send(response) else { return .closed }
-            }
+            computed.scores = scorer?.take(rows.rows, of: rows.evaluator, from: sequence.read)
+        }
+        if isPromptDone { computed.added = rows.withLogits { step.take($0) } }
+    }
+
+    func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
+        guard let scores = computed.scores else { return .notFinite }
+        if !scores.isEmpty {
+            var response = GenerateResponse()
+            response.promptLogprobs = scores.map { TokenLogprobs($0, tokenizer) }
+            guard send(response) else { return .closed }
         }
         guard isPromptDone else { return .reading }
-        guard let added = rows.withLogits({ step.take($0) }) else { return .notFinite }
+        guard let added = computed.added else { return .notFinite }
         record.completionTokens = step.count
         if added.ending != .endOfText {
             var response = GenerateResponse()

@@ -3,7 +3,7 @@
 import Engine
 import RPC
 
-/// What a request's rows are computed for, and its way back to the caller. Used by the decode thread only.
+/// What a request's rows are computed for, and its way back to the caller. Used by the decode thread only, but for `compute`.
 protocol Consumer: AnyObject {
     /// Tells the caller that the request is in.
     func begin()
@@ -17,6 +17,9 @@ protocol Consumer: AnyObject {
     func begin(_ sequence: Sequence, after prefix: KnownPrefix)
     /// The sum of the hidden states of the first `mark` tokens of a sequence, of the rows just taken, if that is of use.
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]?
+    /// What takes long before `take` of the same rows: on any thread while the decode thread waits, beside other consumers, so
+    /// nothing is sent from here. A consumer that does something here has one sequence.
+    func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool)
     /// Takes the rows just computed for a sequence.
     ///
     /// - Parameter isPromptDone: whether the prompt ends with the last row, or ended before.
@@ -36,6 +39,7 @@ extension Consumer {
     var prefixUse: PrefixUse { .state }
     func firstResult(of count: Int) -> Int { count - 1 }
     func begin(_ sequence: Sequence, after prefix: KnownPrefix) {}
+    func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {}
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]? { nil }
 }
 

@@ -144,6 +144,12 @@ final class DecodeLoop: @unchecked Sendable {
                 core.prefixes.remove(digest: runner.model.digest)
                 continue
             }
+            // Tokens are chosen by the workers, side by side; what comes of it is told in order.
+            workers.forEach(computed.count) { index in
+                let (sequence, count) = batch.parts[index]
+                sequence.request.consumer.compute(
+                    computed[index], of: sequence, isPromptDone: sequence.completesPrompt(count))
+            }
             let steps = zip(batch.parts, computed).map { part, rows in
                 take(rows, part.sequence, part.count, &written)
             }

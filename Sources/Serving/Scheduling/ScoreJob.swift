@@ -8,6 +8,8 @@ final class ScoreJob: Consumer {
     private let outbox: Outbox<ScoreResponse>
     private let tokenizer: Tokenizer?
     private var scorer: PromptScorer
+    /// Of the last rows; `nil` where logits are not finite.
+    private var scores: [SampledToken]? = []
     /// What every message says.
     private let head: ScoreResponse
 
@@ -32,12 +34,15 @@ final class ScoreJob: Consumer {
     func wants(_ index: Int, of count: Int) -> Wants { scorer.needs(index) ? .logits : .nothing }
     func firstResult(of count: Int) -> Int { scorer.from - 1 }
 
+    func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {
+        scores = scorer.take(rows.rows, of: rows.evaluator, from: sequence.read)
+    }
+
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
-        guard let added = scorer.take(rows.rows, of: rows.evaluator, from: sequence.read)
-        else { return .notFinite }
-        if !added.isEmpty {
+        guard let scores else { return .notFinite }
+        if !scores.isEmpty {
             var response = head
-            response.scores = added.map { TokenLogprobs($0, tokenizer) }
+            response.scores = scores.map { TokenLogprobs($0, tokenizer) }
             response.first = UInt32(clamping: max(sequence.read + 1, scorer.from))
             guard outbox.send(response) != .closed else { return .closed }
         }
