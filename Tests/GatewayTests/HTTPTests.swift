@@ -339,7 +339,7 @@ struct AbuseTests {
 
     @Test("a head that does not end, and a body that does not, end with their time")
     func slow() async throws {
-        var (ofHead, ofBody) = (ConnectionLimits(), ConnectionLimits())
+        var (ofHead, ofBody) = (ConnectionLimits.unhurried, ConnectionLimits.unhurried)
         ofHead.idleTime = .milliseconds(200)
         ofBody.bodyTime = .milliseconds(200)
         try await withGateway(limits: ofHead) { rig in
@@ -367,7 +367,7 @@ struct AbuseTests {
 
     @Test("a reader that does not read loses its connection, and its request ends")
     func slowReader() async throws {
-        var limits = ConnectionLimits()
+        var limits = ConnectionLimits.unhurried
         limits.stallTime = .milliseconds(200)
         try await withGateway(limits: limits) { rig in
             let socket = try rig.connect()

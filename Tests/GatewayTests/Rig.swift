@@ -42,10 +42,21 @@ struct Rig: Sendable {
     }
 }
 
+extension ConnectionLimits {
+    /// A test's own client may wait long for its turn; what a test does not shorten is as long as it takes.
+    static var unhurried: ConnectionLimits {
+        var limits = ConnectionLimits()
+        limits.bodyTime = .seconds(240)
+        limits.idleTime = .seconds(240)
+        limits.stallTime = .seconds(240)
+        return limits
+    }
+}
+
 func withGateway<R>(
     _ models: [String: UInt64] = ["tiny": 1],
     _ configure: (inout GatewayConfiguration) -> Void = { _ in },
-    limits: ConnectionLimits = ConnectionLimits(), mostConnections: Int = 256,
+    limits: ConnectionLimits = ConnectionLimits.unhurried, mostConnections: Int = 256,
     drainTime: Duration = .seconds(240),
     serving: ServingConfiguration? = nil,
     _ body: (Rig) async throws -> R
