@@ -59,7 +59,9 @@ struct LoadClients: AsyncParsableCommand {
         let start = request.arrival ?? clock.now
         var sample = LoadSample(account: account, client: request.client, start: start, end: start)
         do {
-            var options = GenerateOptions(maxTokens: request.maxTokens, temperature: 0)
+            var options = GenerateOptions(
+                maxTokens: request.maxTokens, temperature: load.temperature,
+                seed: load.loadSeed &+ UInt64(request.client))
             // The end of text of the published models' vocabulary: answers are as long as planned.
             options.logitBias[2] = -.infinity
             for try await part in client.generate(

@@ -18,6 +18,10 @@ struct LoadOptions: ParsableArguments {
     @Option(
         parsing: .unconditional, help: "Tokens that the prompts of an account have in common.")
     var sharedPrefix = 0
+    @Option(
+        parsing: .unconditional,
+        help: "Temperature of the answers: 0 is greedy, above it top_p is 0.9 as by default.")
+    var temperature: Float = 0
     @Option(parsing: .unconditional, help: "The same seed draws the same requests.")
     var loadSeed: UInt64 = 1
 
@@ -35,6 +39,9 @@ struct LoadOptions: ParsableArguments {
         where Bench.numbers(text, 1...65536) == nil {
             throw ValidationError("\(name) is numbers from 1 to 65536: 32,128")
         }
+        guard temperature >= 0, temperature <= 100 else {
+            throw ValidationError("--temperature is 0 to 100")
+        }
         guard (0...65536).contains(sharedPrefix) else {
             throw ValidationError("--shared-prefix is 0 to 65536")
         }
@@ -44,8 +51,8 @@ struct LoadOptions: ParsableArguments {
     func arguments(clients: Int, requests: Int, rate: Double?, seed: UInt64) -> [String] {
         var words = [
             "--clients", "\(clients)", "--requests", "\(requests)", "--prompt-mix", promptMix,
-            "--output-mix", outputMix, "--shared-prefix", "\(sharedPrefix)", "--load-seed",
-            "\(seed)",
+            "--output-mix", outputMix, "--shared-prefix", "\(sharedPrefix)", "--temperature",
+            "\(temperature)", "--load-seed", "\(seed)",
         ]
         if let rate { words += ["--rate", "\(rate)"] }
         return words
