@@ -93,6 +93,86 @@ struct ScoreTests {
     }
 
     @Test(
+        "a prompt's log-probabilities are known with its beginning: endings of one text compute it twice at most"
+    )
+    func knownScores() async throws {
+        try await withDaemon { daemon in
+            try await daemon.withClient { inference, _ in
+                let text = Self.tokens(200)
+                func cached(_ ending: [UInt32], top: Int = 1) async throws -> UInt32? {
+                    let tokens = text + ending
+                    var request = GenerateRequest(tokens: tokens, count: 1)
+                    (request.echo, request.logprobs) = (true, UInt32(top))
+                    let answer = try await inference.collect(request)
+                    let expected = try Self.expected(tokens, top: top, daemon)
+                    #expect(answer.promptLogprobs.dropFirst() == expected[...])
+                    return answer.finished?.usage?.cachedTokens
+                }
+                #expect(try await cached([5, 6, 7]) == 0)
+                #expect(try await cached([8, 9]) == 0)
+                // Of what begins alike the last token is computed again: what comes next is another token.
+                #expect(try await cached([10]) == 199)
+                #expect(try await cached([11, 6, 7]) == 199)
+                #expect(try await cached([5, 6, 7]) == 202)
+                #expect(
+                    try await cached([5, 6, 9]) == 199, "the state at 202 knows what 7 is scored")
+                #expect(try await cached([5, 6, 9], top: 2) == 0, "others were not asked for")
+                // Score of the whole text is the same.
+                let score = try await inference.score(Self.request(text + [12, 13], top: 1))
+                #expect(
+                    score.scores == (try Self.expected(text + [12, 13], top: 1, daemon)))
+                #expect(score.usage?.cachedTokens == 199 && score.first == 1)
+                // Whoever wants no scores goes on from the same states.
+                let plain = try await inference.collect(
+                    GenerateRequest(tokens: text + [5, 6, 7], count: 1))
+                #expect(plain.finished?.usage?.cachedTokens == 202)
+            }
+        }
+    }
+
+    @Test(
+        "hit and miss are equal, bit for bit, when some are scored and some are not",
+        arguments: [1, 7, 64])
+    func mixed(_ chunk: Int) async throws {
+        var configuration = ServingConfiguration.testing
+        configuration.slots = 3
+        configuration.prefillChunk = chunk
+        configuration.prefixInterval = 8
+        var random = SeededGenerator(UInt64(chunk))
+        var prompts = [Self.tokens(30)]
+        for number in 1..<40 {
+            let earlier = prompts.randomElement(using: &random) ?? []
+            let kept = Int.random(in: 0...earlier.count, using: &random)
+            let added = Self.tokens(Int.random(in: 2...20, using: &random), UInt64(number))
+            prompts.append(Array(earlier.prefix(kept)) + added)
+        }
+        try await withDaemon(["tiny": 1], configuration) { daemon in
+            try await daemon.withClient { inference, control in
+                for tokens in prompts {
+                    let top = Int.random(in: 0...1, using: &random)
+                    let expected = try Self.expected(tokens, top: top, daemon)
+                    switch Int.random(in: 0..<3, using: &random) {
+                    case 0:
+                        let from = Int.random(in: 1..<tokens.count, using: &random)
+                        let answer = try await inference.score(
+                            Self.request(tokens, from: from, top: top))
+                        #expect(answer.scores == Array(expected[(from - 1)...]))
+                    case 1:
+                        let answer = try await inference.score(Self.request(tokens, top: top))
+                        #expect(answer.scores == expected)
+                    default:
+                        var request = GenerateRequest(tokens: tokens, count: 1)
+                        (request.echo, request.logprobs) = (true, UInt32(top))
+                        let answer = try await inference.collect(request)
+                        #expect(answer.promptLogprobs.dropFirst() == expected[...])
+                    }
+                }
+                #expect(try await control.status().prefixes?.hits ?? 0 > 10)
+            }
+        }
+    }
+
+    @Test(
         "a known prefix is used up to the first scored token, and no further: endings of one text share it"
     )
     func prefix() async throws {

@@ -7,8 +7,10 @@ package struct PromptScorer {
     /// The first position that is scored: 1 or more.
     package let from: Int
     /// How many of the likeliest tokens are reported with each.
-    private let top: Int
+    package let top: Int
     private var scorer: TokenScorer
+    /// Of all positions so far; `nil` where the first of them is not scored.
+    private var known: KnownScores?
 
     /// The most rows of one batch that should want logits for this: each takes four bytes for each token of the vocabulary.
     package static let batchRows = 64
@@ -19,6 +21,25 @@ package struct PromptScorer {
         self.from = from
         self.top = top
         scorer = TokenScorer(kernels: kernels)
+        known = from == 1 ? KnownScores(top: top) : nil
+    }
+
+    /// How many tokens of a prefix it can begin after: with their scores, if it scores all, or those before the first that it scores.
+    package var longestPrefix: Int {
+        from == 1 ? min(tokens.count - 1, KnownScores.limit(top: top)) : from - 1
+    }
+
+    /// Goes on after a prefix.
+    ///
+    /// - Returns: its scores.
+    package mutating func begin(after prefix: KnownScores) -> [SampledToken] {
+        known = prefix
+        return prefix.scores(of: tokens)
+    }
+
+    /// What is known after the first `mark` tokens.
+    package func known(at mark: Int) -> KnownScores? {
+        mark < tokens.count ? known?.prefix(mark, of: tokens) : nil
     }
 
     /// Whether the logits of the row at `index` score a token.
@@ -39,6 +60,8 @@ package struct PromptScorer {
             }
             guard let score else { return nil }
             scores.append(score)
+            // Of a vocabulary that is smaller there are fewer.
+            if score.top.count == top { known?.append(score) } else { known = nil }
         }
         return scores
     }

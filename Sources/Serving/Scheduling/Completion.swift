@@ -58,7 +58,14 @@ final class Completion: Consumer {
         index == count - 1 || scorer?.needs(index) == true ? .logits : .nothing
     }
 
-    func firstResult(of count: Int) -> Int { scorer.map { $0.from - 1 } ?? count - 1 }
+    func firstResult(of count: Int) -> Int { min(scorer?.longestPrefix ?? count, count - 1) }
+    var prefixUse: PrefixUse { scorer?.prefixUse ?? .state }
+    func scores(at mark: Int) -> KnownScores? { scorer?.known(at: mark) }
+
+    func begin(_ sequence: Sequence, after prefix: KnownPrefix) {
+        guard let known = prefix.scores, let scores = scorer?.begin(after: known) else { return }
+        _ = report(scores)
+    }
 
     func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {
         computed = Computed()
@@ -70,11 +77,7 @@ final class Completion: Consumer {
 
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
         guard let scores = computed.scores else { return .notFinite }
-        if !scores.isEmpty {
-            var response = GenerateResponse()
-            response.promptLogprobs = scores.map { TokenLogprobs($0, tokenizer) }
-            guard send(response) else { return .closed }
-        }
+        guard scores.isEmpty || report(scores) else { return .closed }
         guard isPromptDone else { return .reading }
         guard let added = computed.added else { return .notFinite }
         record.completionTokens = step.count
@@ -112,6 +115,13 @@ final class Completion: Consumer {
     }
 
     func fail(_ error: RPCError) { outbox.fail(error) }
+
+    /// Reports scores of the prompt.
+    private func report(_ scores: [SampledToken]) -> Bool {
+        var response = GenerateResponse()
+        response.promptLogprobs = scores.map { TokenLogprobs($0, tokenizer) }
+        return send(response)
+    }
 
     /// - Returns: whether somebody reads it.
     private func send(_ response: GenerateResponse) -> Bool {

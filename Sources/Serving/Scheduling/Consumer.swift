@@ -17,6 +17,8 @@ protocol Consumer: AnyObject {
     func begin(_ sequence: Sequence, after prefix: KnownPrefix)
     /// The sum of the hidden states of the first `mark` tokens of a sequence, of the rows just taken, if that is of use.
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]?
+    /// The scores of the first `mark` tokens after the first one, likewise.
+    func scores(at mark: Int) -> KnownScores?
     /// What takes long before `take` of the same rows: on any thread while the decode thread waits, beside other consumers, so
     /// nothing is sent from here. A consumer that does something here has one sequence.
     func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool)
@@ -41,14 +43,31 @@ extension Consumer {
     func begin(_ sequence: Sequence, after prefix: KnownPrefix) {}
     func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {}
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]? { nil }
+    func scores(at mark: Int) -> KnownScores? { nil }
 }
 
 /// What of a known prefix a request can begin with.
-enum PrefixUse {
+enum PrefixUse: Equatable {
     /// Every token's own result is wanted.
     case nothing
     case state
     case stateAndSum
+    /// With so many of the likeliest tokens beside each.
+    case stateAndScores(top: Int)
+
+    func allows(_ prefix: KnownPrefix, of tokens: [UInt32]) -> Bool {
+        switch self {
+        case .nothing: false
+        case .state: true
+        case .stateAndSum: prefix.hiddenSum != nil
+        case .stateAndScores(let top):
+            prefix.scores.map { $0.top == top && $0.next == tokens[$0.count] } ?? false
+        }
+    }
+}
+
+extension PromptScorer {
+    var prefixUse: PrefixUse { from == 1 ? .stateAndScores(top: top) : .state }
 }
 
 /// What has become of a sequence after a batch.

@@ -30,11 +30,14 @@ extension SchedulerCore {
         // What has a result that is wanted is always read; the last token has.
         let most = request.consumer.firstResult(of: tokens.count)
         let found = prefixes.find(tokens, of: key(of: request), most: most) {
-            use == .state || $0.hiddenSum != nil
+            use.allows($0, of: tokens)
         }
         let intervals = stride(
             from: configuration.prefixInterval, to: tokens.count, by: configuration.prefixInterval)
-        let marks = Set(intervals).union([found.agreed, most, tokens.count])
+        // Scores are of use before the last token that is the same.
+        let agreed: Int
+        if case .stateAndScores = use { agreed = found.agreed - 1 } else { agreed = found.agreed }
+        let marks = Set(intervals).union([agreed, most, tokens.count])
         sequence.begin(
             after: found.known?.depth ?? 0, of: found.known?.prefix.snapshot, marks: marks.sorted())
         request.record.cachedTokens += sequence.cached
@@ -62,10 +65,11 @@ extension SchedulerCore {
         let request = sequence.request
         for tap in sequence.taps {
             let snapshot = pool.save(tap.slot, of: request.model, sequence.history(at: tap.mark))
-            let sum = request.consumer.hiddenSum(of: sequence, at: tap.mark)
-            prefixes.insert(
-                sequence.tokens[..<tap.mark], KnownPrefix(snapshot: snapshot, hiddenSum: sum),
-                of: key(of: request))
+            let consumer = request.consumer
+            let known = KnownPrefix(
+                snapshot: snapshot, hiddenSum: consumer.hiddenSum(of: sequence, at: tap.mark),
+                scores: consumer.scores(at: tap.mark))
+            prefixes.insert(sequence.tokens[..<tap.mark], known, of: key(of: request))
         }
     }
 
@@ -85,7 +89,7 @@ extension SchedulerCore {
         guard configuration.prefixBytes > 0, sequence.isWhole else { return }
         prefixes.insert(
             (sequence.tokens + sequence.answer)[...],
-            KnownPrefix(snapshot: snapshot, hiddenSum: nil), of: key(of: request))
+            KnownPrefix(snapshot: snapshot), of: key(of: request))
     }
 
     // MARK: Sessions

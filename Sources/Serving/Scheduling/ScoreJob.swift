@@ -32,7 +32,14 @@ final class ScoreJob: Consumer {
     func begin() {}
 
     func wants(_ index: Int, of count: Int) -> Wants { scorer.needs(index) ? .logits : .nothing }
-    func firstResult(of count: Int) -> Int { scorer.from - 1 }
+    func firstResult(of count: Int) -> Int { min(scorer.longestPrefix, count - 1) }
+    var prefixUse: PrefixUse { scorer.prefixUse }
+    func scores(at mark: Int) -> KnownScores? { scorer.known(at: mark) }
+
+    func begin(_ sequence: Sequence, after prefix: KnownPrefix) {
+        guard scorer.from == 1, let known = prefix.scores else { return }
+        send(scorer.begin(after: known), from: 1)
+    }
 
     func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {
         scores = scorer.take(rows.rows, of: rows.evaluator, from: sequence.read)
@@ -40,13 +47,18 @@ final class ScoreJob: Consumer {
 
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
         guard let scores else { return .notFinite }
-        if !scores.isEmpty {
-            var response = head
-            response.scores = scores.map { TokenLogprobs($0, tokenizer) }
-            response.first = UInt32(clamping: max(sequence.read + 1, scorer.from))
-            guard outbox.send(response) != .closed else { return .closed }
-        }
+        guard scores.isEmpty || send(scores, from: max(sequence.read + 1, scorer.from))
+        else { return .closed }
         return isPromptDone ? .inputDone : .reading
+    }
+
+    /// - Returns: whether somebody reads it.
+    @discardableResult
+    private func send(_ scores: [SampledToken], from first: Int) -> Bool {
+        var response = head
+        response.scores = scores.map { TokenLogprobs($0, tokenizer) }
+        response.first = UInt32(clamping: first)
+        return outbox.send(response) != .closed
     }
 
     func end(_ reason: FinishReason?, usage: Usage, timings: Timings) {

@@ -7,8 +7,12 @@ struct KnownPrefix {
     let snapshot: StateSnapshot
     /// The sum of the hidden states of all its tokens, in their order: [hidden]. What a mean over a longer input begins with.
     var hiddenSum: [Float]?
+    /// What its tokens and the next one were scored.
+    var scores: KnownScores?
 
-    var byteCount: Int { snapshot.byteCount + (hiddenSum?.count ?? 0) * 4 }
+    var byteCount: Int {
+        snapshot.byteCount + (hiddenSum?.count ?? 0) * 4 + (scores?.byteCount ?? 0)
+    }
 }
 
 /// Token sequences that begin alike share their beginning: a radix tree with a state at some of its nodes. Every leaf has one.
@@ -83,6 +87,8 @@ struct PrefixTree {
         let old = nodes[number]?.known
         var new = old ?? known
         new.hiddenSum = new.hiddenSum ?? known.hiddenSum
+        // What came next may be another token now, and is likelier to come again.
+        new.scores = known.scores ?? new.scores
         nodes[number]?.known = new
         bytes += new.byteCount - (old?.byteCount ?? 0)
         states += old == nil ? 1 : 0
