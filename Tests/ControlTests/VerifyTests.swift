@@ -23,7 +23,7 @@ struct VerifyTests {
                 metadata: [
                     (FormatKeys.architecture, .string(Format.architecture)),
                     (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
-                    (FormatKeys.formatVersion, .uint32(Format.version)),
+                    (FormatKeys.hgrnbit.formatVersion, .uint32(Format.version)),
                 ],
                 tensors: [
                     // Any byte may be here.
@@ -44,7 +44,7 @@ struct VerifyTests {
         }
         // Trits they are; no model.
         let failure = try #require(try refusal(242, at: 0))
-        #expect(failure.message.contains(FormatKeys.vocabularySize))
+        #expect(failure.message.contains(FormatKeys.hgrnbit.vocabularySize))
     }
 
     @Test("bytes between the tensors are zeros, and none follow the last")

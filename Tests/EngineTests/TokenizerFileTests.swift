@@ -21,9 +21,9 @@ struct TokenizerFileTests {
             (FormatKeys.bosToken, .uint32(1)), (FormatKeys.eosToken, .uint32(2)),
             (FormatKeys.unknownToken, .uint32(0)), (FormatKeys.addBOS, .bool(true)),
             (FormatKeys.addSpacePrefix, .bool(true)),
-            (FormatKeys.tokenizerSource, .string(tables.source.rawValue)),
+            (FormatKeys.hgrnbit.tokenizerSource, .string(tables.source.rawValue)),
             (
-                FormatKeys.merges,
+                FormatKeys.hgrnbit.merges,
                 .uint32s(tables.merges.flatMap { [$0.left, $0.right, $0.result, $0.rank] })
             ),
         ]
@@ -38,7 +38,7 @@ struct TokenizerFileTests {
             (FormatKeys.architecture, .string(Format.architecture)),
             (FormatKeys.name, .string("test")),
             (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
-            (FormatKeys.formatVersion, .uint32(Format.version)),
+            (FormatKeys.hgrnbit.formatVersion, .uint32(Format.version)),
         ]
         let writer = try PackedWriter(path: path, metadata: general + facts, tensors: [])
         try writer.finish()
@@ -68,7 +68,7 @@ struct TokenizerFileTests {
         var tables = Self.small()
         tables.kinds[5] = .userDefined
         (tables.endTokens, tables.normalized, tables.unknown) = ([2, 4], [5], 0)
-        let read = try #require(try read(tables.facts))
+        let read = try #require(try read(tables.facts()))
         #expect(read == tables)
         #expect(tables.formatVersion == 2 && Self.small().formatVersion == 1)
         let tokenizer = try Tokenizer(read)
@@ -97,12 +97,12 @@ struct TokenizerFileTests {
                 "\(FormatKeys.tokenTypes) holds 6 numbers; at most 5 fit"))
         let merges = [UInt32](repeating: 0, count: (1 << 24) + 4)
         let many =
-            facts.filter { $0.key != FormatKeys.merges } + [
-                (FormatKeys.merges, .uint32s(merges))
+            facts.filter { $0.key != FormatKeys.hgrnbit.merges } + [
+                (FormatKeys.hgrnbit.merges, .uint32s(merges))
             ]
         #expect(
             try refusal(many, vocabulary: 6).contains(
-                "\(FormatKeys.merges) holds 16777220 numbers; at most 16777216 fit"))
+                "\(FormatKeys.hgrnbit.merges) holds 16777220 numbers; at most 16777216 fit"))
     }
 
     @Test("pieces are 1024 bytes long at most, and those looked for in raw text 1 MiB together")
@@ -145,17 +145,18 @@ struct TokenizerFileTests {
             #expect(found.contains(words), sourceLocation: location)
             #expect(found.contains(key) || words.contains("token"), sourceLocation: location)
         }
-        try expect(FormatKeys.tokenizerModel, .string("gpt2"), "only 'llama' is read")
+        try expect(FormatKeys.tokenizerModel, .string("bert"), "only 'llama' and 'gpt2' are read")
         try expect(FormatKeys.tokenizerModel, nil, FormatKeys.tokenizerModel)
         try expect(FormatKeys.tokenTypes, nil, FormatKeys.tokenTypes)
         try expect(FormatKeys.tokenTypes, .int32s([1, 1]), "has 6 values")
         try expect(FormatKeys.tokenTypes, .int32s([1, 1, 1, 1, 9, 1]), "token 4 is of type 9")
         try expect(FormatKeys.tokenTypes, .strings(["x"]), "int32")
-        try expect(FormatKeys.merges, .uint32s([3, 4, 5]), "multiple of 4")
-        try expect(FormatKeys.merges, .uint32s([3, 4, 6, 0]), "names a token that is not there")
-        try expect(FormatKeys.merges, nil, FormatKeys.merges)
+        try expect(FormatKeys.hgrnbit.merges, .uint32s([3, 4, 5]), "multiple of 4")
+        try expect(
+            FormatKeys.hgrnbit.merges, .uint32s([3, 4, 6, 0]), "names a token that is not there")
+        try expect(FormatKeys.hgrnbit.merges, nil, FormatKeys.hgrnbit.merges)
         try expect(FormatKeys.eosToken, .uint32(6), "eos token is 6")
-        try expect(FormatKeys.tokenizerSource, .string("x"), "which is unknown")
+        try expect(FormatKeys.hgrnbit.tokenizerSource, .string("x"), "which is unknown")
         try expect(FormatKeys.addBOS, .uint32(1), "bool")
         #expect(try refusal(FormatKeys.addSpacePrefix, nil) == "accepted")
     }

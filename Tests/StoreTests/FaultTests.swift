@@ -133,7 +133,7 @@ struct FaultTests {
                 }
                 // What was in the header is still asked for, and never leads out of the mapping.
                 for key in file.metadata.keys { _ = file.metadata.describe(key) }
-                _ = try? file.metadata.strings(forKey: FormatKeys.digestNames)
+                _ = try? file.metadata.strings(forKey: FormatKeys.hgrnbit.digestNames)
             }
         }
     }

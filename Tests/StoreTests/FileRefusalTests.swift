@@ -56,11 +56,13 @@ struct FileRefusalTests {
     @Test(
         "a key that must be there and is not",
         arguments: [
-            FormatKeys.alignment, FormatKeys.packedEncoding, FormatKeys.packedNames,
-            FormatKeys.packedRows,
-            FormatKeys.packedColumns, FormatKeys.packedScales, FormatKeys.packedTypes,
-            FormatKeys.digestAlgorithm, FormatKeys.digestNames, FormatKeys.digestValues,
-            FormatKeys.digestModel,
+            FormatKeys.alignment, FormatKeys.hgrnbit.packedEncoding, FormatKeys.hgrnbit.packedNames,
+            FormatKeys.hgrnbit.packedRows,
+            FormatKeys.hgrnbit.packedColumns, FormatKeys.hgrnbit.packedScales,
+            FormatKeys.hgrnbit.packedTypes,
+            FormatKeys.hgrnbit.digestAlgorithm, FormatKeys.hgrnbit.digestNames,
+            FormatKeys.hgrnbit.digestValues,
+            FormatKeys.hgrnbit.digestModel,
         ])
     func missing(_ key: String) throws {
         try Refusal(key, .missingKey(key)) { $0.remove(key) }.expectRefusal()
@@ -68,7 +70,7 @@ struct FileRefusalTests {
 
     @Test(
         "a GGUF file without what ours begin with is another program's",
-        arguments: [FormatKeys.architecture, FormatKeys.formatVersion])
+        arguments: [FormatKeys.architecture, FormatKeys.hgrnbit.formatVersion])
     func otherProgram(_ key: String) throws {
         try Refusal(key, .otherProgram("\(key) is missing")) { $0.remove(key) }.expectRefusal()
     }

@@ -24,7 +24,7 @@ enum Refusals {
             "a newer packed format",
             .unsupportedVersion("the packed format", found: 3, expected: 2)
         ) {
-            $0.set(FormatKeys.formatVersion, .uint32(3))
+            $0.set(FormatKeys.hgrnbit.formatVersion, .uint32(3))
         },
         Refusal(
             "another architecture",
@@ -128,13 +128,13 @@ enum Refusals {
             .wrongType(
                 key: "hgrnbit.packed.scales", expected: "an array of float32", found: "float32")
         ) {
-            $0.set(FormatKeys.packedScales, .float(1))
+            $0.set(FormatKeys.hgrnbit.packedScales, .float(1))
         },
         Refusal(
             "a bool that is neither true nor false",
             .malformed("the key hgrnbit.use_lower_bound holds the bool 2; it must be 0 or 1")
         ) {
-            $0.set(FormatKeys.useLowerBound, .bool(2))
+            $0.set(FormatKeys.hgrnbit.useLowerBound, .bool(2))
         },
     ]
 
@@ -218,110 +218,111 @@ enum Refusals {
         Refusal(
             "another layout",
             .malformed("hgrnbit.packed.encoding is 'TQ2_0'; this program reads 'R16K4T5'")
-        ) { $0.set(FormatKeys.packedEncoding, .string("TQ2_0")) },
+        ) { $0.set(FormatKeys.hgrnbit.packedEncoding, .string("TQ2_0")) },
         Refusal(
             "a layout of a long name",
             .malformed(
                 "hgrnbit.packed.encoding is '\(String(repeating: "T", count: 80))…'; this program reads 'R16K4T5'"
             )
-        ) { $0.set(FormatKeys.packedEncoding, .string(String(repeating: "T", count: 81))) },
+        ) { $0.set(FormatKeys.hgrnbit.packedEncoding, .string(String(repeating: "T", count: 81))) },
         Refusal(
             "arrays of different lengths",
             .malformed("the hgrnbit.packed.* arrays differ in length: the file is inconsistent")
-        ) { $0.set(FormatKeys.packedScales, .floats([1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedScales, .floats([1])) },
         Refusal(
             "more matrices than tensors",
             .malformed("the key hgrnbit.packed.names holds 4 strings; at most 3 fit")
-        ) { $0.set(FormatKeys.packedNames, .strings(["", "", "", ""])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedNames, .strings(["", "", "", ""])) },
         Refusal(
             "more rows than tensors",
             .malformed("the key hgrnbit.packed.rows holds 4 numbers; at most 3 fit")
-        ) { $0.set(FormatKeys.packedRows, .uint32s([17, 1, 1, 1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedRows, .uint32s([17, 1, 1, 1])) },
         Refusal(
             "more columns than tensors",
             .malformed("the key hgrnbit.packed.columns holds 4 numbers; at most 3 fit")
-        ) { $0.set(FormatKeys.packedColumns, .uint32s([21, 20, 1, 1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedColumns, .uint32s([21, 20, 1, 1])) },
         Refusal(
             "more scales than tensors",
             .malformed("the key hgrnbit.packed.scales holds 4 numbers; at most 3 fit")
-        ) { $0.set(FormatKeys.packedScales, .floats([1, 1, 1, 1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedScales, .floats([1, 1, 1, 1])) },
         Refusal(
             "a matrix that is no tensor",
             .malformed("hgrnbit.packed.names names c.weight, which is no tensor of the file")
-        ) { $0.set(FormatKeys.packedNames, .strings(["a.weight", "c.weight"])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedNames, .strings(["a.weight", "c.weight"])) },
         Refusal("a matrix twice", .malformed("hgrnbit.packed.names names a.weight twice")) {
-            $0.set(FormatKeys.packedNames, .strings(["a.weight", "a.weight"]))
-            $0.set(FormatKeys.packedRows, .uint32s([17, 17]))
-            $0.set(FormatKeys.packedColumns, .uint32s([21, 21]))
+            $0.set(FormatKeys.hgrnbit.packedNames, .strings(["a.weight", "a.weight"]))
+            $0.set(FormatKeys.hgrnbit.packedRows, .uint32s([17, 17]))
+            $0.set(FormatKeys.hgrnbit.packedColumns, .uint32s([21, 21]))
         },
         Refusal(
             "a matrix of floats",
             .malformed("tensor norm.weight is 24 bytes of f32, which is not 17 × 21 packed trits")
-        ) { $0.set(FormatKeys.packedNames, .strings(["norm.weight", "b.weight"])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedNames, .strings(["norm.weight", "b.weight"])) },
         Refusal(
             "more columns than bytes",
             .malformed("tensor a.weight is 256 bytes of i8, which is not 17 × 41 packed trits")
-        ) { $0.set(FormatKeys.packedColumns, .uint32s([41, 20])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedColumns, .uint32s([41, 20])) },
         Refusal(
             "no rows",
             .malformed("tensor b.weight is 64 bytes of i8, which is not 0 × 20 packed trits")
-        ) { $0.set(FormatKeys.packedRows, .uint32s([17, 0])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedRows, .uint32s([17, 0])) },
         Refusal(
             "rows and columns beyond all use",
             .malformed(
                 "tensor a.weight is 256 bytes of i8, which is not 4294967295 × 4294967295 packed trits"
             )
         ) {
-            $0.set(FormatKeys.packedRows, .uint32s([.max, 1]))
-            $0.set(FormatKeys.packedColumns, .uint32s([.max, 20]))
+            $0.set(FormatKeys.hgrnbit.packedRows, .uint32s([.max, 1]))
+            $0.set(FormatKeys.hgrnbit.packedColumns, .uint32s([.max, 20]))
         },
         Refusal(
             "more columns than sums of 32 bits allow",
             .malformed("tensor b.weight has 8388609 columns; at most 8388608 are allowed")
         ) {
             let bytes = 64 * 419_431
-            $0.set(FormatKeys.packedColumns, .uint32s([21, 8_388_609]))
+            $0.set(FormatKeys.hgrnbit.packedColumns, .uint32s([21, 8_388_609]))
             $0.tensors[2].dimensions = [UInt64(bytes)]
             $0.data = [UInt8](repeating: 0, count: 320 + bytes)
         },
         Refusal(
             "a scale of zero", .malformed("tensor b.weight has the scale 0.0; it must be positive")
-        ) { $0.set(FormatKeys.packedScales, .floats([0.5, 0])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedScales, .floats([0.5, 0])) },
         Refusal(
             "a scale below zero",
             .malformed("tensor b.weight has the scale -1.0; it must be positive")
-        ) { $0.set(FormatKeys.packedScales, .floats([0.5, -1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedScales, .floats([0.5, -1])) },
         Refusal(
             "a scale without end",
             .malformed("tensor a.weight has the scale inf; it must be positive")
-        ) { $0.set(FormatKeys.packedScales, .floats([.infinity, 1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedScales, .floats([.infinity, 1])) },
         Refusal(
             "a scale that is no number",
             .malformed("tensor a.weight has the scale nan; it must be positive")
-        ) { $0.set(FormatKeys.packedScales, .floats([.nan, 1])) },
+        ) { $0.set(FormatKeys.hgrnbit.packedScales, .floats([.nan, 1])) },
     ]
 
     static let digests: [Refusal] = [
         Refusal(
             "another hash",
             .malformed("hgrnbit.digest.algorithm is 'md5'; this program checks 'sha256'")
-        ) { $0.set(FormatKeys.digestAlgorithm, .string("md5")) },
+        ) { $0.set(FormatKeys.hgrnbit.digestAlgorithm, .string("md5")) },
         Refusal(
             "a tensor without a digest",
             .malformed("hgrnbit.digest.names does not name every tensor in order")
-        ) { $0.set(FormatKeys.digestNames, .strings(["norm.weight", "a.weight"])) },
+        ) { $0.set(FormatKeys.hgrnbit.digestNames, .strings(["norm.weight", "a.weight"])) },
         Refusal(
             "digests in another order",
             .malformed("hgrnbit.digest.names does not name every tensor in order")
         ) {
-            $0.set(FormatKeys.digestNames, .strings(["a.weight", "norm.weight", "b.weight"]))
+            $0.set(
+                FormatKeys.hgrnbit.digestNames, .strings(["a.weight", "norm.weight", "b.weight"]))
         },
         Refusal(
             "names without digests",
             .malformed("hgrnbit.digest.names does not name every tensor in order")
-        ) { $0.set(FormatKeys.digestValues, .strings([RawFile.digest])) },
+        ) { $0.set(FormatKeys.hgrnbit.digestValues, .strings([RawFile.digest])) },
         Refusal(
             "a digest too short", .malformed("hgrnbit.digest.model is not a SHA-256 digest")
-        ) { $0.set(FormatKeys.digestModel, .string("00")) },
+        ) { $0.set(FormatKeys.hgrnbit.digestModel, .string("00")) },
     ]
 }

@@ -17,7 +17,7 @@ struct RandomContents {
     static let required: [(key: String, value: MetadataValue)] = [
         (FormatKeys.architecture, .string(Format.architecture)),
         (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
-        (FormatKeys.formatVersion, .uint32(Format.version)),
+        (FormatKeys.hgrnbit.formatVersion, .uint32(Format.version)),
     ]
 
     init() {}
@@ -167,7 +167,7 @@ struct FileRoundTripTests {
         contents.scales = ["a.weight": 1]
         var (scaled, described, weighed) = (contents, contents, contents)
         scaled.scales["a.weight"] = Float(1).nextUp
-        described.metadata.append((FormatKeys.contextLength, .uint32(2048)))
+        described.metadata.append((FormatKeys.hgrnbit.contextLength, .uint32(2048)))
         weighed.data[0][63] = 2
         try withDirectory { directory in
             var digests: Set<String> = []

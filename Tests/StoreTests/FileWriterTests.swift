@@ -174,7 +174,10 @@ struct FileWriterTests {
             refuses(
                 [floats(long, [1])], "the tensor name \(long) stands twice or is over 63 bytes long"
             )
-            for key in [FormatKeys.alignment, FormatKeys.packedNames, FormatKeys.digestModel] {
+            for key in [
+                FormatKeys.alignment, FormatKeys.hgrnbit.packedNames,
+                FormatKeys.hgrnbit.digestModel,
+            ] {
                 refuses(
                     [], adding: [(key, .uint32(64))],
                     "the key \(key) stands twice or is over 256 bytes long")

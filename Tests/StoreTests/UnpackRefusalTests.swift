@@ -27,81 +27,82 @@ struct UnpackRefusalTests {
 
     static let wrongFacts: [Spoilt] = [
         .fact(
-            FormatKeys.vocabularySize, .uint32(0),
+            FormatKeys.hgrnbit.vocabularySize, .uint32(0),
             "hgrnbit.vocab_size is 0; it must be 1 to 1048576"),
         .fact(
-            FormatKeys.vocabularySize, .uint32(.max),
+            FormatKeys.hgrnbit.vocabularySize, .uint32(.max),
             "hgrnbit.vocab_size is 4294967295; it must be 1 to 1048576"),
         .fact(
-            FormatKeys.vocabularySize, .bool(true),
+            FormatKeys.hgrnbit.vocabularySize, .bool(true),
             "the key hgrnbit.vocab_size holds bool, not uint32"),
-        .fact(FormatKeys.vocabularySize, nil, "the key hgrnbit.vocab_size is missing"),
+        .fact(FormatKeys.hgrnbit.vocabularySize, nil, "the key hgrnbit.vocab_size is missing"),
         .fact(
-            FormatKeys.embeddingLength, .uint32(17),
+            FormatKeys.hgrnbit.embeddingLength, .uint32(17),
             "tensor blk.0.attn_norm.weight is f32 [16], but the file's own keys ask for f32 [17]"),
         .fact(
-            FormatKeys.embeddingLength, .uint32(0),
+            FormatKeys.hgrnbit.embeddingLength, .uint32(0),
             "hgrnbit.embedding_length is 0; it must be 1 to 65536"),
         .fact(
-            FormatKeys.embeddingLength, .uint32(.max),
+            FormatKeys.hgrnbit.embeddingLength, .uint32(.max),
             "hgrnbit.embedding_length is 4294967295; it must be 1 to 65536"),
         .fact(
-            FormatKeys.blockCount, .uint32(0),
+            FormatKeys.hgrnbit.blockCount, .uint32(0),
             "hgrnbit.block_count is 0; it must be 1 to 1024"),
-        .fact(FormatKeys.blockCount, .uint32(2), "tensor blk.1.attn_norm.weight is missing"),
         .fact(
-            FormatKeys.blockCount, .uint32(.max),
+            FormatKeys.hgrnbit.blockCount, .uint32(2), "tensor blk.1.attn_norm.weight is missing"),
+        .fact(
+            FormatKeys.hgrnbit.blockCount, .uint32(.max),
             "hgrnbit.block_count is 4294967295; it must be 1 to 1024"),
         .fact(
-            FormatKeys.feedForwardLength, .uint32(0),
+            FormatKeys.hgrnbit.feedForwardLength, .uint32(0),
             "hgrnbit.feed_forward_length is 0; it must be 1 to 1048576"),
         .fact(
-            FormatKeys.feedForwardLength, .uint32(21),
+            FormatKeys.hgrnbit.feedForwardLength, .uint32(21),
             "tensor blk.0.ffn_down_norm.weight is f32 [20], but the file's own keys ask for f32 [21]"
         ),
         .fact(
-            FormatKeys.feedForwardLength, .uint32(.max),
+            FormatKeys.hgrnbit.feedForwardLength, .uint32(.max),
             "hgrnbit.feed_forward_length is 4294967295; it must be 1 to 1048576"),
         .fact(
-            FormatKeys.innerLength, .uint32(0),
+            FormatKeys.hgrnbit.innerLength, .uint32(0),
             "hgrnbit.inner_length is 0; it must be 1 to 131072"),
         .fact(
-            FormatKeys.innerLength, .uint32(32),
+            FormatKeys.hgrnbit.innerLength, .uint32(32),
             "tensor blk.0.attn_gate_norm.weight is f32 [16], but the file's own keys ask for f32 [32]"
         ),
         .fact(
-            FormatKeys.innerLength, .uint32(.max),
+            FormatKeys.hgrnbit.innerLength, .uint32(.max),
             "hgrnbit.inner_length is 4294967295; it must be 1 to 131072"),
         .fact(
-            FormatKeys.headCount, .uint32(0),
+            FormatKeys.hgrnbit.headCount, .uint32(0),
             "hgrnbit.attention.head_count is 0; it must be 1 to 65536"),
         .fact(
-            FormatKeys.headCount, .uint32(3),
+            FormatKeys.hgrnbit.headCount, .uint32(3),
             "the packed file: hidden_size 16 is not divisible by num_heads 3"),
         .fact(
-            FormatKeys.rmsEpsilon, .float(.nan),
+            FormatKeys.hgrnbit.rmsEpsilon, .float(.nan),
             "hgrnbit.attention.layer_norm_rms_epsilon is nan; it must be between 0 and 1"),
         .fact(
-            FormatKeys.rmsEpsilon, .float(0),
+            FormatKeys.hgrnbit.rmsEpsilon, .float(0),
             "hgrnbit.attention.layer_norm_rms_epsilon is 0.0; it must be between 0 and 1"),
         .fact(
-            FormatKeys.rmsEpsilon, .float(-1),
+            FormatKeys.hgrnbit.rmsEpsilon, .float(-1),
             "hgrnbit.attention.layer_norm_rms_epsilon is -1.0; it must be between 0 and 1"),
         .fact(
-            FormatKeys.useLowerBound, .bool(true), "tensor lower_bounds.weight is missing"
+            FormatKeys.hgrnbit.useLowerBound, .bool(true), "tensor lower_bounds.weight is missing"
         ),
         .fact(
-            FormatKeys.contextLength, .uint32(0),
+            FormatKeys.hgrnbit.contextLength, .uint32(0),
             "hgrnbit.context_length is 0; it must be 1 to 2147483647"),
-        .fact(FormatKeys.useLowerBound, nil, "the key hgrnbit.use_lower_bound is missing"),
+        .fact(FormatKeys.hgrnbit.useLowerBound, nil, "the key hgrnbit.use_lower_bound is missing"),
         .fact(
-            FormatKeys.embeddingEncoding, .string("q6"),
+            FormatKeys.hgrnbit.embeddingEncoding, .string("q6"),
             "tensor token_embd.weight is bf16 [4, 16], but the file's own keys ask for i8 [208]"),
         .fact(
-            FormatKeys.embeddingEncoding, .string("f32"),
+            FormatKeys.hgrnbit.embeddingEncoding, .string("f32"),
             "tensor token_embd.weight is bf16 [4, 16], but the file's own keys ask for f32 [4, 16]"),
         .fact(
-            FormatKeys.embeddingEncoding, .string("?"),
+            FormatKeys.hgrnbit.embeddingEncoding, .string("?"),
             "hgrnbit.embedding.encoding is '?'; f32, f16, bf16 and q6 are read"),
         .fact(FormatKeys.name, .uint32(1), "the key general.name holds uint32, not string"),
     ]
@@ -127,7 +128,7 @@ struct UnpackRefusalTests {
             FormatKeys.tokenTypes, .int32s([2, 1, 1]),
             "tokenizer.ggml.tokens has 4 values, tokenizer.ggml.token_type has 3"),
         .fact(
-            FormatKeys.merges, .uint32s([1, 2, 4, 0]),
+            FormatKeys.hgrnbit.merges, .uint32s([1, 2, 4, 0]),
             "merge 0 (1 and 2 to 4) names a token that is not there; there are 4"),
         .fact(
             FormatKeys.unknownToken, .uint32(4),

@@ -10,7 +10,7 @@ package struct MadeFile {
         (FormatKeys.architecture, .string("hgrnbit")),
         (FormatKeys.name, .string("made")),
         (FormatKeys.alignment, .uint32(64)),
-        (FormatKeys.formatVersion, .uint32(1)),
+        (FormatKeys.hgrnbit.formatVersion, .uint32(1)),
         ("test.numbers", .uint32s([1, 2, 3])),
         ("test.texts", .strings(["", "é", "a longer text"])),
         ("test.flag", .bool(true)),

@@ -71,7 +71,7 @@ package enum TinyModel {
         (tokens.bos, tokens.eos, tokens.unknown) = (1, eos, 0)
         // a + b → ab
         tokens.merges = [.init(left: 260, right: 261, result: 286, rank: 0)]
-        return tokens.facts
+        return tokens.facts()
     }
 }
 

@@ -13,9 +13,10 @@ package struct WholeModel {
             (FormatKeys.tokens, .strings(["<unk>", "a", "b", "ab"])),
             (FormatKeys.scores, .floats([0, 0, 0, -1])),
             (FormatKeys.tokenTypes, .int32s([2, 1, 1, 1])),
-            (FormatKeys.merges, .uint32s([1, 2, 3, 0])), (FormatKeys.unknownToken, .uint32(0)),
+            (FormatKeys.hgrnbit.merges, .uint32s([1, 2, 3, 0])),
+            (FormatKeys.unknownToken, .uint32(0)),
             (FormatKeys.addBOS, .bool(false)), (FormatKeys.addSpacePrefix, .bool(true)),
-            (FormatKeys.tokenizerSource, .string("tokenizer.json")),
+            (FormatKeys.hgrnbit.tokenizerSource, .string("tokenizer.json")),
         ]
     package var tensors: [(plan: TensorPlan, bytes: [UInt8])] = []
 

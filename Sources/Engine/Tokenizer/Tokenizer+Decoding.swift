@@ -26,6 +26,10 @@ extension Tokenizer {
 
     func appendText(of id: UInt32, skipSpecial: Bool, to out: inout [UInt8]) {
         guard id < UInt32(tables.count), !(skipSpecial && isSpecial(id)) else { return }
+        if byteLevel != nil {
+            ByteLetters.append(tables.piece(Int(id)), to: &out)
+            return
+        }
         let byte = byteValues[Int(id)]
         if byte >= 0 { return out.append(UInt8(byte)) }
         let piece = tables.piece(Int(id))

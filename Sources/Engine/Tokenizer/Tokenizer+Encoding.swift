@@ -45,6 +45,9 @@ extension Tokenizer {
         valid text: UnsafeBufferPointer<UInt8>, addBOS: Bool, parseSpecial: Bool
     ) -> [UInt32] {
         precondition(text.count < Int(Int32.max), "2 GiB of text and more have no use here")
+        if let byteLevel {
+            return encode(text, byteLevel, addBOS: addBOS, parseSpecial: parseSpecial)
+        }
         var encoding = TokenizerEncoding(self)
         encoding.ids.reserveCapacity(text.count / 3 + 2)
         if addBOS, let bos { encoding.ids.append(bos) }

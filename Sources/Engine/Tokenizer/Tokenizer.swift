@@ -9,9 +9,11 @@ internal import Synchronization
 // on ties, until none is left. Scalars without a piece are their UTF-8 bytes. Equal to Hugging Face `tokenizers` with tables
 // from tokenizer.json and to SentencePiece with tables from tokenizer.model: dev/tokenizer-oracle compares them.
 
-/// A model's vocabulary: text to token ids and back. Immutable and shared.
+/// A model's vocabulary: text to token ids and back, of the kind above or a byte-level one. Immutable and shared.
 package final class Tokenizer: Sendable {
     let tables: Vocabulary
+    /// What a byte-level tokenizer works with; nil for one of the kind above.
+    let byteLevel: ByteLevelTables?
     let merges: MergeTable
     let symbols: TokenizerSymbols
     /// The tokens `<0x00>` to `<0xFF>`; `MergeWord.none` where the vocabulary has none.
@@ -70,6 +72,9 @@ package final class Tokenizer: Sendable {
     package init(_ tables: Vocabulary) throws(ModelError) {
         do { try tables.check() } catch { throw .badTokenizer("\(error)") }
         self.tables = tables
+        byteLevel = try tables.byteLevel.map { kind throws(ModelError) in
+            try ByteLevelTables(tables, kind)
+        }
         merges = MergeTable(tables.merges)
         var single: [(scalar: UInt32, id: UInt32)] = []
         var byteTokens = [UInt32](repeating: MergeWord.none, count: 256)
@@ -88,6 +93,7 @@ package final class Tokenizer: Sendable {
                 byteValues[id] = Int16(byte)
             case .normal:
                 if let scalar = UTF8Scalars.only(piece) { single.append((scalar, UInt32(id))) }
+            case .userDefined where tables.byteLevel != nil: userDefined.insert(piece, UInt32(id))
             case .userDefined where tables.source == .sentencePiece:
                 inlined.insert(piece, UInt32(id))
             case .userDefined where normalized.contains(UInt32(id)):
@@ -119,6 +125,9 @@ package final class Tokenizer: Sendable {
     package func isEnd(_ id: UInt32) -> Bool { tables.endTokens.contains(id) }
     /// Whether the checkpoint's own tokenizer puts `bos` before a prompt.
     package var addsBOS: Bool { tables.addsBOS }
+
+    /// The token that the checkpoint's own tokenizer puts behind every text.
+    package var suffix: UInt32? { tables.suffix }
 
     /// Whether the token stands for no text: control, unknown and unused tokens, and ids that are no token at all.
     package func isSpecial(_ id: UInt32) -> Bool {

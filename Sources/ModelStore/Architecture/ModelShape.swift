@@ -48,13 +48,13 @@ package struct ModelShape: Sendable, Equatable {
     /// The keys of the sizes in the order of a file, and the most each may be.
     private static let sizes:
         [(key: String, path: any WritableKeyPath<ModelShape, Int> & Sendable, limit: Int)] = [
-            (FormatKeys.vocabularySize, \.vocabulary, Format.vocabularyLimit),
-            (FormatKeys.embeddingLength, \.hidden, 1 << 16),
-            (FormatKeys.blockCount, \.layers, 1 << 10),
-            (FormatKeys.feedForwardLength, \.intermediate, 1 << 20),
-            (FormatKeys.innerLength, \.inner, 1 << 17),
-            (FormatKeys.headCount, \.heads, 1 << 16),
-            (FormatKeys.contextLength, \.context, Int(Int32.max)),
+            (FormatKeys.hgrnbit.vocabularySize, \.vocabulary, Format.vocabularyLimit),
+            (FormatKeys.hgrnbit.embeddingLength, \.hidden, 1 << 16),
+            (FormatKeys.hgrnbit.blockCount, \.layers, 1 << 10),
+            (FormatKeys.hgrnbit.feedForwardLength, \.intermediate, 1 << 20),
+            (FormatKeys.hgrnbit.innerLength, \.inner, 1 << 17),
+            (FormatKeys.hgrnbit.headCount, \.heads, 1 << 16),
+            (FormatKeys.hgrnbit.contextLength, \.context, Int(Int32.max)),
         ]
 
     /// The most that a size may be.
@@ -70,12 +70,12 @@ package struct ModelShape: Sendable, Equatable {
             (FormatKeys.architecture, .string(Format.architecture)),
             (FormatKeys.name, .string(name)),
             (FormatKeys.alignment, .uint32(UInt32(Format.alignment))),
-            (FormatKeys.formatVersion, .uint32(version)),
+            (FormatKeys.hgrnbit.formatVersion, .uint32(version)),
         ] + Self.sizes.map { ($0.key, .uint32(UInt32(clamping: self[keyPath: $0.path]))) } + [
-            (FormatKeys.rmsEpsilon, .float(epsilon)),
-            (FormatKeys.useLowerBound, .bool(hasLowerBound)),
-            (FormatKeys.tieWordEmbeddings, .bool(isTied)),
-            (FormatKeys.embeddingEncoding, .string(embedding.rawValue)),
+            (FormatKeys.hgrnbit.rmsEpsilon, .float(epsilon)),
+            (FormatKeys.hgrnbit.useLowerBound, .bool(hasLowerBound)),
+            (FormatKeys.hgrnbit.tieWordEmbeddings, .bool(isTied)),
+            (FormatKeys.hgrnbit.embeddingEncoding, .string(embedding.rawValue)),
         ]
     }
 
@@ -85,9 +85,9 @@ package struct ModelShape: Sendable, Equatable {
         for size in Self.sizes {
             self[keyPath: size.path] = Int(try metadata.uint32(forKey: size.key))
         }
-        epsilon = try metadata.float(forKey: FormatKeys.rmsEpsilon)
-        hasLowerBound = try metadata.bool(forKey: FormatKeys.useLowerBound)
-        isTied = try metadata.bool(forKey: FormatKeys.tieWordEmbeddings)
+        epsilon = try metadata.float(forKey: FormatKeys.hgrnbit.rmsEpsilon)
+        hasLowerBound = try metadata.bool(forKey: FormatKeys.hgrnbit.useLowerBound)
+        isTied = try metadata.bool(forKey: FormatKeys.hgrnbit.tieWordEmbeddings)
         try check()
     }
 
@@ -107,7 +107,8 @@ package struct ModelShape: Sendable, Equatable {
                     + "it must be at most \(Format.stateLimit)")
         }
         guard epsilon > 0, epsilon < 1 else {
-            throw .malformed("\(FormatKeys.rmsEpsilon) is \(epsilon); it must be between 0 and 1")
+            throw .malformed(
+                "\(FormatKeys.hgrnbit.rmsEpsilon) is \(epsilon); it must be between 0 and 1")
         }
     }
 }

@@ -1,38 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The metadata keys of a packed file; docs/format.md says what each holds.
-package enum FormatKeys {
+/// The metadata keys of a packed file; docs/format.md says what each holds. As in every GGUF file, those of an architecture begin
+/// with its name.
+package struct FormatKeys: Sendable, Equatable {
+    package let prefix: String
+
+    package init(architecture: String) { prefix = architecture + "." }
+
+    package static let hgrnbit = FormatKeys(architecture: Format.architecture)
+
     package static let architecture = "general.architecture"
     package static let name = "general.name"
     package static let alignment = "general.alignment"
-    package static let formatVersion = "hgrnbit.format_version"
+    package var formatVersion: String { prefix + "format_version" }
 
-    package static let vocabularySize = "hgrnbit.vocab_size"
-    package static let embeddingLength = "hgrnbit.embedding_length"
-    package static let blockCount = "hgrnbit.block_count"
-    package static let feedForwardLength = "hgrnbit.feed_forward_length"
-    package static let innerLength = "hgrnbit.inner_length"
-    package static let headCount = "hgrnbit.attention.head_count"
-    package static let contextLength = "hgrnbit.context_length"
-    package static let rmsEpsilon = "hgrnbit.attention.layer_norm_rms_epsilon"
-    package static let useLowerBound = "hgrnbit.use_lower_bound"
-    package static let tieWordEmbeddings = "hgrnbit.tie_word_embeddings"
-    package static let embeddingEncoding = "hgrnbit.embedding.encoding"
+    package var vocabularySize: String { prefix + "vocab_size" }
+    package var embeddingLength: String { prefix + "embedding_length" }
+    package var blockCount: String { prefix + "block_count" }
+    package var feedForwardLength: String { prefix + "feed_forward_length" }
+    package var innerLength: String { prefix + "inner_length" }
+    package var headCount: String { prefix + "attention.head_count" }
+    package var contextLength: String { prefix + "context_length" }
+    package var rmsEpsilon: String { prefix + "attention.layer_norm_rms_epsilon" }
+    package var useLowerBound: String { prefix + "use_lower_bound" }
+    package var tieWordEmbeddings: String { prefix + "tie_word_embeddings" }
+    package var embeddingEncoding: String { prefix + "embedding.encoding" }
 
-    package static let packedEncoding = "hgrnbit.packed.encoding"
-    package static let packedNames = "hgrnbit.packed.names"
-    package static let packedRows = "hgrnbit.packed.rows"
-    package static let packedColumns = "hgrnbit.packed.columns"
-    package static let packedScales = "hgrnbit.packed.scales"
-    package static let packedTypes = "hgrnbit.packed.dtypes"
+    package var packedEncoding: String { prefix + "packed.encoding" }
+    package var packedNames: String { prefix + "packed.names" }
+    package var packedRows: String { prefix + "packed.rows" }
+    package var packedColumns: String { prefix + "packed.columns" }
+    package var packedScales: String { prefix + "packed.scales" }
+    package var packedTypes: String { prefix + "packed.dtypes" }
 
-    package static let digestAlgorithm = "hgrnbit.digest.algorithm"
-    package static let digestNames = "hgrnbit.digest.names"
-    package static let digestValues = "hgrnbit.digest.values"
-    package static let digestModel = "hgrnbit.digest.model"
+    package var digestAlgorithm: String { prefix + "digest.algorithm" }
+    package var digestNames: String { prefix + "digest.names" }
+    package var digestValues: String { prefix + "digest.values" }
+    package var digestModel: String { prefix + "digest.model" }
 
     package static let tokenizerModel = "tokenizer.ggml.model"
+    /// Which byte-level kind a "gpt2" tokenizer is of.
+    package static let preTokenizer = "tokenizer.ggml.pre"
     package static let tokens = "tokenizer.ggml.tokens"
+    /// Of a "gpt2" tokenizer: "left right" in the order of their ranks.
+    package static let mergeTexts = "tokenizer.ggml.merges"
     package static let scores = "tokenizer.ggml.scores"
     package static let tokenTypes = "tokenizer.ggml.token_type"
     package static let bosToken = "tokenizer.ggml.bos_token_id"
@@ -42,21 +53,23 @@ package enum FormatKeys {
     package static let addBOS = "tokenizer.ggml.add_bos_token"
     package static let addSpacePrefix = "tokenizer.ggml.add_space_prefix"
     /// Optional bool, false if absent: no prefix before a text that begins with a space.
-    package static let prefixOnlyIfMissing = "hgrnbit.tokenizer.prefix_only_if_missing"
+    package var prefixOnlyIfMissing: String { prefix + "tokenizer.prefix_only_if_missing" }
     /// Optional u32 array: every token that ends an answer, where there are several.
-    package static let endTokens = "hgrnbit.tokenizer.end_tokens"
+    package var endTokens: String { prefix + "tokenizer.end_tokens" }
     /// Optional u32 array: user-defined tokens looked for in text whose spaces are "▁".
-    package static let normalizedTokens = "hgrnbit.tokenizer.normalized_tokens"
-    package static let tokenizerSource = "hgrnbit.tokenizer.source"
-    package static let merges = "hgrnbit.tokenizer.merges"
+    package var normalizedTokens: String { prefix + "tokenizer.normalized_tokens" }
+    /// Optional u32: the token that goes behind every text.
+    package var suffixToken: String { prefix + "tokenizer.suffix_token" }
+    package var tokenizerSource: String { prefix + "tokenizer.source" }
+    package var merges: String { prefix + "tokenizer.merges" }
     /// Optional string: the chat template. Others stand at this key, a dot and their name.
     package static let chatTemplate = "tokenizer.chat_template"
     /// Optional string array: the names of the others.
     package static let chatTemplates = "tokenizer.chat_templates"
     /// Optional strings, beside a chat template: what its `bos_token` and `eos_token` are, empty for none. The vocabulary's own
     /// may be others: those are what answers end at.
-    package static let templateBOS = "hgrnbit.chat_template.bos_token"
-    package static let templateEOS = "hgrnbit.chat_template.eos_token"
+    package var templateBOS: String { prefix + "chat_template.bos_token" }
+    package var templateEOS: String { prefix + "chat_template.eos_token" }
 }
 
 /// What this version writes and reads.
@@ -107,7 +120,7 @@ package enum EmbeddingEncoding: String, Sendable, CaseIterable {
     case q6
 
     package init(_ metadata: Metadata) throws(StoreError) {
-        let key = FormatKeys.embeddingEncoding
+        let key = metadata.own.embeddingEncoding
         let name = try metadata.string(forKey: key)
         guard let encoding = Self(rawValue: name) else {
             throw .malformed("\(key) is '\(name.quoted)'; f32, f16, bf16 and q6 are read")

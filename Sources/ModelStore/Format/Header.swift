@@ -61,10 +61,10 @@ struct Header {
                 "its architecture is '\(architecture.quoted)', this program runs '\(Format.architecture)'"
             )
         }
-        guard metadata.contains(FormatKeys.formatVersion) else {
-            throw .otherProgram("\(FormatKeys.formatVersion) is missing")
+        guard metadata.contains(metadata.own.formatVersion) else {
+            throw .otherProgram("\(metadata.own.formatVersion) is missing")
         }
-        let version = try metadata.uint32(forKey: FormatKeys.formatVersion)
+        let version = try metadata.uint32(forKey: metadata.own.formatVersion)
         guard (Format.version...Format.lastVersion).contains(version) else {
             throw .unsupportedVersion(
                 "the packed format", found: version, expected: Format.lastVersion)

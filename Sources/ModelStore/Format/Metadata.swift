@@ -34,6 +34,11 @@ package struct Metadata: Sendable {
     /// Keys in the order of the file.
     package private(set) var keys: [String] = []
 
+    /// The names of the keys that are the file's architecture's own.
+    package var own: FormatKeys {
+        FormatKeys(architecture: (try? string(forKey: FormatKeys.architecture)) ?? "")
+    }
+
     init(_ file: MappedFile) { self.file = file }
 
     /// The most keys a file may have, and the longest key.

@@ -93,7 +93,7 @@ struct PackPlan {
 
     /// Refuses what the reader would.
     private static func check(_ metadata: Facts) throws(StoreError) {
-        var keys = ownKeys
+        var keys = ownKeys(keys(metadata))
         for (key, _) in metadata {
             guard key.utf8.count <= Metadata.keyLength, keys.insert(key).inserted else {
                 throw .malformed(
@@ -144,13 +144,22 @@ struct PackPlan {
         }
     }
 
+    /// The keys of the architecture that `metadata` names.
+    private static func keys(_ metadata: Facts) -> FormatKeys {
+        for case (FormatKeys.architecture, .string(let name)) in metadata {
+            return FormatKeys(architecture: name)
+        }
+        return .hgrnbit
+    }
+
     /// The keys that `header` adds.
-    private static let ownKeys: Set<String> = [
-        FormatKeys.packedEncoding, FormatKeys.packedNames, FormatKeys.packedRows,
-        FormatKeys.packedColumns, FormatKeys.packedScales, FormatKeys.packedTypes,
-        FormatKeys.digestAlgorithm, FormatKeys.digestNames, FormatKeys.digestValues,
-        FormatKeys.digestModel,
-    ]
+    private static func ownKeys(_ keys: FormatKeys) -> Set<String> {
+        [
+            keys.packedEncoding, keys.packedNames, keys.packedRows, keys.packedColumns,
+            keys.packedScales, keys.packedTypes, keys.digestAlgorithm, keys.digestNames,
+            keys.digestValues, keys.digestModel,
+        ]
+    }
 
     /// The header as it finally stands, the model's own digest in it.
     func header(scales: [Float], digests: [String]) -> [UInt8] {
@@ -174,17 +183,18 @@ struct PackPlan {
     ) -> (bytes: [UInt8], slot: Range<Int>) {
         let packed = tensors.indices.filter { tensors[$0].packed != nil }
         let shapes = packed.compactMap { tensors[$0].packed }
+        let keys = keys(metadata)
         let own: Facts = [
-            (FormatKeys.packedEncoding, .string(Format.packedEncoding)),
-            (FormatKeys.packedNames, .strings(packed.map { tensors[$0].name })),
-            (FormatKeys.packedRows, .uint32s(shapes.map { UInt32($0.rows) })),
-            (FormatKeys.packedColumns, .uint32s(shapes.map { UInt32($0.columns) })),
-            (FormatKeys.packedScales, .floats(packed.map { scales[$0] })),
-            (FormatKeys.packedTypes, .strings(shapes.map(\.sourceType))),
-            (FormatKeys.digestAlgorithm, .string(Format.digestAlgorithm)),
-            (FormatKeys.digestNames, .strings(tensors.map(\.name))),
-            (FormatKeys.digestValues, .strings(digests)),
-            (FormatKeys.digestModel, .string(model)),
+            (keys.packedEncoding, .string(Format.packedEncoding)),
+            (keys.packedNames, .strings(packed.map { tensors[$0].name })),
+            (keys.packedRows, .uint32s(shapes.map { UInt32($0.rows) })),
+            (keys.packedColumns, .uint32s(shapes.map { UInt32($0.columns) })),
+            (keys.packedScales, .floats(packed.map { scales[$0] })),
+            (keys.packedTypes, .strings(shapes.map(\.sourceType))),
+            (keys.digestAlgorithm, .string(Format.digestAlgorithm)),
+            (keys.digestNames, .strings(tensors.map(\.name))),
+            (keys.digestValues, .strings(digests)),
+            (keys.digestModel, .string(model)),
         ]
         var writer = ByteWriter()
         writer.bytes += "GGUF".utf8

@@ -117,28 +117,29 @@ package final class PackedFile: Sendable {
     private static func packedMatrices(
         _ metadata: Metadata, tensorCount: Int, _ tensor: (String) -> TensorInfo?
     ) throws(StoreError) -> [String: PackedMatrix] {
-        let encoding = try metadata.string(forKey: FormatKeys.packedEncoding)
+        let encoding = try metadata.string(forKey: metadata.own.packedEncoding)
         guard encoding == Format.packedEncoding else {
             throw .malformed(
-                "\(FormatKeys.packedEncoding) is '\(encoding.quoted)'; this program reads '\(Format.packedEncoding)'"
+                "\(metadata.own.packedEncoding) is '\(encoding.quoted)'; this program reads '\(Format.packedEncoding)'"
             )
         }
-        let names = try metadata.strings(forKey: FormatKeys.packedNames, atMost: tensorCount)
-        let rows = try metadata.uint32s(forKey: FormatKeys.packedRows, atMost: tensorCount)
-        let columns = try metadata.uint32s(forKey: FormatKeys.packedColumns, atMost: tensorCount)
-        let scales = try metadata.floats(forKey: FormatKeys.packedScales, atMost: tensorCount)
-        let types = try metadata.strings(forKey: FormatKeys.packedTypes, atMost: tensorCount)
+        let names = try metadata.strings(forKey: metadata.own.packedNames, atMost: tensorCount)
+        let rows = try metadata.uint32s(forKey: metadata.own.packedRows, atMost: tensorCount)
+        let columns = try metadata.uint32s(forKey: metadata.own.packedColumns, atMost: tensorCount)
+        let scales = try metadata.floats(forKey: metadata.own.packedScales, atMost: tensorCount)
+        let types = try metadata.strings(forKey: metadata.own.packedTypes, atMost: tensorCount)
         guard
             [rows.count, columns.count, scales.count, types.count].allSatisfy({ $0 == names.count })
         else {
             throw .malformed(
-                "the hgrnbit.packed.* arrays differ in length: the file is inconsistent")
+                "the \(metadata.own.prefix)packed.* arrays differ in length: the file is inconsistent"
+            )
         }
         var packed: [String: PackedMatrix] = [:]
         for (index, name) in names.enumerated() {
             guard let info = tensor(name) else {
                 throw .malformed(
-                    "\(FormatKeys.packedNames) names \(name.quoted), which is no tensor of the file"
+                    "\(metadata.own.packedNames) names \(name.quoted), which is no tensor of the file"
                 )
             }
             let (r, c) = (Int(rows[index]), Int(columns[index]))
@@ -156,7 +157,7 @@ package final class PackedFile: Sendable {
                     "tensor \(name) has the scale \(scales[index]); it must be positive")
             }
             guard packed[name] == nil else {
-                throw .malformed("\(FormatKeys.packedNames) names \(name) twice")
+                throw .malformed("\(metadata.own.packedNames) names \(name) twice")
             }
             packed[name] = PackedMatrix(
                 info: info, rows: r, columns: c, scale: scales[index], sourceType: types[index])
@@ -167,18 +168,18 @@ package final class PackedFile: Sendable {
     private static func digests(
         _ metadata: Metadata, of tensors: [TensorInfo]
     ) throws(StoreError) -> [String: String] {
-        let algorithm = try metadata.string(forKey: FormatKeys.digestAlgorithm)
+        let algorithm = try metadata.string(forKey: metadata.own.digestAlgorithm)
         guard algorithm == Format.digestAlgorithm else {
             throw .malformed(
-                "\(FormatKeys.digestAlgorithm) is '\(algorithm.quoted)'; this program checks '\(Format.digestAlgorithm)'"
+                "\(metadata.own.digestAlgorithm) is '\(algorithm.quoted)'; this program checks '\(Format.digestAlgorithm)'"
             )
         }
         let names = try metadata.strings(
-            forKey: FormatKeys.digestNames, atMost: tensors.count)
+            forKey: metadata.own.digestNames, atMost: tensors.count)
         let values = try metadata.strings(
-            forKey: FormatKeys.digestValues, atMost: tensors.count)
+            forKey: metadata.own.digestValues, atMost: tensors.count)
         guard names == tensors.map(\.name), values.count == names.count else {
-            throw .malformed("\(FormatKeys.digestNames) does not name every tensor in order")
+            throw .malformed("\(metadata.own.digestNames) does not name every tensor in order")
         }
         return Dictionary(zip(names, values)) { first, _ in first }
     }
@@ -186,7 +187,7 @@ package final class PackedFile: Sendable {
     private static func checkedModelDigest(
         _ header: Header, _ bytes: UnsafeRawBufferPointer
     ) throws(StoreError) -> String {
-        let key = FormatKeys.digestModel
+        let key = header.metadata.own.digestModel
         let expected = try header.metadata.string(forKey: key)
         guard let range = header.metadata.range(of: key), expected.utf8.count == 64 else {
             throw .malformed("\(key) is not a SHA-256 digest")

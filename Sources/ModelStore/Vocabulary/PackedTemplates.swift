@@ -54,14 +54,16 @@ package struct PackedTemplates: Sendable, Equatable {
     }
 
     /// The keys and values to write, in order.
-    package var facts: Facts {
+    ///
+    /// - Parameter keys: the architecture's.
+    package func facts(_ keys: FormatKeys = .hgrnbit) -> Facts {
         var facts: Facts = named.map {
             ("\(FormatKeys.chatTemplate).\($0.name)", .string($0.source))
         }
         if !named.isEmpty { facts.append((FormatKeys.chatTemplates, .strings(named.map(\.name)))) }
         if let standard { facts.append((FormatKeys.chatTemplate, .string(standard))) }
-        if let bosToken { facts.append((FormatKeys.templateBOS, .string(bosToken))) }
-        if let eosToken { facts.append((FormatKeys.templateEOS, .string(eosToken))) }
+        if let bosToken { facts.append((keys.templateBOS, .string(bosToken))) }
+        if let eosToken { facts.append((keys.templateEOS, .string(eosToken))) }
         return facts
     }
 
@@ -86,8 +88,8 @@ package struct PackedTemplates: Sendable, Equatable {
             }
             return text
         }
-        bosToken = try token(FormatKeys.templateBOS)
-        eosToken = try token(FormatKeys.templateEOS)
+        bosToken = try token(metadata.own.templateBOS)
+        eosToken = try token(metadata.own.templateEOS)
         if metadata.contains(FormatKeys.chatTemplate) {
             standard = try source(FormatKeys.chatTemplate)
         }

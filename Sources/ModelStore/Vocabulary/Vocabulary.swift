@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A model's vocabulary as the packed file holds it: every piece, every merge, and what is done to text before. A byte-fallback
-/// BPE tokenizer of the Llama kind.
+/// A model's vocabulary as the packed file holds it: every piece, every merge, and what is done to text before. A BPE tokenizer
+/// of the Llama kind, with byte fallback, or of a byte-level kind.
 package struct Vocabulary: Sendable, Equatable {
     /// The numbers are GGUF's `tokenizer.ggml.token_type`, and SentencePiece's.
     package enum Kind: Int32, Sendable {
@@ -13,6 +13,14 @@ package struct Vocabulary: Sendable, Equatable {
     package enum Source: String, Sendable {
         case json = "tokenizer.json"
         case sentencePiece = "tokenizer.model"
+    }
+
+    /// What is done to a text before the merges of a byte-level tokenizer; GGUF's names (`tokenizer.ggml.pre`).
+    package enum ByteLevel: String, Sendable, CaseIterable {
+        /// Up to three numbers in a piece; a piece that is a token becomes it whatever the merges make of it.
+        case llama3 = "llama-bpe"
+        /// NFC first; a piece for each number; merges only.
+        case qwen2
     }
 
     /// Where `left` and `right` stand side by side they may become `result`; the lowest rank goes first, leftmost on ties.
@@ -28,6 +36,8 @@ package struct Vocabulary: Sendable, Equatable {
     }
 
     package var source = Source.json
+    /// Nil: of the Llama kind. Else pieces are in `ByteLetters`, and no text has a space put in front.
+    package var byteLevel: ByteLevel?
     /// Every piece's UTF-8, one after the other: no string for each of 32,000 pieces, and no comparison by canonical
     /// equivalence, which takes "é" and "e\u{301}" for the same.
     package private(set) var bytes: [UInt8] = []
@@ -47,6 +57,8 @@ package struct Vocabulary: Sendable, Equatable {
     package var normalized: [UInt32] = []
     /// Whether the checkpoint's own tokenizer puts `bos` before a prompt.
     package var addsBOS = true
+    /// The token that the checkpoint's own tokenizer puts behind every text, as embedding models want it.
+    package var suffix: UInt32?
     /// Whether text that is not empty is taken as if a space stood before it.
     package var addsSpacePrefix = true
     /// No such space before a text that begins with one, nor after a special token (Hugging Face's "Metaspace", whose
@@ -156,6 +168,7 @@ package struct Vocabulary: Sendable, Equatable {
             }
         }
         var ids: [(String, UInt32?)] = [("bos", bos), ("unknown", unknown), ("padding", padding)]
+        ids.append(("suffix", suffix))
         ids += endTokens.map { ("eos", $0) } + normalized.map { ("normalized", $0) }
         for case (let name, let id?) in ids where id >= limit {
             throw .malformed("its \(name) token is \(id); there are \(count)")

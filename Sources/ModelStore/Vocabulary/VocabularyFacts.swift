@@ -3,32 +3,50 @@
 /// The `tokenizer.*` keys of a packed file, both ways; docs/format.md lays them down.
 extension Vocabulary {
     /// The keys and values to write, in order.
-    package var facts: Facts {
+    ///
+    /// - Parameter keys: the architecture's.
+    package func facts(_ keys: FormatKeys = .hgrnbit) -> Facts {
         var facts: Facts = [
-            (FormatKeys.tokenizerModel, .string(Self.model)),
-            (FormatKeys.tokens, .strings(tokens)),
-            (FormatKeys.scores, .floats(scores)),
-            (FormatKeys.tokenTypes, .int32s(kinds.map(\.rawValue))),
+            (FormatKeys.tokenizerModel, .string(byteLevel == nil ? Self.model : Self.byteModel))
         ]
+        if let byteLevel {
+            facts += [
+                (FormatKeys.preTokenizer, .string(byteLevel.rawValue)),
+                (FormatKeys.tokens, .strings(tokens)),
+                (FormatKeys.tokenTypes, .int32s(kinds.map(\.rawValue))),
+                (
+                    FormatKeys.mergeTexts,
+                    .strings(merges.map { "\(text(Int($0.left))) \(text(Int($0.right)))" })
+                ),
+            ]
+        } else {
+            facts += [
+                (FormatKeys.tokens, .strings(tokens)), (FormatKeys.scores, .floats(scores)),
+                (FormatKeys.tokenTypes, .int32s(kinds.map(\.rawValue))),
+            ]
+        }
         for (key, id) in [
             (FormatKeys.bosToken, bos), (FormatKeys.eosToken, endTokens.first),
             (FormatKeys.unknownToken, unknown), (FormatKeys.paddingToken, padding),
         ] {
             if let id { facts.append((key, .uint32(id))) }
         }
-        facts += [
-            (FormatKeys.addBOS, .bool(addsBOS)),
-            (FormatKeys.addSpacePrefix, .bool(addsSpacePrefix)),
-            (FormatKeys.tokenizerSource, .string(source.rawValue)),
-            (
-                FormatKeys.merges,
-                .uint32s(merges.flatMap { [$0.left, $0.right, $0.result, $0.rank] })
-            ),
-        ]
+        facts.append((FormatKeys.addBOS, .bool(addsBOS)))
+        if byteLevel == nil {
+            facts += [
+                (FormatKeys.addSpacePrefix, .bool(addsSpacePrefix)),
+                (keys.tokenizerSource, .string(source.rawValue)),
+                (
+                    keys.merges,
+                    .uint32s(merges.flatMap { [$0.left, $0.right, $0.result, $0.rank] })
+                ),
+            ]
+        }
         // Only where they say something, so that most files keep to the usual keys.
-        if prefixesOnlyIfMissing { facts.append((FormatKeys.prefixOnlyIfMissing, .bool(true))) }
-        if endTokens.count > 1 { facts.append((FormatKeys.endTokens, .uint32s(endTokens))) }
-        if !normalized.isEmpty { facts.append((FormatKeys.normalizedTokens, .uint32s(normalized))) }
+        if prefixesOnlyIfMissing { facts.append((keys.prefixOnlyIfMissing, .bool(true))) }
+        if endTokens.count > 1 { facts.append((keys.endTokens, .uint32s(endTokens))) }
+        if !normalized.isEmpty { facts.append((keys.normalizedTokens, .uint32s(normalized))) }
+        if let suffix { facts.append((keys.suffixToken, .uint32(suffix))) }
         return facts
     }
 
@@ -36,6 +54,7 @@ extension Vocabulary {
     package var formatVersion: UInt32 { endTokens.count > 1 || !normalized.isEmpty ? 2 : 1 }
 
     private static let model = "llama"
+    private static let byteModel = "gpt2"
 
     /// Reads and checks the vocabulary of a file; `nil` when it has none.
     ///
@@ -44,22 +63,34 @@ extension Vocabulary {
         let size = wanted ?? Format.vocabularyLimit
         guard metadata.contains(FormatKeys.tokens) || metadata.contains(FormatKeys.tokenizerModel)
         else { return nil }
+        let keys = metadata.own
         let model = try metadata.string(forKey: FormatKeys.tokenizerModel)
-        guard model == Self.model else {
+        guard [Self.model, Self.byteModel].contains(model) else {
             throw .malformed(
-                "\(FormatKeys.tokenizerModel) is '\(model.quoted)'; only '\(Self.model)' is read")
+                "\(FormatKeys.tokenizerModel) is '\(model.quoted)'; only '\(Self.model)' and "
+                    + "'\(Self.byteModel)' are read")
         }
         self.init()
-        if metadata.contains(FormatKeys.tokenizerSource) {
-            let name = try metadata.string(forKey: FormatKeys.tokenizerSource)
+        if metadata.contains(keys.tokenizerSource) {
+            let name = try metadata.string(forKey: keys.tokenizerSource)
             guard let source = Source(rawValue: name) else {
-                throw .malformed(
-                    "\(FormatKeys.tokenizerSource) is '\(name.quoted)', which is unknown")
+                throw .malformed("\(keys.tokenizerSource) is '\(name.quoted)', which is unknown")
             }
             self.source = source
         }
         try readPieces(metadata, atMost: size)
-        try readMerges(metadata)
+        if model == Self.byteModel {
+            let name = try metadata.string(forKey: FormatKeys.preTokenizer)
+            guard let kind = ByteLevel(rawValue: name) else {
+                throw .malformed(
+                    "\(FormatKeys.preTokenizer) is '\(name.quoted)'; read are "
+                        + ByteLevel.allCases.map { "'\($0.rawValue)'" }.joined(separator: ", "))
+            }
+            byteLevel = kind
+            try readMergeTexts(metadata)
+        } else {
+            try readMerges(metadata, keys)
+        }
         func token(_ key: String) throws(StoreError) -> UInt32? {
             metadata.contains(key) ? try metadata.uint32(forKey: key) : nil
         }
@@ -71,13 +102,14 @@ extension Vocabulary {
         }
         bos = try token(FormatKeys.bosToken)
         let eos = try token(FormatKeys.eosToken)
-        endTokens = try ids(FormatKeys.endTokens) ?? (eos.map { [$0] } ?? [])
+        endTokens = try ids(keys.endTokens) ?? (eos.map { [$0] } ?? [])
         unknown = try token(FormatKeys.unknownToken)
         padding = try token(FormatKeys.paddingToken)
-        normalized = try ids(FormatKeys.normalizedTokens) ?? []
-        addsBOS = try flag(FormatKeys.addBOS, true)
-        addsSpacePrefix = try flag(FormatKeys.addSpacePrefix, true)
-        prefixesOnlyIfMissing = try flag(FormatKeys.prefixOnlyIfMissing, false)
+        normalized = try ids(keys.normalizedTokens) ?? []
+        suffix = try token(keys.suffixToken)
+        addsBOS = try flag(FormatKeys.addBOS, byteLevel == nil)
+        addsSpacePrefix = try flag(FormatKeys.addSpacePrefix, byteLevel == nil)
+        prefixesOnlyIfMissing = try flag(keys.prefixOnlyIfMissing, false)
         if let wanted, count != wanted {
             throw .malformed("it has \(count) pieces, the model \(wanted) tokens")
         }
@@ -120,11 +152,13 @@ extension Vocabulary {
         self = pieces
     }
 
-    private mutating func readMerges(_ metadata: Metadata) throws(StoreError) {
-        let values = try metadata.uint32s(forKey: FormatKeys.merges, atMost: 4 * Format.mergeLimit)
+    private mutating func readMerges(
+        _ metadata: Metadata, _ keys: FormatKeys
+    ) throws(StoreError) {
+        let values = try metadata.uint32s(forKey: keys.merges, atMost: 4 * Format.mergeLimit)
         guard values.count % 4 == 0 else {
             throw .malformed(
-                "\(FormatKeys.merges) has \(values.count) values, which is not a multiple of 4")
+                "\(keys.merges) has \(values.count) values, which is not a multiple of 4")
         }
         merges.reserveCapacity(values.count / 4)
         for at in stride(from: 0, to: values.count, by: 4) {
@@ -133,5 +167,41 @@ extension Vocabulary {
                     left: values[at], right: values[at + 1], result: values[at + 2],
                     rank: values[at + 3]))
         }
+    }
+
+    /// "left right", in the order of their ranks.
+    private mutating func readMergeTexts(_ metadata: Metadata) throws(StoreError) {
+        var ids: [ByteString: UInt32] = [:]
+        ids.reserveCapacity(count)
+        // Of two pieces that read the same the first counts; added tokens are never made by merges.
+        for id in 0..<count where kinds[id] == .normal {
+            let piece = ByteString(Array(piece(id)))
+            if ids[piece] == nil { ids[piece] = UInt32(id) }
+        }
+        var found: [Merge] = []
+        var broken: Int?
+        let key = FormatKeys.mergeTexts
+        let total = try metadata.forEachString(forKey: key) { bytes in
+            guard broken == nil, found.count < Format.mergeLimit else { return }
+            guard let space = bytes.firstIndex(of: 0x20),
+                let left = ids[ByteString(Array(bytes[..<space]))],
+                let right = ids[ByteString(Array(bytes[(space + 1)...]))],
+                let result = ids[ByteString(Array(bytes[..<space]) + bytes[(space + 1)...])]
+            else {
+                broken = found.count
+                return
+            }
+            found.append(
+                Merge(left: left, right: right, result: result, rank: UInt32(found.count)))
+        }
+        guard total <= Format.mergeLimit else {
+            throw .malformed(
+                "the key \(key) holds \(total) merges; at most \(Format.mergeLimit) are allowed")
+        }
+        if let broken {
+            throw .malformed(
+                "\(key): merge \(broken) is not two pieces that make a third of the vocabulary")
+        }
+        merges = found
     }
 }

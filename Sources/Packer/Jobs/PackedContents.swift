@@ -27,7 +27,7 @@ struct PackedContents {
             checkpoint.config.shape.facts(
                 name: self.name, version: tokenizer?.vocabulary.formatVersion ?? Format.version,
                 embedding: self.embedding)
-            + (tokenizer.map { $0.vocabulary.facts + $0.templates.facts } ?? [])
+            + (tokenizer.map { $0.vocabulary.facts() + $0.templates.facts() } ?? [])
         tensors = try checkpoint.layout.plans(self.embedding) { role throws(PackError) in
             try checkpoint.tensor(role).type.rawValue
         }

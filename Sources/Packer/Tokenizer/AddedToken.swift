@@ -116,20 +116,21 @@ struct VocabularyDraft {
             ids[ByteString(token.content)] = UInt32(id)
         }
         lastAdded = max(lastAdded, id)
-        mark(token, id)
+        try mark(token, id)
         return UInt32(id)
     }
 
-    private mutating func mark(_ token: AddedToken, _ id: Int) {
+    private mutating func mark(_ token: AddedToken, _ id: Int) throws(PackError) {
         if vocabulary.kinds[id] == .byte {
             warnings.append(
                 "\(token.file): added token \"\(token.content.quoted)\" is the token of a byte, "
                     + "ignoring: a text that spells it is plain characters")
         }
         guard vocabulary.kinds[id] == .normal else { return }
+        if vocabulary.byteLevel != nil { try checkByteLevel(token, id) }
         vocabulary.kinds[id] = token.isSpecial ? .control : .userDefined
         // Where nothing is done to text before, the flag says nothing.
-        let changesText = !vocabulary.prefixesOnlyIfMissing
+        let changesText = !vocabulary.prefixesOnlyIfMissing && vocabulary.byteLevel == nil
         if token.isNormalized, changesText, !token.isSpecial {
             vocabulary.normalized.append(UInt32(id))
         }
@@ -140,6 +141,29 @@ struct VocabularyDraft {
                 "\(token.file): added token \"\(token.content.quoted)\" asks for "
                     + "\(ignored.joined(separator: ", ")), ignoring")
         }
+    }
+
+    /// Refuses flags of an added token, and tokens that are pieces too: each would make other tokens of some text.
+    private func checkByteLevel(_ token: AddedToken, _ id: Int) throws(PackError) {
+        let flags = token.ignoredFlags + (token.isNormalized ? ["normalized"] : [])
+        guard flags.isEmpty else {
+            throw .unsupported(
+                file: token.file,
+                what:
+                    "added token \"\(token.content.quoted)\" asks for \(flags.joined(separator: ", ")), "
+                    + "which is not done with byte-level tokenizers")
+        }
+        guard id >= ownCount || !isMade(id) else {
+            throw .unsupported(
+                file: token.file,
+                what:
+                    "added token \"\(token.content.quoted)\" is a piece too, which texts that do not name it can become"
+            )
+        }
+    }
+
+    private func isMade(_ id: Int) -> Bool {
+        vocabulary.byteLevel == .llama3 || vocabulary.merges.contains { $0.result == UInt32(id) }
     }
 
     /// Brings the vocabulary to the model's size; a smaller one leaves rows that no text reaches, which is usual.

@@ -19,14 +19,17 @@ extension Vocabulary {
             ("type", .string("Metaspace")), ("replacement", space),
             ("prepend_scheme", .string("first")), ("split", .bool(false)),
         ])
+        let stages: [(String, JSON)] = [
+            ("normalizer", prefixesOnlyIfMissing ? .null : normalizer),
+            ("pre_tokenizer", prefixesOnlyIfMissing ? metaspace : .null),
+            ("post_processor", postProcessor), ("decoder", decoder),
+        ]
         let members: [(String, JSON)] = [
             ("version", .string("1.0")), ("truncation", .null), ("padding", .null),
             ("added_tokens", .array(addedTokens)),
-            ("normalizer", prefixesOnlyIfMissing ? .null : normalizer),
-            ("pre_tokenizer", prefixesOnlyIfMissing ? metaspace : .null),
-            ("post_processor", postProcessor), ("decoder", decoder), ("model", model),
         ]
-        return Self.object(members)
+        return Self.object(
+            members + (byteLevel.map(byteLevelMembers) ?? stages) + [("model", model)])
     }
 
     /// tokenizer_config.json for the same tokenizer.
@@ -91,15 +94,18 @@ extension Vocabulary {
     }
 
     private var model: JSON {
-        let vocabulary = kinds.indices.filter { kinds[$0] != .unused }.map {
+        // Of a byte-level vocabulary added tokens are no part.
+        let vocabulary = kinds.indices.filter {
+            kinds[$0] != .unused && (byteLevel == nil || !isNamed($0))
+        }.map {
             JSON.Member(text($0), .integer($0))
         }
         return Self.object([
             ("type", .string("BPE")), ("dropout", .null),
             ("unk_token", unknown.map { .string(text(Int($0))) } ?? .null),
             ("continuing_subword_prefix", .null), ("end_of_word_suffix", .null),
-            ("fuse_unk", .bool(true)), ("byte_fallback", .bool(true)),
-            ("ignore_merges", .bool(false)), ("vocab", .object(vocabulary)),
+            ("fuse_unk", .bool(byteLevel == nil)), ("byte_fallback", .bool(byteLevel == nil)),
+            ("ignore_merges", .bool(byteLevel == .llama3)), ("vocab", .object(vocabulary)),
             ("merges", .array(mergeList)),
         ])
     }
@@ -113,27 +119,40 @@ extension Vocabulary {
         }
     }
 
-    private var postProcessor: JSON {
-        guard addsBOS, let bos else { return .null }
-        let name = JSON.string(text(Int(bos)))
-        func special(_ type: Int) -> JSON {
-            Self.object([
-                ("SpecialToken", Self.object([("id", name), ("type_id", .integer(type))]))
-            ])
+    var postProcessor: JSON {
+        let front = addsBOS ? bos : nil
+        guard front != nil || suffix != nil else { return .null }
+        func special(_ id: UInt32?, _ type: Int) -> [JSON] {
+            guard let id else { return [] }
+            let names: [(String, JSON)] = [
+                ("id", .string(text(Int(id)))), ("type_id", .integer(type)),
+            ]
+            return [Self.object([("SpecialToken", Self.object(names))])]
         }
         func sequence(_ id: String, _ type: Int) -> JSON {
             Self.object([
                 ("Sequence", Self.object([("id", .string(id)), ("type_id", .integer(type))]))
             ])
         }
-        let entry = Self.object([
-            ("id", name), ("ids", .array([.integer(Int(bos))])), ("tokens", .array([name])),
-        ])
+        func around(_ id: String, _ type: Int) -> [JSON] {
+            special(front, type) + [sequence(id, type)] + special(suffix, type)
+        }
+        var entries: [(String, JSON)] = []
+        for case let id? in front == suffix ? [front] : [front, suffix] {
+            let name = JSON.string(text(Int(id)))
+            entries.append(
+                (
+                    text(Int(id)),
+                    Self.object([
+                        ("id", name), ("ids", .array([.integer(Int(id))])),
+                        ("tokens", .array([name])),
+                    ])
+                ))
+        }
         return Self.object([
-            ("type", .string("TemplateProcessing")),
-            ("single", .array([special(0), sequence("A", 0)])),
-            ("pair", .array([special(0), sequence("A", 0), special(1), sequence("B", 1)])),
-            ("special_tokens", Self.object([(text(Int(bos)), entry)])),
+            ("type", .string("TemplateProcessing")), ("single", .array(around("A", 0))),
+            ("pair", .array(around("A", 0) + around("B", 1))),
+            ("special_tokens", Self.object(entries)),
         ])
     }
 
@@ -154,7 +173,7 @@ extension Vocabulary {
         ])
     }
 
-    private static func object(_ members: [(String, JSON)]) -> JSON {
+    static func object(_ members: [(String, JSON)]) -> JSON {
         .object(members.map { JSON.Member($0.0, $0.1) })
     }
 }

@@ -78,8 +78,8 @@ package struct TokenizerImport {
             guard let path = find(name, directory) else { continue }
             throw .unsupported(
                 file: path.string,
-                what: "a \(kind) tokenizer; only tokenizer.json or tokenizer.model of the Llama "
-                    + "kind is read. Remove the file to pack a model for token ids only")
+                what: "a \(kind) tokenizer; only tokenizer.json, or tokenizer.model of the Llama "
+                    + "kind, is read. Remove the file to pack a model for token ids only")
         }
         let names = (try? Directory.names(in: directory)) ?? []
         guard let left = names.first(where: { $0.hasPrefix("tokenizer") || isSettings($0) }) else {

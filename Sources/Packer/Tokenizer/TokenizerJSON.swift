@@ -2,7 +2,8 @@
 
 internal import ModelStore
 
-/// tokenizer.json of the Hugging Face `tokenizers` library: the form of the Llama family, nothing else.
+/// tokenizer.json of the Hugging Face `tokenizers` library: the form of the Llama family, and in ByteLevelJSON.swift the
+/// byte-level ones.
 struct TokenizerJSON {
     let json: JSON
     let file: String
@@ -20,6 +21,11 @@ struct TokenizerJSON {
         guard version == nil || version?.string == "1.0" else {
             throw refuse("its version is \(version?.brief ?? ""); only \"1.0\" is read")
         }
+        let type = model["type"]?.string ?? (model["merges"] != nil ? "BPE" : "nothing")
+        guard type == "BPE" else {
+            throw refuse("its model is \(type.quoted); only BPE is read")
+        }
+        if isByteLevel { return try byteLevelDraft(model, limit: limit) }
         try checkModel(model)
         var draft = try readVocabulary(model, limit: limit)
         try readMerges(model, into: &draft)
@@ -53,16 +59,10 @@ struct TokenizerJSON {
     // MARK: - Model
 
     private func checkModel(_ model: JSON) throws(PackError) {
-        let type = model["type"]?.string ?? (model["merges"] != nil ? "BPE" : "nothing")
-        guard type == "BPE" else {
-            throw refuse("its model is \(type.quoted); only BPE with byte fallback is read")
-        }
         if let stage = ["pre_tokenizer", "decoder", "post_processor"].first(where: {
             mentions(json[$0], "ByteLevel", depth: 0)
         }) {
-            throw refuse(
-                "its \(stage) is ByteLevel (the GPT-2 kind of BPE); only the Llama kind, with "
-                    + "byte fallback, is read")
+            throw refuse("its \(stage) is ByteLevel, but neither pre_tokenizer nor decoder is")
         }
         guard model["byte_fallback"]?.bool == true else {
             throw refuse("byte_fallback is off; only BPE with byte fallback is read")
@@ -81,7 +81,7 @@ struct TokenizerJSON {
     }
 
     /// Whether a pipeline stage, or one inside it, is of type `type`.
-    private func mentions(_ stage: JSON?, _ type: String, depth: Int) -> Bool {
+    func mentions(_ stage: JSON?, _ type: String, depth: Int) -> Bool {
         guard let stage, depth < 8 else { return false }
         if stage["type"]?.string == type { return true }
         for list in ["pretokenizers", "decoders", "processors", "normalizers"] {
@@ -94,7 +94,7 @@ struct TokenizerJSON {
         return false
     }
 
-    private func readVocabulary(
+    func readVocabulary(
         _ model: JSON, limit: Int
     ) throws(PackError) -> VocabularyDraft {
         guard let members = model["vocab"]?.members, !members.isEmpty else {
@@ -141,7 +141,7 @@ struct TokenizerJSON {
 
     private static let holeLimit = 1 << 16
 
-    private func readMerges(
+    func readMerges(
         _ model: JSON, into draft: inout VocabularyDraft
     ) throws(PackError) {
         guard let merges = model["merges"]?.array else { throw broken("its model has no merges") }
@@ -165,7 +165,7 @@ struct TokenizerJSON {
             draft.vocabulary.merges.append(
                 .init(left: leftID, right: rightID, result: result, rank: UInt32(rank)))
             // Readers that know scores only find the same order in them.
-            if draft.vocabulary.scores[Int(result)] == 0 {
+            if draft.vocabulary.byteLevel == nil, draft.vocabulary.scores[Int(result)] == 0 {
                 draft.vocabulary.scores[Int(result)] = -1 - Float(rank)
             }
         }

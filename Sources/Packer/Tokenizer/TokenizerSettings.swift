@@ -283,6 +283,7 @@ struct TokenizerSettings {
     // MARK: Spaces
 
     private func applySpaces(to draft: inout VocabularyDraft) throws(PackError) {
+        if draft.vocabulary.byteLevel != nil, isLlama { return }
         guard isLlama else {
             if let flag = try reader.flag("add_prefix_space"), kind != nil,
                 flag != draft.vocabulary.addsSpacePrefix
@@ -323,7 +324,7 @@ struct TokenizerSettings {
     ]
 
     private func warn(_ draft: inout VocabularyDraft) throws(PackError) {
-        let classes = ["PreTrainedTokenizer", "TokenizersBackend"]
+        let classes = ["PreTrainedTokenizer", "TokenizersBackend", "Qwen2Tokenizer"]
         if let kind, !isLlama, !classes.contains(kind) {
             draft.warnings.append(
                 "tokenizer_config.json: tokenizer_class \(kind.quoted) is not known here: its files are read as "

@@ -38,7 +38,8 @@ final class LoadedModel: Sendable {
         info.intermediate = UInt32(model.shape.intermediate)
         info.ternaryWeights = UInt64(model.shape.ternaryWeights)
         info.embeddingEncoding =
-            (try? model.file.metadata.string(forKey: FormatKeys.embeddingEncoding)) ?? ""
+            (try? model.file.metadata.string(
+                forKey: model.file.metadata.own.embeddingEncoding)) ?? ""
         info.hasTokenizer = model.tokenizer != nil
         info.device = model.file.map.identity.device
         info.inode = model.file.map.identity.inode
