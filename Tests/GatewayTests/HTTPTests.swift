@@ -271,6 +271,23 @@ struct HTTPTests {
         }
     }
 
+    @Test("an answer that is complete and has not been read yet when the gateway stops is not lost")
+    func unread() async throws {
+        try await withGateway { rig in
+            let socket = try rig.connect()
+            // More than a socket holds, and less than an answer waits for.
+            try await socket.send(
+                "POST", "/v1/completions",
+                body:
+                    #"{"model":"tiny","prompt":"a","max_tokens":400,"stream":true,"logit_bias":{"2":-100}}"#
+            )
+            #expect(try await socket.head().status == 200)
+            try await eventually { rig.service.load.active == 0 }
+            await rig.group.triggerGracefulShutdown()
+            #expect(String(decoding: try await socket.rest(), as: UTF8.self).contains("[DONE]"))
+        }
+    }
+
     @Test("stopping ends answers that take longer than is allowed")
     func drainLimit() async throws {
         try await withGateway(drainTime: .milliseconds(50)) { rig in

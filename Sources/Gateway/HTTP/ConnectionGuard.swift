@@ -33,7 +33,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// A request that has no complete answer.
     private struct Open {
         let version: HTTPVersion
-        let isLast: Bool
+        var isLast: Bool
         /// All of its body is here.
         var isComplete = false
     }
@@ -81,6 +81,24 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             return APIError(400, "bad_request", "a request has one Host header, this has \(hosts)")
         }
         return nil
+    }
+
+    /// The gateway stops: the connection ends with the requests that have begun, and when what was answered has been taken. Not
+    /// handed on: the handlers behind this one know no more than that the last answer has been written to the channel.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event is ChannelShouldQuiesceEvent else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        guard !isLingering else { return }
+        if !open.isEmpty {
+            open[open.count - 1].isLast = true
+        } else if let waiting = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes),
+            waiting > 0
+        {
+            endOutput(context)
+        } else {
+            context.close(promise: nil)
+        }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -159,11 +177,19 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// Ends the answer and this side of the connection, and drops what still comes.
     private func linger(_ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>? = nil)
     {
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: promise)
+        endOutput(context)
+    }
+
+    /// Ends this side of the connection when the peer has taken what was written, and all of it a while later.
+    private func endOutput(_ context: ChannelHandlerContext) {
         isLingering = true
         bodyTimer?.cancel()
-        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: promise)
-        context.close(mode: .output, promise: nil)
-        _ = schedule(context, limits.lingerTime) { $1.close(promise: nil) }
+        let written = context.eventLoop.makePromise(of: Void.self)
+        written.futureResult.assumeIsolated().whenComplete { [self] _ in
+            _ = schedule(context, limits.lingerTime) { $1.close(promise: nil) }
+        }
+        context.close(mode: .output, promise: written)
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
