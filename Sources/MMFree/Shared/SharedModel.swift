@@ -48,7 +48,8 @@ public final class SharedModel: Sendable {
             vocabulary: model.shape.vocabulary, hidden: model.shape.hidden,
             layers: model.shape.layers, intermediate: model.shape.intermediate,
             ternaryWeights: UInt64(model.shape.ternaryWeights),
-            embeddingEncoding: (try? file.metadata.string(forKey: file.metadata.own.embeddingEncoding))
+            embeddingEncoding: (try? file.metadata.string(
+                forKey: file.metadata.own.embeddingEncoding))
                 ?? "",
             hasTokenizer: model.tokenizer != nil, state: .mapped, error: "", isDefault: false,
             path: file.path.string,

@@ -67,7 +67,8 @@ final class ShareService: Sendable {
             let response = ShareResponse(
                 name: info.name, digest: info.digest, fileBytes: info.fileBytes,
                 formatVersion: (try? version.model.file.metadata.uint32(
-                    forKey: version.model.file.metadata.own.formatVersion)) ?? 0, protection: info.protection)
+                    forKey: version.model.file.metadata.own.formatVersion)) ?? 0,
+                protection: info.protection)
             return .success(
                 SharedFile(response, descriptor: version.descriptor.rawValue, owner: version))
         }
