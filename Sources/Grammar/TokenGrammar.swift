@@ -16,7 +16,7 @@ package final class TokenGrammar: Sendable {
             let machine = try Machine(program)
             first = try machine.start()
             cache = Mutex(MachineCache(machine, trie))
-        } catch { throw Self.ambiguous(0) }
+        } catch { throw Self.refusal(error, 0) }
         self.trie = trie
         programBytes = source.byteCount + 64 * program.code.count
     }
@@ -28,19 +28,37 @@ package final class TokenGrammar: Sendable {
     package var start: Constraint { Constraint(grammar: self, state: first) }
 
     /// - Parameter count: bytes of the answer so far.
-    static func ambiguous(_ count: Int) -> GrammarError {
-        GrammarError(
-            "",
-            "too ambiguous: more than \(GrammarLimits.threads) alternatives at once after \(count) bytes of the answer"
-        )
+    private static func refusal(_ limit: MachineLimit, _ count: Int) -> GrammarError {
+        switch limit {
+        case .alternatives:
+            GrammarError(
+                "",
+                "too ambiguous: more than \(GrammarLimits.threads) alternatives at once after \(count) bytes of the answer"
+            )
+        case .memory:
+            GrammarError(
+                "",
+                "too large: the tokens after \(count) bytes of the answer take more than \(4 * GrammarLimits.cacheBytes >> 20) MiB to find"
+            )
+        }
     }
 
-    func mask(_ state: MachineState) -> TokenMask? {
-        cache.withLock { cache in try? cache.mask(of: state) }
+    fileprivate func mask(_ state: MachineState, _ count: Int) throws(GrammarError) -> TokenMask {
+        try cache.withLock { cache throws(GrammarError) in
+            do throws(MachineLimit) { return try cache.mask(of: state) } catch {
+                throw Self.refusal(error, count)
+            }
+        }
     }
 
-    func advance(_ state: MachineState, _ text: ArraySlice<UInt8>) -> MachineState? {
-        cache.withLock { cache in try? cache.advance(state, over: text) }
+    fileprivate func advance(
+        _ state: MachineState, _ text: ArraySlice<UInt8>, _ count: Int
+    ) throws(GrammarError) -> MachineState {
+        try cache.withLock { cache throws(GrammarError) in
+            do throws(MachineLimit) { return try cache.advance(state, over: text) } catch {
+                throw Self.refusal(error, count)
+            }
+        }
     }
 }
 
@@ -63,10 +81,9 @@ package struct Constraint: Sendable {
 
     /// The tokens that may come next. Never empty, unless `isFinal` and the vocabulary has no end-of-text token.
     ///
-    /// - Throws: when too many alternatives would have to be followed.
+    /// - Throws: when too many alternatives would have to be followed, or it would take too much memory.
     package func mask() throws(GrammarError) -> TokenMask {
-        guard let mask = grammar.mask(state) else { throw TokenGrammar.ambiguous(count) }
-        return mask
+        try grammar.mask(state, count)
     }
 
     /// Goes on after a token of the text.
@@ -80,9 +97,7 @@ package struct Constraint: Sendable {
 
     /// Goes on after some bytes of the text.
     package mutating func take(_ text: ArraySlice<UInt8>) throws(GrammarError) -> Bool {
-        guard let next = grammar.advance(state, text) else {
-            throw TokenGrammar.ambiguous(count)
-        }
+        let next = try grammar.advance(state, text, count)
         guard !next.isDead else { return false }
         state = next
         count += text.count

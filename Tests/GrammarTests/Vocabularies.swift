@@ -40,6 +40,14 @@ struct MadeVocabulary {
             if Int.random(in: 0..<4, using: &generator) == 0, text.count > 1 { text.removeLast() }
             texts.append(text)
         }
+        // Words, many of which begin alike.
+        for _ in 0..<count / 2 {
+            let length = Int.random(in: 2...16, using: &generator)
+            texts.append(
+                (0..<length).map { _ in
+                    Array("aaaabcd kz".utf8).randomElement(using: &generator) ?? 0
+                })
+        }
         self.init(texts)
     }
 }

@@ -36,6 +36,30 @@ struct ByteSet: Hashable, Sendable {
         c |= other.c
         d |= other.d
     }
+
+    mutating func formIntersection(_ other: ByteSet) {
+        a &= other.a
+        b &= other.b
+        c &= other.c
+        d &= other.d
+    }
+
+    func isSubset(of other: ByteSet) -> Bool {
+        (a & ~other.a) | (b & ~other.b) | (c & ~other.c) | (d & ~other.d) == 0
+    }
+
+    /// Its one byte, if it has no more.
+    var only: UInt8? {
+        guard count == 1 else { return nil }
+        if a != 0 { return UInt8(a.trailingZeroBitCount) }
+        if b != 0 { return UInt8(64 + b.trailingZeroBitCount) }
+        if c != 0 { return UInt8(128 + c.trailingZeroBitCount) }
+        return UInt8(192 + d.trailingZeroBitCount)
+    }
+
+    private var count: Int {
+        a.nonzeroBitCount + b.nonzeroBitCount + c.nonzeroBitCount + d.nonzeroBitCount
+    }
 }
 
 /// Bytes that no set of a grammar tells apart are one class: transitions are kept by class.
@@ -46,20 +70,18 @@ struct ByteClasses: Sendable {
     private(set) var members: [UInt8] = [0]
 
     init(_ sets: some Sequence<ByteSet>) {
-        var keys: [[UInt8]: UInt8] = [:]
         for set in Set(sets) where members.count < 256 {
-            keys.removeAll(keepingCapacity: true)
-            members.removeAll(keepingCapacity: true)
+            // Each class that the set cuts in two keeps its number for what lies in the part of its first byte.
+            var halves = [UInt8?](repeating: nil, count: members.count)
+            let whole = members
             for byte in UInt8.min...UInt8.max {
-                let key = [classes[Int(byte)], set.contains(byte) ? 1 : 0]
-                if let known = keys[key] {
-                    classes[Int(byte)] = known
-                } else {
-                    let new = UInt8(members.count)
-                    keys[key] = new
+                let number = Int(classes[Int(byte)])
+                guard set.contains(byte) != set.contains(whole[number]) else { continue }
+                if halves[number] == nil {
+                    halves[number] = UInt8(members.count)
                     members.append(byte)
-                    classes[Int(byte)] = new
                 }
+                classes[Int(byte)] = halves[number] ?? 0
             }
         }
     }

@@ -1,171 +1,172 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What has been computed of a grammar so far: its states by number, their transitions, and the masks of states. Filled as it is
-// needed, thrown away when it gets large; nothing in it decides what is allowed.
+// What has been computed of a grammar so far: transitions, and the masks of states. Filled as it is needed, thrown away when it gets
+// large; nothing in it decides what is allowed.
 
 /// Used by one thread at a time.
 struct MachineCache {
-    /// A state's number; 0 is the state that allows nothing.
-    typealias Number = Int32
+    private typealias Number = Transitions.Number
 
     private let machine: Machine
     private let trie: TokenTrie
-    private let classes: [UInt8]
-    private let classCount: Int
-    private var numbers: [MachineState: Number] = [:]
-    private(set) var states: [MachineState] = []
-    /// [states][classes]; −1 where it is not known yet.
-    private var transitions: [Number] = []
+    private var transitions: Transitions
     private var masks: [Number: TokenMask] = [:]
     private var lexemeMasks: [Number: LexemeMask] = [:]
-    /// About what it takes in memory.
-    private(set) var bytes = 0
-    /// The states along the walk: [longest token + 1].
-    private var path: [Number]
+    private var maskBytes = 0
 
     /// The tokens that a lexeme allows by itself, and the nodes of the trie at which it may end.
     private struct LexemeMask {
-        var mask: TokenMask
-        var exits: [Int32] = []
+        let mask: TokenMask
+        let exits: [Int32]
     }
 
     init(_ machine: Machine, _ trie: TokenTrie) {
         self.machine = machine
         self.trie = trie
-        classes = machine.program.classes.classes
-        classCount = machine.program.classes.count
-        path = [Number](repeating: 0, count: trie.longest + 1)
-        reset()
+        transitions = Transitions(machine, trie)
     }
 
-    private mutating func reset() {
-        numbers.removeAll()
-        states.removeAll()
+    /// About what it takes in memory.
+    var bytes: Int { transitions.bytes + maskBytes }
+
+    /// The state after `text`; `dead` if it is not allowed.
+    func advance(
+        _ state: MachineState, over text: ArraySlice<UInt8>
+    ) throws(MachineLimit) -> MachineState {
+        var state = state
+        for byte in text where !state.isDead { state = try transitions.step(state, byte) }
+        return state
+    }
+
+    private mutating func tidy() {
+        guard bytes > GrammarLimits.cacheBytes else { return }
         transitions.removeAll()
         masks.removeAll()
         lexemeMasks.removeAll()
-        bytes = 0
-        _ = number(of: .dead)
+        maskBytes = 0
     }
-
-    private mutating func number(of state: MachineState) -> Number {
-        if let known = numbers[state] { return known }
-        let number = Number(states.count)
-        numbers[state] = number
-        states.append(state)
-        transitions.append(contentsOf: repeatElement(number == 0 ? 0 : -1, count: classCount))
-        bytes += 200 + 4 * classCount + 100 * state.threads.count
-        return number
-    }
-
-    private mutating func next(
-        _ from: Number, _ byte: UInt8
-    ) throws(Machine.TooManyThreads) -> Number {
-        let at = Int(from) * classCount + Int(classes[Int(byte)])
-        let known = transitions[at]
-        if known >= 0 { return known }
-        // One walk may not fill the memory either.
-        guard bytes < 4 * GrammarLimits.cacheBytes else { throw Machine.TooManyThreads() }
-        let new = number(of: try machine.step(states[Int(from)], byte))
-        transitions[at] = new
-        return new
-    }
-
-    /// The state after `text`; `dead` if it is not allowed.
-    mutating func advance(
-        _ state: MachineState, over text: ArraySlice<UInt8>
-    ) throws(Machine.TooManyThreads) -> MachineState {
-        tidy()
-        var at = number(of: state)
-        for byte in text {
-            at = try next(at, byte)
-            if at == 0 { break }
-        }
-        return states[Int(at)]
-    }
-
-    private mutating func tidy() { if bytes > GrammarLimits.cacheBytes { reset() } }
 
     // MARK: Masks
 
     /// The tokens that may follow: text first, and those that end an answer if it is complete.
-    mutating func mask(of state: MachineState) throws(Machine.TooManyThreads) -> TokenMask {
+    mutating func mask(of state: MachineState) throws(MachineLimit) -> TokenMask {
         tidy()
-        // A token has at most `longest` bytes, and each turn of a loop reads one.
-        let state = state.clamped(to: Int32(trie.longest) + 1)
-        let number = number(of: state)
+        // A token has at most `longest` bytes.
+        let state = state.saturated(at: Int32(trie.longest) + 1)
+        let number = transitions.number(of: state)
         if let known = masks[number] { return known }
         var mask = TokenMask(count: trie.vocabulary)
         if state.accepts { for token in trie.endTokens { mask.insert(token) } }
-        var plain: Set<Thread> = []
+        var plain: [Thread] = []
         for thread in state.threads {
             if case .lexeme(let lexeme) = thread.place {
                 try addLexeme(lexeme, thread.stack, to: &mask)
             } else {
-                plain.insert(thread)
+                plain.append(thread)
             }
         }
-        if plain.count == state.threads.count {
-            try walk(number, 0, trie.nodeCount, &mask)
-        } else if !plain.isEmpty {
-            let rest = self.number(of: MachineState(plain, accepts: false))
-            try walk(rest, 0, trie.nodeCount, &mask)
+        if !plain.isEmpty {
+            let rest = transitions.number(of: MachineState(plain, accepts: false))
+            mask = try found(from: rest, 0, trie.nodes.count, Found(mask, from: 0)).mask
         }
         masks[number] = mask
-        bytes += mask.words.count * 8
+        maskBytes += mask.words.count * 8
         return mask
     }
 
     private mutating func addLexeme(
         _ lexeme: MachineState, _ stack: Frame?, to mask: inout TokenMask
-    ) throws(Machine.TooManyThreads) {
-        let inner = number(of: lexeme)
+    ) throws(MachineLimit) {
+        let inner = transitions.number(of: lexeme)
         if lexemeMasks[inner] == nil {
-            var new = LexemeMask(mask: TokenMask(count: trie.vocabulary))
-            var exits: [Int32] = []
-            try walk(inner, 0, trie.nodeCount, &new.mask) { node, accepts in
-                if accepts { exits.append(Int32(node)) }
-            }
-            new.exits = exits
-            lexemeMasks[inner] = new
-            bytes += new.mask.words.count * 8 + exits.count * 4
+            let empty = Found(TokenMask(count: trie.vocabulary), from: 0, exits: [])
+            let new = try found(from: inner, 0, trie.nodes.count, empty)
+            lexemeMasks[inner] = LexemeMask(mask: new.mask, exits: new.exits ?? [])
+            maskBytes += new.mask.words.count * 8 + (new.exits?.count ?? 0) * 4
         }
         guard let known = lexemeMasks[inner] else { return }
         mask.formUnion(known.mask)
         guard !known.exits.isEmpty else { return }
-        let after = number(of: try machine.after(stack))
+        let after = transitions.number(of: try machine.after(stack))
         for node in known.exits {
             let first = Int(node) + 1
-            let end = Int(trie.ends[Int(node)])
-            if first < end { try walk(after, first, end, &mask) }
+            let end = Int(trie.nodes[Int(node)].end)
+            guard first < end else { continue }
+            mask = try found(from: after, first, end, Found(mask, from: first)).mask
         }
     }
 
-    /// Adds the tokens whose bytes, from the nodes `first`..<`end` on (a whole trie, or all below one node), the state `start`
+    private mutating func found(
+        from state: Number, _ first: Int, _ end: Int, _ start: consuming Found
+    ) throws(MachineLimit) -> Found {
+        var found = start
+        try walk(state, first, end, &found)
+        found.finish(at: end, trie)
+        return found
+    }
+
+    /// Finds the tokens whose bytes, from the nodes `first`..<`end` on (a whole trie, or all below one node), the state `start`
     /// allows.
-    ///
-    /// - Parameter visit: told of each node that is reached, and whether its state accepts.
     private mutating func walk(
-        _ start: Number, _ first: Int, _ end: Int, _ mask: inout TokenMask,
-        visit: ((Int, Bool) -> Void)? = nil
-    ) throws(Machine.TooManyThreads) {
-        guard first < end else { return }
-        let trie = trie
-        path[Int(trie.depths[first]) - 1] = start
-        var node = first
-        while node < end {
-            let depth = Int(trie.depths[node])
-            let state = try next(path[depth - 1], trie.bytes[node])
+        _ start: Number, _ first: Int, _ end: Int, _ found: inout Found
+    ) throws(MachineLimit) {
+        var at = first
+        var last: Number = 0
+        var run = Transitions.Run()
+        while at < end {
+            let node = trie.nodes[at]
+            let state = try transitions.next(start, node.byte)
             guard state != 0 else {
-                node = Int(trie.ends[node])
+                found.refuse(at..<Int(node.end), trie)
+                at = Int(node.end)
                 continue
             }
-            path[depth] = state
-            for index in trie.firstTokens[node]..<trie.firstTokens[node + 1] {
-                mask.insert(trie.tokens[Int(index)])
+            if found.exits != nil, transitions.accepts[Int(state)] {
+                found.exits?.append(Int32(at))
             }
-            visit?(node, states[Int(state)].accepts)
-            node += 1
+            if node.height > 0 {
+                // Most siblings lead to one state.
+                if state != last { run = transitions.run(state) }
+                last = state
+                switch run.reach(node.kinds, node.height, silently: found.exits != nil) {
+                case .all: break
+                case .upTo(let length):
+                    found.allow(at..<Int(node.end), below: Int(node.depth) + length, trie)
+                case .unknown: try walk(state, at + 1, Int(node.end), &found)
+                }
+            }
+            at = Int(node.end)
+        }
+    }
+
+    /// What a walk finds.
+    private struct Found {
+        var mask: TokenMask
+        /// If not `nil`, gets each node that is reached with a state that accepts.
+        var exits: [Int32]?
+        /// All nodes from here to where the walk has come are allowed.
+        private var allowed: Int
+
+        init(_ mask: TokenMask, from node: Int, exits: [Int32]? = nil) {
+            self.mask = mask
+            self.exits = exits
+            allowed = node
+        }
+
+        mutating func refuse(_ nodes: Range<Int>, _ trie: TokenTrie) {
+            finish(at: nodes.lowerBound, trie)
+            allowed = nodes.upperBound
+        }
+
+        /// Of a node and those below it, those that are at most so deep.
+        mutating func allow(_ nodes: Range<Int>, below depth: Int, _ trie: TokenTrie) {
+            finish(at: nodes.lowerBound, trie)
+            mask.insert(trie.tokens(of: nodes), trie.lengths(of: nodes), atMost: depth)
+            allowed = nodes.upperBound
+        }
+
+        mutating func finish(at node: Int, _ trie: TokenTrie) {
+            if allowed < node { mask.insert(trie.tokens(of: allowed..<node)) }
         }
     }
 }

@@ -58,7 +58,7 @@ private struct Product {
     init(
         _ machines: [Machine], inside: Int, _ starts: [MachineState],
         _ budget: inout Int
-    ) throws(Machine.TooManyThreads) {
+    ) throws(MachineLimit) {
         let classes = ByteClasses(
             machines.flatMap { machine in
                 machine.program.code.compactMap {
@@ -72,7 +72,7 @@ private struct Product {
         while next < states.count {
             let from = states[next].parts
             budget -= classes.count * from.reduce(4) { $0 + $1.threads.count }
-            guard budget > 0 else { throw Machine.TooManyThreads() }
+            guard budget > 0 else { throw .alternatives }
             for (index, byte) in classes.members.enumerated() {
                 var parts: [MachineState] = []
                 for (machine, state) in zip(machines, from) {

@@ -30,6 +30,23 @@ package struct TokenMask: Sendable, Equatable {
         words[Int(token >> 6)] |= 1 << UInt64(token & 63)
     }
 
+    mutating func insert(_ tokens: ArraySlice<UInt32>) {
+        words.withUnsafeMutableBufferPointer { words in
+            for token in tokens { words[Int(token >> 6)] |= 1 << UInt64(token & 63) }
+        }
+    }
+
+    /// - Parameter lengths: of the tokens.
+    mutating func insert(
+        _ tokens: ArraySlice<UInt32>, _ lengths: ArraySlice<UInt8>, atMost most: Int
+    ) {
+        words.withUnsafeMutableBufferPointer { words in
+            for (token, length) in zip(tokens, lengths) where Int(length) <= most {
+                words[Int(token >> 6)] |= 1 << UInt64(token & 63)
+            }
+        }
+    }
+
     mutating func formUnion(_ other: TokenMask) {
         for index in words.indices { words[index] |= other.words[index] }
     }

@@ -9,23 +9,37 @@ package final class TokenTrie: Sendable {
     package let endTokens: [UInt32]
     /// The longest token, bytes.
     let longest: Int
-    /// Of each node: the byte that leads to it.
-    let bytes: [UInt8]
-    /// Of each node: its distance from the root; 1 and up.
-    let depths: [UInt16]
-    /// Of each node: the number of the first node after its subtree.
-    let ends: [Int32]
+    /// In preorder.
+    let nodes: [Node]
     /// Of each node: where its tokens begin in `tokens`; [nodes + 1].
-    let firstTokens: [Int32]
+    private let firstTokens: [Int32]
     /// Ids, ordered by their bytes.
-    let tokens: [UInt32]
+    private let tokens: [UInt32]
+    /// Of each of them: bytes.
+    private let lengths: [UInt8]
+    /// How many nodes each byte leads to: [256].
+    let frequencies: [Int]
     private let texts: [UInt8]
     private let textEnds: [Int]
+
+    /// 16 bytes: a walk takes as long as reading them does.
+    struct Node: Sendable {
+        /// The kinds of the bytes below it.
+        var kinds = ByteKinds()
+        /// The number of the first node after its subtree.
+        var end: Int32 = 0
+        /// The byte that leads to it.
+        let byte: UInt8
+        /// Its distance from the root; 1 and up.
+        let depth: UInt8
+        /// The most bytes of a token from here.
+        var height: UInt8 = 0
+    }
 
     /// - Parameters:
     ///   - count: of ids.
     ///   - endTokens: ids of tokens that end an answer.
-    ///   - text: the bytes that a token stands for; empty for tokens that are never to be chosen.
+    ///   - text: the bytes that a token stands for; empty for tokens that are never to be chosen. Nor are those of more than 255 bytes.
     /// - Throws: where some byte is no token, so that not every text can be written.
     package init(
         count: Int, endTokens: [UInt32], text: (UInt32) -> [UInt8]
@@ -37,7 +51,8 @@ package final class TokenTrie: Sendable {
         var ids: [(start: Int, end: Int, id: UInt32)] = []
         for id in 0..<UInt32(count) {
             let start = texts.count
-            if !endTokens.contains(id) { texts += text(id).prefix(Int(UInt16.max)) }
+            let bytes = endTokens.contains(id) ? [] : text(id)
+            if bytes.count <= Self.mostBytes { texts += bytes }
             textEnds.append(texts.count)
             guard texts.count > start else { continue }
             ids.append((start, texts.count, id))
@@ -59,14 +74,16 @@ package final class TokenTrie: Sendable {
         self.vocabulary = count
         self.endTokens = endTokens.filter { $0 < UInt32(count) }
         longest = ids.reduce(0) { max($0, $1.end - $1.start) }
-        var nodes = Nodes()
-        for (start, end, id) in ids { nodes.append(texts[start..<end], id) }
-        nodes.close(to: 0)
-        bytes = nodes.bytes
-        depths = nodes.depths
-        ends = nodes.ends
-        firstTokens = nodes.firstTokens + [Int32(nodes.tokens.count)]
-        tokens = nodes.tokens
+        var builder = Builder()
+        for (start, end, id) in ids { builder.append(texts[start..<end], id) }
+        builder.close(to: 0)
+        var frequencies = [Int](repeating: 0, count: 256)
+        for node in builder.nodes { frequencies[Int(node.byte)] += 1 }
+        self.frequencies = frequencies
+        nodes = builder.nodes
+        firstTokens = builder.firstTokens + [Int32(builder.tokens.count)]
+        tokens = builder.tokens
+        lengths = ids.map { UInt8($0.end - $0.start) }
         self.texts = texts
         self.textEnds = textEnds
     }
@@ -78,33 +95,44 @@ package final class TokenTrie: Sendable {
         return texts[(id == 0 ? 0 : textEnds[id - 1])..<textEnds[id]]
     }
 
-    var nodeCount: Int { bytes.count }
+    func tokens(of nodes: Range<Int>) -> ArraySlice<UInt32> {
+        tokens[Int(firstTokens[nodes.lowerBound])..<Int(firstTokens[nodes.upperBound])]
+    }
 
-    /// Arrays under construction.
-    private struct Nodes {
-        var bytes: [UInt8] = []
-        var depths: [UInt16] = []
-        var ends: [Int32] = []
+    func lengths(of nodes: Range<Int>) -> ArraySlice<UInt8> {
+        lengths[Int(firstTokens[nodes.lowerBound])..<Int(firstTokens[nodes.upperBound])]
+    }
+
+    private static let mostBytes = Int(UInt8.max)
+
+    /// A trie under construction.
+    private struct Builder {
+        var nodes: [Node] = []
         var firstTokens: [Int32] = []
         var tokens: [UInt32] = []
-        /// The nodes that lead to the last token, and their bytes.
+        /// The nodes that lead to the last token.
         private var path: [Int] = []
 
         mutating func append(_ text: ArraySlice<UInt8>, _ id: UInt32) {
-            let shared = zip(text, path).prefix { $0 == bytes[$1] }.count
+            let shared = zip(text, path).prefix { $0 == nodes[$1].byte }.count
             close(to: shared)
             for byte in text.dropFirst(shared) {
-                bytes.append(byte)
-                path.append(bytes.count - 1)
-                depths.append(UInt16(path.count))
-                ends.append(0)
+                path.append(nodes.count)
+                nodes.append(Node(byte: byte, depth: UInt8(path.count)))
                 firstTokens.append(Int32(tokens.count))
             }
             tokens.append(id)
         }
 
         mutating func close(to depth: Int) {
-            while path.count > depth { ends[path.removeLast()] = Int32(bytes.count) }
+            while path.count > depth {
+                let node = path.removeLast()
+                nodes[node].end = Int32(nodes.count)
+                guard let parent = path.last else { continue }
+                nodes[parent].height = max(nodes[parent].height, nodes[node].height + 1)
+                nodes[parent].kinds.formUnion(nodes[node].kinds)
+                nodes[parent].kinds.insert(nodes[node].byte)
+            }
         }
     }
 }
