@@ -99,9 +99,9 @@ struct EvalTests {
 
     @Test("what all contexts begin with is shared, their last tokens are not")
     func shared() {
-        #expect(EvalModel.sharedPrefix([[1, 2, 3], [1, 2, 3]]) == 2)
-        #expect(EvalModel.sharedPrefix([[1, 2, 3], [1, 5, 3]]) == 1)
-        #expect(EvalModel.sharedPrefix([[1], [1, 2]]) == 0)
+        #expect(LocalEvalModel.sharedPrefix([[1, 2, 3], [1, 2, 3]]) == 2)
+        #expect(LocalEvalModel.sharedPrefix([[1, 2, 3], [1, 5, 3]]) == 1)
+        #expect(LocalEvalModel.sharedPrefix([[1], [1, 2]]) == 0)
     }
 
     // MARK: What is computed
@@ -111,7 +111,7 @@ struct EvalTests {
         arguments: [1, 2])
     func computed(_ threads: Int) throws {
         let options = try LocalOptions.parse(["--threads", "\(threads)"])
-        let model = try EvalModel(Program.demo, options, addsBOS: false)
+        let model = try LocalEvalModel(Program.demo, options, addsBOS: false)
         let local = try LocalModel(Program.demo, options)
         for (task, row) in [
             (EvalTask.arcEasy, Self.arc), (.piqa, Self.piqa), (.winogrande, Self.winogrande),
@@ -119,13 +119,14 @@ struct EvalTests {
         ] {
             let question = try question(task, row)
             let expected = try question.pairs.map { pair in
-                let (context, continuation) = model.encode(pair)
-                let tokens = context + continuation
+                let pair = try model.encode(pair)
+                let (context, tokens) = (pair.context, pair.all)
                 var sum = 0.0
+                var scorer = TokenScorer(kernels: local.kernels)
                 local.states.reset(0)
                 try local.feed(tokens.dropLast(), wants: .logits, chunk: 3) { place, logits in
                     guard place >= context.count - 1 else { return }
-                    sum += logProbability(tokens[place + 1], logits, local.kernels)
+                    sum += Double(scorer.score(tokens[place + 1], logits, top: 0).logprob)
                 }
                 return sum
             }
@@ -135,13 +136,13 @@ struct EvalTests {
 
     @Test("they are what the logits of `mmfreectl logits` say")
     func logits() throws {
-        let model = try EvalModel(Program.demo, try LocalOptions.parse([]), addsBOS: false)
+        let model = try LocalEvalModel(Program.demo, try LocalOptions.parse([]), addsBOS: false)
         let question = try question(.piqa, Self.piqa)
         let computed = try model.logProbabilities(question)
         try Program.withDirectory { directory in
             for (pair, value) in zip(question.pairs, computed) {
-                let (context, continuation) = model.encode(pair)
-                let tokens = context + continuation
+                let pair = try model.encode(pair)
+                let (context, tokens) = (pair.context, pair.all)
                 let path = directory + "/\(tokens.count).npy"
                 let ids = tokens.map(String.init).joined(separator: ",")
                 let made = try Program.run(
@@ -196,6 +197,34 @@ struct EvalTests {
             #expect((first?["piqa"] as? NSDictionary)?["questions"] as? Int == 2)
             #expect((first?["winogrande"] as? NSDictionary)?["acc_norm"] == nil)
             #expect(try tasks(["--threads", "2"]) == first)
+        }
+    }
+
+    @Test("a daemon's results are those of the file, to the bit, and go on with them")
+    func served() throws {
+        try withData { directory, command in
+            try Program.withDaemon { environment in
+                func run(_ arguments: [String]) throws -> Program.Result {
+                    try Program.run(arguments, environment: environment)
+                }
+                let served = ["eval", "--server", "demo"] + command.dropFirst(2)
+                let (own, theirs) = (directory + "/own.json", directory + "/theirs.json")
+                let local = try run(command + ["--resume", own])
+                let remote = try run(served + ["--resume", theirs])
+                #expect(remote.status == 0, "\(remote.errors)")
+                #expect(remote.output == local.output)
+                #expect(
+                    try Data(contentsOf: URL(fileURLWithPath: own))
+                        == Data(contentsOf: URL(fileURLWithPath: theirs)))
+                #expect(try run(served + ["--resume", own]).output == local.output)
+                // The second answer of a question begins where both leave each other.
+                let status = try run(["status", "--json"]).output
+                #expect(status.contains(#""hits":"#) && !status.contains(#""hits":0"#), "\(status)")
+
+                #expect(try run(["eval", "--server", "none"] + command.dropFirst(2)).status == 66)
+                #expect(try run(served + ["--threads", "2"]).status == 64)
+                #expect(try run(command + ["--socket", "/none"]).status == 64)
+            }
         }
     }
 

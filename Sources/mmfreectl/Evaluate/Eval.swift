@@ -6,17 +6,22 @@ import Glibc
 import ModelStore
 import SystemPackage
 
-struct Eval: ParsableCommand {
+struct Eval: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure how many questions of known tasks a packed file answers right.",
+        abstract: "Measure how many questions of known tasks a model answers right.",
         discussion: """
             Zero-shot, as lm-evaluation-harness asks and counts: \(EvalTask.allCases.map(\.rawValue).joined(separator: ", ")).
-            The data are rows of the datasets that it names, a JSON object a line. Needs no daemon.
+            The data are rows of the datasets that it names, a JSON object a line. Without --server no daemon is needed; the \
+            results are the same bits.
 
               mmfreectl eval 2.7b.gguf arc_easy=arc_easy.jsonl piqa=piqa.jsonl
+              mmfreectl eval --server 2.7b piqa=piqa.jsonl
             """)
 
-    @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
+    @Argument(
+        help: "The packed file; with --server, a model's name.",
+        completion: .file(extensions: ["gguf"]))
+    var file: String
     @Argument(help: "Tasks and their data: arc_easy=FILE.", completion: .file())
     var tasks: [TaskData]
     @Option(parsing: .unconditional, help: "Use only the first so many questions of each task.")
@@ -26,8 +31,10 @@ struct Eval: ParsableCommand {
     var resume: String?
     @Flag(help: "Put the beginning-of-text token first; the harness does not unless it is told to.")
     var bos = false
+    @Flag(help: "Let a daemon compute, with its other work.") var server = false
     @Flag(help: "One JSON object.") var json = false
     @OptionGroup var options: LocalOptions
+    @OptionGroup var connection: Connection
 
     /// "arc_easy=data.jsonl"
     struct TaskData: ExpressibleByArgument {
@@ -48,6 +55,12 @@ struct Eval: ParsableCommand {
             throw ValidationError("give each task once")
         }
         guard !tasks.isEmpty else { throw ValidationError("give a task and its data") }
+        if server, options.threads != nil || options.pin || options.kernels != nil {
+            throw ValidationError("--threads, --pin and --kernels are the daemon's affair")
+        }
+        if !server, connection.socket != nil || connection.timeout != nil {
+            throw ValidationError("--socket and --timeout need --server")
+        }
     }
 
     private struct Row: Encodable {
@@ -64,14 +77,17 @@ struct Eval: ParsableCommand {
         let seconds: Double
     }
 
-    func run() throws {
+    func run() async throws {
         Interruption.watch()
-        let model = try EvalModel(file, options, addsBOS: bos)
+        let model: any EvalModel =
+            server
+            ? try await ServedEvalModel(file, connection.client(), addsBOS: bos)
+            : try LocalEvalModel(file, options, addsBOS: bos)
         // All data are read before any is computed with.
         let data = try tasks.map { try EvalData($0.task, $0.path, limit: limit) }
         var run = try EvalRun(model, resume: resume, addsBOS: bos)
         let began = ContinuousClock.now
-        let scores = try run.scores(data)
+        let scores = try await run.scores(data)
         let seconds = seconds(since: began)
         if json {
             var rows: [String: Row] = [:]
@@ -140,7 +156,7 @@ struct EvalData {
 
 /// An evaluation under way: what is known already is not computed again.
 struct EvalRun {
-    private let model: EvalModel
+    private let model: any EvalModel
     private let path: String?
     private var record: EvalRecord
     private var saved = ContinuousClock.now
@@ -148,7 +164,7 @@ struct EvalRun {
     /// Time between two writings of the file.
     private static let interval = Duration.seconds(10)
 
-    init(_ model: EvalModel, resume path: String?, addsBOS: Bool) throws {
+    init(_ model: any EvalModel, resume path: String?, addsBOS: Bool) throws {
         self.model = model
         self.path = path
         record = EvalRecord(model: model.digest, addsBOS: addsBOS)
@@ -159,7 +175,7 @@ struct EvalRun {
         } catch { throw Failure("\(path): \(error.message)", error.status) }
     }
 
-    mutating func scores(_ data: [EvalData]) throws -> [EvalScore] {
+    mutating func scores(_ data: [EvalData]) async throws -> [EvalScore] {
         let progress = ProgressLine()
         let total = data.reduce(0) { $0 + $1.questions.count }
         var done = 0
@@ -182,7 +198,7 @@ struct EvalRun {
                                 .data)
                         }
                     } else {
-                        result = try model.logProbabilities(question)
+                        result = try await model.logProbabilities(question)
                         record.add(result, data.task.rawValue, digest: data.digest)
                         try save(onlyIfDue: true)
                     }

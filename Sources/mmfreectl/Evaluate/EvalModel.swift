@@ -1,99 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Engine
-import ModelStore
+/// Log-probabilities of continuations: of a packed file that is computed here, or from a daemon. Both have the same bits.
+protocol EvalModel {
+    var name: String { get }
+    var digest: String { get }
 
-/// Log-probabilities of continuations under a packed file. What the answers of a question have in common is computed once, its state is
-/// forked for each of them, and all go on in one batch.
-final class EvalModel {
-    private let model: Model
-    private let evaluator: Evaluator
-    private let states: StatePool
-    private let kernels: Kernels.Table
-    private let tokenizer: Tokenizer
-    private let addsBOS: Bool
-    /// The most answers of a question.
-    static let answers = 64
-    private static let rows = 512
+    /// log p(continuation | context) of each pair: the sum of the tokens' float32.
+    func logProbabilities(_ question: EvalQuestion) async throws -> [Double]
+}
 
-    var digest: String { model.digest }
-    var name: String { (try? model.file.metadata.string(forKey: FormatKeys.name)) ?? "" }
+/// A pair's tokens.
+struct EvalTokens: Equatable {
+    let context, continuation: [UInt32]
 
-    init(_ file: String, _ options: LocalOptions, addsBOS: Bool) throws {
-        model = try Model(try open(file))
-        guard let tokenizer = model.tokenizer else {
-            throw Failure(
-                "the file was packed without a tokenizer and takes token ids only", .configuration)
-        }
-        self.tokenizer = tokenizer
-        self.addsBOS = addsBOS
-        kernels = try options.table()
-        evaluator = try Evaluator(
-            model: model, workers: options.workers(), maxRows: Self.rows, kernels: kernels)
-        states = try StatePool(slots: 1 + Self.answers, model: model)
-    }
+    var all: [UInt32] { context + continuation }
 
-    /// What the harness's `_encode_pair` gives: white space at a context's end goes to the continuation, and the continuation's tokens
-    /// are those of both behind the context's.
-    func encode(_ pair: EvalQuestion.Pair) -> (context: [UInt32], continuation: [UInt32]) {
-        let context = PythonText.stripped(pair.context, left: false)
-        let whole = tokenizer.encode(pair.context + pair.continuation, addBOS: addsBOS)
-        let known = tokenizer.encode(context, addBOS: addsBOS)
-        return (known, Array(whole.dropFirst(known.count)))
-    }
-
-    /// log p(continuation | context) of each pair.
-    func logProbabilities(_ question: EvalQuestion) throws -> [Double] {
-        let pairs = question.pairs.map(encode)
-        guard pairs.allSatisfy({ !$0.context.isEmpty && !$0.continuation.isEmpty }) else {
+    /// What the harness's `_encode_pair` gives: white space at a context's end goes to the continuation, and the continuation's tokens are
+    /// those of both behind the context's.
+    ///
+    /// - Parameters:
+    ///   - context: the tokens of `EvalQuestion.Pair.strippedContext`.
+    ///   - whole: the tokens of `EvalQuestion.Pair.text`.
+    init(context: [UInt32], whole: [UInt32]) throws {
+        self.context = context
+        continuation = Array(whole.dropFirst(context.count))
+        guard !context.isEmpty, !continuation.isEmpty else {
             throw Failure("a context or an answer without tokens", .data)
         }
-        let shared = Self.sharedPrefix(pairs.map(\.context))
-        states.reset(0)
-        var batch: [(row: BatchRow, answer: Int, next: UInt32?)] = pairs[0].context[..<shared].map {
-            (BatchRow(slot: 0, token: $0, wants: .nothing), 0, nil)
-        }
-        for (answer, pair) in pairs.enumerated() {
-            let tokens = pair.context + pair.continuation
-            for place in shared..<(tokens.count - 1) {
-                let isScored = place >= pair.context.count - 1
-                batch.append(
-                    (
-                        BatchRow(
-                            from: place == shared ? 0 : 1 + answer, to: 1 + answer,
-                            token: tokens[place], wants: isScored ? .logits : .nothing),
-                        answer, isScored ? tokens[place + 1] : nil
-                    ))
-            }
-        }
-        return try run(batch, answers: pairs.count)
     }
+}
 
-    /// How many tokens all contexts begin with, their last ones left out: those are where scoring begins.
-    static func sharedPrefix(_ contexts: [[UInt32]]) -> Int {
-        guard let first = contexts.first else { return 0 }
-        let shortest = contexts.map(\.count).min() ?? 0
-        return (0..<max(0, shortest - 1)).first { place in
-            contexts.contains { $0[place] != first[place] }
-        } ?? max(0, shortest - 1)
-    }
-
-    private func run(
-        _ batch: [(row: BatchRow, answer: Int, next: UInt32?)], answers: Int
-    ) throws -> [Double] {
-        var sums = [Double](repeating: 0, count: answers)
-        for start in stride(from: 0, to: batch.count, by: Self.rows) {
-            let part = batch[start..<min(start + Self.rows, batch.count)]
-            evaluator.run(part.map(\.row), states: states)
-            try model.file.map.checkUnchanged()
-            for (row, entry) in part.enumerated() {
-                guard let next = entry.next else { continue }
-                try evaluator.withLogits(row: row) { logits in
-                    guard logits.isFinite else { throw ModelError.notFinite }
-                    sums[entry.answer] += logProbability(next, logits, kernels)
-                }
-            }
-        }
-        return sums
-    }
+extension EvalQuestion.Pair {
+    var strippedContext: String { PythonText.stripped(context, left: false) }
+    var text: String { context + continuation }
 }

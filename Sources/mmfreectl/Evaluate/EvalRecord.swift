@@ -12,7 +12,7 @@ struct EvalRecord {
     private(set) var tasks: [(name: String, digest: String, results: [[Double]])] = []
 
     static let sizeLimit = 256 << 20
-    private static let version = 1
+    private static let version = 2
 
     init(model: String, addsBOS: Bool) {
         self.model = model
