@@ -7,24 +7,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import unittest
-import urllib.error
-import urllib.request
 
 BASE = os.environ["GATEWAY"]
 V1 = BASE + "/v1"
 PROMPT = "Once upon a time"
-
-
-def wait_for_gateway() -> None:
-    for _ in range(600):
-        try:
-            if urllib.request.urlopen(BASE + "/health").status == 200:
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    raise SystemExit("the gateway does not serve")
 
 
 class OpenAI(unittest.TestCase):
@@ -245,5 +232,4 @@ class OtherClients(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    wait_for_gateway()
     unittest.main()
