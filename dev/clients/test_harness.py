@@ -148,8 +148,7 @@ class Harness(unittest.TestCase):
             self.assertEqual(len(samples), len(rows))
             for sample, own in zip(samples, self.sums[name]):
                 theirs = [answer[0][0] for answer in sample["resps"]]
-                pairs = [(pair["arg_0"], pair["arg_1"]) for pair in sample["arguments"].values()] if isinstance(
-                    sample["arguments"], dict) else [pair[:2] for pair in sample["arguments"]]
+                pairs = [pair[:2] for pair in sample["arguments"]]
                 self.assertEqual(len(theirs), len(own))
                 for found, known, pair in zip(theirs, own, pairs):
                     self.assertAlmostEqual(found, known, delta=1e-4, msg=(name, pair))
