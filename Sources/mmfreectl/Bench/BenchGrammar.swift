@@ -11,7 +11,7 @@ struct BenchGrammar: ParsableCommand {
         commandName: "bench-grammar", abstract: "Measure constraints, or walk along their masks.",
         discussion: """
             One JSON object a line. Schemas are read from a file, one a line. Without --answers: the time to begin each and to \
-            compute its masks. With it: so many texts for each, of tokens drawn from the masks. With --follow: of a text for each \
+            compute its masks, each grammar not used before, and at last those of all masks. With it: so many texts for each, of tokens drawn from the masks. With --follow: of a text for each \
             line, whether it is allowed, and the masks along it.
             """, shouldDisplay: false)
 
@@ -23,9 +23,13 @@ struct BenchGrammar: ParsableCommand {
     @Option(help: "A file of lists of token ids in JSON, one a line, a list for each schema.")
     var follow: String?
 
+    @Flag(help: "Only write the tokens' bytes in hexadecimal, and which end an answer.")
+    var vocabulary = false
+
     func run() throws {
         let model = try Model(try open(file))
         guard let tokenizer = model.tokenizer else { throw Failure("it has no tokenizer", .data) }
+        if vocabulary { return try write(tokenizer) }
         let clock = ContinuousClock()
         let began = clock.now
         let trie = try tokenizer.trie()
@@ -35,6 +39,7 @@ struct BenchGrammar: ParsableCommand {
             Terminal.print(try Terminal.json(["trie_ms": time]))
         }
         var random = Randomness(seed: seed)
+        var all: [Double] = []
         let paths = try follow.map { try lines($0) }
         for (index, source) in sources.enumerated() {
             let began = clock.now
@@ -54,8 +59,33 @@ struct BenchGrammar: ParsableCommand {
                 guard answers > 0 else { continue }
                 Terminal.print(try Terminal.json(Row(schema: index, text: text)))
             }
-            if answers == 0 { Terminal.print(try Terminal.json(figures.row(index))) }
+            guard answers == 0 else { continue }
+            Terminal.print(try Terminal.json(figures.row(index)))
+            all += figures.masks
         }
+        guard answers == 0, follow == nil, !all.isEmpty else { return }
+        Terminal.print(
+            try Terminal.json(
+                AllMasks(
+                    allMasks: all.count, p50Us: Self.part(0.5, of: all),
+                    p99Us: Self.part(0.99, of: all))))
+    }
+
+    private func write(_ tokenizer: Tokenizer) throws {
+        struct Row: Encodable {
+            let vocabulary: [String]
+            let ends: [UInt32]
+        }
+        let ids = 0..<UInt32(tokenizer.vocabularySize)
+        let texts = ids.map { id in
+            tokenizer.isEnd(id)
+                ? ""
+                : tokenizer.bytes(of: id).map {
+                    $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16)
+                }.joined()
+        }
+        Terminal.print(
+            try Terminal.json(Row(vocabulary: texts, ends: ids.filter(tokenizer.isEnd))))
     }
 
     private func lines(_ file: String) throws -> [String] {
@@ -71,15 +101,23 @@ struct BenchGrammar: ParsableCommand {
         var masks: Int?
     }
 
+    private struct AllMasks: Encodable {
+        let allMasks: Int
+        let p50Us, p99Us: Double
+    }
+
+    private static func part(_ part: Double, of values: [Double]) -> Double {
+        values.sorted()[Int(Double(values.count) * part)]
+    }
+
     private struct Figures {
         var start: Double
         var masks: [Double] = []
 
         func row(_ schema: Int) -> Row {
-            let sorted = masks.sorted()
-            return Row(
-                schema: schema, startMs: start, maskP50Us: sorted[sorted.count / 2],
-                maskP99Us: sorted[sorted.count * 99 / 100], masks: sorted.count)
+            Row(
+                schema: schema, startMs: start, maskP50Us: part(0.5, of: masks),
+                maskP99Us: part(0.99, of: masks), masks: masks.count)
         }
     }
 
