@@ -35,7 +35,7 @@ package struct KnownScores: Sendable, Equatable {
 
     /// The first so many, of a prompt.
     package func prefix(_ count: Int, of tokens: [UInt32]) -> KnownScores? {
-        guard (1...self.count).contains(count) else { return nil }
+        guard count >= 1, count <= self.count else { return nil }
         var first = KnownScores(top: top)
         first.next = tokens[count]
         first.logprobs = Array(logprobs[..<count])
