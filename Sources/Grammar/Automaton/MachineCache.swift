@@ -88,12 +88,18 @@ struct MachineCache {
         mask.formUnion(known.mask)
         guard !known.exits.isEmpty else { return }
         let after = transitions.number(of: try machine.after(stack))
+        var found = Found(mask, from: 0)
+        // One owner, or it would be copied at every exit.
+        mask = TokenMask(count: 0)
         for node in known.exits {
             let first = Int(node) + 1
             let end = Int(trie.nodes[Int(node)].end)
             guard first < end else { continue }
-            mask = try found(from: after, first, end, Found(mask, from: first)).mask
+            found.begin(at: first)
+            try walk(after, first, end, &found)
+            found.finish(at: end, trie)
         }
+        mask = found.mask
     }
 
     private mutating func found(
@@ -152,6 +158,8 @@ struct MachineCache {
             self.exits = exits
             allowed = node
         }
+
+        mutating func begin(at node: Int) { allowed = node }
 
         mutating func refuse(_ nodes: Range<Int>, _ trie: TokenTrie) {
             finish(at: nodes.lowerBound, trie)
