@@ -136,7 +136,7 @@ let package = Package(
             name: "Packer", dependencies: ["ModelStore", "ChatTemplates", "CKernels", system],
             swiftSettings: strict),
         .target(
-            name: "Reference", dependencies: ["Packer", "ModelStore", system],
+            name: "Reference", dependencies: ["Packer", "ModelStore", "CKernels", system],
             swiftSettings: strict),
         .target(name: "Grammar", dependencies: ["ModelStore"], swiftSettings: strict),
         .target(
@@ -177,7 +177,8 @@ let package = Package(
         .target(name: "CAllocations", path: "Tests/CAllocations"),
         // Made files and models, temporary directories, seeded random numbers, waiting.
         .target(
-            name: "TestSupport", dependencies: ["ModelStore", "Packer", "CLinux", system],
+            name: "TestSupport",
+            dependencies: ["ModelStore", "Packer", "Reference", "CLinux", system],
             path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "ChatTemplatesTests",

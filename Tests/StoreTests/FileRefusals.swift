@@ -28,14 +28,16 @@ enum Refusals {
         },
         Refusal(
             "another architecture",
-            .otherProgram("its architecture is 'llama', this program runs 'hgrnbit'")
+            .otherProgram(
+                "its architecture is 'llama', this program reads 'hgrnbit', 'bitnet', 'llama-bitnet', "
+                    + "'qwen3-bitnet'")
         ) {
             $0.set(FormatKeys.architecture, .string("llama"))
         },
         Refusal(
             "an architecture of a megabyte, by its beginning",
             .otherProgram(
-                "its architecture is '\(String(repeating: "x", count: 80))…', this program runs 'hgrnbit'"
+                "its architecture is '\(String(repeating: "x", count: 80))…', this program reads 'hgrnbit', 'bitnet', 'llama-bitnet', 'qwen3-bitnet'"
             )
         ) {
             $0.set(FormatKeys.architecture, .string(String(repeating: "x", count: 1 << 20)))
@@ -43,7 +45,7 @@ enum Refusals {
         Refusal(
             "an architecture of one endless letter",
             .otherProgram(
-                "its architecture is 'e\(String(repeating: "\u{301}", count: 79))…', this program runs 'hgrnbit'"
+                "its architecture is 'e\(String(repeating: "\u{301}", count: 79))…', this program reads 'hgrnbit', 'bitnet', 'llama-bitnet', 'qwen3-bitnet'"
             )
         ) {
             let letter = "e" + String(repeating: "\u{301}", count: 1 << 16)

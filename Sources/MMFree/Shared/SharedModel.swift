@@ -131,7 +131,8 @@ extension MMFreeError {
             case .io(.noSuchFileOrDirectory, _, _): .notFound
             case .io(.permissionDenied, _, _): .permissionDenied
             case .io, .exists, .noSpace, .destination: .unavailable
-            case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram, .untrusted:
+            case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram, .otherArchitecture,
+                .untrusted:
                 .failedPrecondition
             case .truncated, .malformed, .missingKey, .wrongType, .missingTensor, .wrongTensor,
                 .damaged, .changed:

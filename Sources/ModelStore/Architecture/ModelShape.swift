@@ -82,6 +82,10 @@ package struct ModelShape: Sendable, Equatable {
     /// Reads and bounds what a file claims.
     package init(_ metadata: Metadata) throws(StoreError) {
         self.init()
+        let architecture = try metadata.string(forKey: FormatKeys.architecture)
+        guard architecture == Format.architecture else {
+            throw .otherArchitecture(architecture)
+        }
         for size in Self.sizes {
             self[keyPath: size.path] = Int(try metadata.uint32(forKey: size.key))
         }

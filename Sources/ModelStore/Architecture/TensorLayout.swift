@@ -8,6 +8,8 @@ package struct TensorRole: Sendable, Equatable {
         /// A norm's weight or the lower bounds: kept as F32.
         case vector
         case embedding
+        /// A matrix of floats, kept as it is: a head that is not ternary.
+        case dense
     }
 
     /// The checkpoint's name.
@@ -22,7 +24,7 @@ package struct TensorRole: Sendable, Equatable {
 
     /// How a packed file holds it.
     ///
-    /// - Parameter sourceType: the element type of a ternary matrix in the checkpoint.
+    /// - Parameter sourceType: the element type of a ternary or dense matrix in the checkpoint.
     package func plan(_ encoding: EmbeddingEncoding, sourceType: String = "") -> TensorPlan {
         switch kind {
         case .ternary:
@@ -33,6 +35,10 @@ package struct TensorRole: Sendable, Equatable {
             TensorPlan(
                 name: packedName, type: .i8, shape: [shape[0] * encoding.rowBytes(shape[1])])
         case .embedding: TensorPlan(name: packedName, type: encoding.type, shape: shape)
+        case .dense:
+            TensorPlan(
+                name: packedName,
+                type: ["F16": TensorType.f16, "BF16": .bf16][sourceType] ?? .f32, shape: shape)
         }
     }
 }

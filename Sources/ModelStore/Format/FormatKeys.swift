@@ -26,6 +26,17 @@ package struct FormatKeys: Sendable, Equatable {
     package var tieWordEmbeddings: String { prefix + "tie_word_embeddings" }
     package var embeddingEncoding: String { prefix + "embedding.encoding" }
 
+    // Of architectures with attention.
+    package var keyHeadCount: String { prefix + "attention.head_count_kv" }
+    package var keyLength: String { prefix + "attention.key_length" }
+    package var ropeBase: String { prefix + "rope.freq_base" }
+    package var innerEpsilon: String { prefix + "inner_norm_rms_epsilon" }
+    package var activationRounding: String { prefix + "activation.rounding" }
+    package var activationFactor: String { prefix + "activation.factor" }
+    package var scaleSource: String { prefix + "scale_source" }
+    package var poolingType: String { prefix + "pooling_type" }
+    package var normalizes: String { prefix + "embedding.normalize" }
+
     package var packedEncoding: String { prefix + "packed.encoding" }
     package var packedNames: String { prefix + "packed.names" }
     package var packedRows: String { prefix + "packed.rows" }
@@ -75,6 +86,9 @@ package struct FormatKeys: Sendable, Equatable {
 /// What this version writes and reads.
 package enum Format {
     package static let architecture = "hgrnbit"
+    /// All that are read.
+    package static let architectures =
+        [architecture] + AttentionFamily.allCases.map(\.rawValue)
     /// What a file says that asks nothing of its readers that the first version does not.
     package static let version: UInt32 = 1
     /// The newest version that is read.

@@ -56,10 +56,10 @@ struct Header {
             throw .otherProgram("\(FormatKeys.architecture) is missing")
         }
         let architecture = try metadata.string(forKey: FormatKeys.architecture)
-        guard architecture == Format.architecture else {
+        guard Format.architectures.contains(architecture) else {
             throw .otherProgram(
-                "its architecture is '\(architecture.quoted)', this program runs '\(Format.architecture)'"
-            )
+                "its architecture is '\(architecture.quoted)', this program reads "
+                    + Format.architectures.map { "'\($0)'" }.joined(separator: ", "))
         }
         guard metadata.contains(metadata.own.formatVersion) else {
             throw .otherProgram("\(metadata.own.formatVersion) is missing")

@@ -104,7 +104,9 @@ package struct CheckpointConfig: Sendable, Equatable {
         func refuse(_ what: String) -> PackError { .unsupported(file: reader.file, what: what) }
         let type = try reader.text("model_type", default: "hgrn_bit")
         guard type == "hgrn_bit" else {
-            throw refuse("model_type is \"\(type.quoted)\"; only \"hgrn_bit\" is read")
+            throw refuse(
+                "model_type is \"\(type.quoted)\"; \"hgrn_bit\", \"bitnet\", \"llama\" and \"qwen3\" are read"
+            )
         }
         if let value = reader.json["architectures"], !value.isNull {
             let names = value.array?.compactMap(\.string)

@@ -53,7 +53,7 @@ package struct CheckpointTensor: Sendable {
                     k &+= 1
                 }
             }
-        case .i8, .i64: preconditionFailure("checked when the checkpoint was opened")
+        case .i8, .u8, .i64: preconditionFailure("checked when the checkpoint was opened")
         }
     }
 

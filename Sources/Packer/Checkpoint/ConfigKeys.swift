@@ -122,6 +122,17 @@ enum ConfigKeys {
         return warnings
     }
 
+    enum Meaning { case foreign, known, unknown }
+
+    /// What a member that an architecture does not read itself means to it.
+    static func meaning(of member: JSON.Member) -> Meaning {
+        let (name, value) = (member.name, member.value)
+        let isPlain = factors.contains(name) ? value.isOff || value.number == 1 : value.isOff
+        if foreign.contains(name) || factors.contains(name), !isPlain { return .foreign }
+        let isKnown = [inert, foreign, factors, sampling].contains { $0.contains(name) }
+        return isKnown || value.isNull ? .known : .unknown
+    }
+
     /// What generation_config.json, or an older config.json, asks for that each request asks for itself.
     static func sampling(_ json: JSON, file: String) -> [String] {
         let asked = (json.members ?? []).filter { member in

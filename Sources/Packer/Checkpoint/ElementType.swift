@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The element types of safetensors that this project meets. Weights are F32, F16 or BF16; the whole
-/// numbers stand in files of expected values only.
+/// The element types of safetensors that this project meets. Weights are F32, F16 or BF16, or
+/// U8 where they are packed; the other whole numbers stand in files of expected values only.
 package enum ElementType: String, Sendable, CaseIterable {
     case f32 = "F32"
     case f16 = "F16"
     case bf16 = "BF16"
     case i8 = "I8"
+    case u8 = "U8"
     case i64 = "I64"
 
     /// Bytes of one element.
@@ -14,12 +15,12 @@ package enum ElementType: String, Sendable, CaseIterable {
         switch self {
         case .f32: 4
         case .f16, .bf16: 2
-        case .i8: 1
+        case .i8, .u8: 1
         case .i64: 8
         }
     }
 
-    package var isFloat: Bool { self != .i8 && self != .i64 }
+    package var isFloat: Bool { [.f32, .f16, .bf16].contains(self) }
 
     /// The bits of infinity without sign: every larger magnitude is a NaN.
     package var infinity: UInt32 {
@@ -27,7 +28,7 @@ package enum ElementType: String, Sendable, CaseIterable {
         case .f32: 0x7f80_0000
         case .f16: 0x7c00
         case .bf16: 0x7f80
-        case .i8, .i64: 0
+        case .i8, .u8, .i64: 0
         }
     }
 
@@ -37,7 +38,7 @@ package enum ElementType: String, Sendable, CaseIterable {
         case .f32: Float(bitPattern: bits)
         case .f16: Float(Float16(bitPattern: UInt16(truncatingIfNeeded: bits)))
         case .bf16: Float(bitPattern: bits << 16)
-        case .i8, .i64: preconditionFailure("weights are never whole numbers")
+        case .i8, .u8, .i64: preconditionFailure("weights are never whole numbers")
         }
     }
 
@@ -50,7 +51,7 @@ package enum ElementType: String, Sendable, CaseIterable {
             let bits = value.bitPattern
             // Cannot overflow: the largest pattern that is no NaN is 0xff800000.
             return (bits &+ 0x7fff &+ (bits >> 16 & 1)) >> 16
-        case .i8, .i64: preconditionFailure("weights are never whole numbers")
+        case .i8, .u8, .i64: preconditionFailure("weights are never whole numbers")
         }
     }
 

@@ -21,7 +21,7 @@ extension WeightScan {
         switch tensor.type {
         case .f32: self.init(wide: tensor, parallel)
         case .f16, .bf16: self.init(narrow: tensor, parallel)
-        case .i8, .i64: preconditionFailure("checked when the checkpoint was opened")
+        case .i8, .u8, .i64: preconditionFailure("checked when the checkpoint was opened")
         }
     }
 

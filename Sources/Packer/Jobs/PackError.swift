@@ -19,6 +19,8 @@ package enum PackError: Error, Equatable {
     case missingTensors([String])
     /// Tensors the checkpoint holds that the architecture has no place for.
     case unexpectedTensors([String])
+    /// The same of another architecture, which is named last.
+    case foreignTensors([String], String)
     case wrongShape(tensor: String, expected: [Int], found: [Int])
     case wrongType(tensor: String, found: String)
     /// A weight is NaN or infinite. `index`: flat, row-major.
@@ -51,6 +53,9 @@ extension PackError: CustomStringConvertible {
         case .unexpectedTensors(let names):
             "the checkpoint holds \(Self.list(names)), which an HGRNBit model with this "
                 + "config.json does not have; is config.json the one that belongs to it?"
+        case .foreignTensors(let names, let architecture):
+            "the checkpoint holds \(Self.list(names)), which a model of architecture \(architecture) with this config.json does "
+                + "not have, and which would change what it computes"
         case .wrongShape(let tensor, let expected, let found):
             "\(tensor) has shape \(found); config.json asks for \(expected)"
         case .wrongType(let tensor, let found):

@@ -24,7 +24,7 @@ package struct PackJob {
         package var tensor: String
     }
 
-    private let checkpoint: Checkpoint
+    private let source: PackSource
     private let destination: FilePath
     private let embedding: Embedding
     private let ternariser: Ternariser
@@ -34,10 +34,10 @@ package struct PackJob {
     /// `name`: what the model calls itself; config.json's name if nil.
     /// `replacing`: whether a file at `destination` may be replaced.
     package init(
-        _ checkpoint: Checkpoint, to destination: FilePath, embedding: Embedding = .keep,
+        _ source: PackSource, to destination: FilePath, embedding: Embedding = .keep,
         name: String? = nil, replacing: Bool = false, parallel: Parallel = Parallel()
     ) {
-        self.checkpoint = checkpoint
+        self.source = source
         self.destination = destination
         self.embedding = embedding
         self.name = name
@@ -45,8 +45,17 @@ package struct PackJob {
         ternariser = Ternariser(parallel: parallel)
     }
 
+    package init(
+        _ checkpoint: Checkpoint, to destination: FilePath, embedding: Embedding = .keep,
+        name: String? = nil, replacing: Bool = false, parallel: Parallel = Parallel()
+    ) {
+        self.init(
+            .hgrnbit(checkpoint), to: destination, embedding: embedding, name: name,
+            replacing: replacing, parallel: parallel)
+    }
+
     private var noTokenizer: [String] {
-        let ends = checkpoint.config.ends.map(String.init).joined(separator: ", ")
+        let ends = source.tokens.ends.map(String.init).joined(separator: ", ")
         return ends.isEmpty
             ? []
             : [
@@ -61,21 +70,21 @@ package struct PackJob {
     ) throws(PackError) -> PackReport {
         let start = ContinuousClock.now
         try storing { () throws(StoreError) in
-            try OutputPlace.check(destination, isNone: checkpoint.files)
+            try OutputPlace.check(destination, isNone: source.files)
         }
-        let tokenizer = try TokenizerImport(checkpoint)
+        let tokenizer = try TokenizerImport(source.directory, source.tokens)
         let contents = try PackedContents(
-            checkpoint, name: name, tokenizer: tokenizer, embedding: embedding)
+            source, name: name, tokenizer: tokenizer, embedding: embedding)
         var run = try PackRun(
-            checkpoint, contents, to: destination, replacing: replacing, ternariser)
-        for role in checkpoint.layout.roles {
+            source, contents, to: destination, replacing: replacing, ternariser)
+        for role in source.roles {
             try run.pack(role, isCancelled: isCancelled, progress: progress)
         }
         if isCancelled() { throw .cancelled }
         var report = try run.finish()
         report.tokenizer = tokenizer?.file
         report.warnings =
-            checkpoint.warnings + report.warnings + (tokenizer?.warnings ?? noTokenizer)
+            source.warnings + report.warnings + (tokenizer?.warnings ?? noTokenizer)
         report.seconds = (ContinuousClock.now - start) / .seconds(1)
         return report
     }

@@ -8,7 +8,7 @@ struct PackRun: ~Copyable {
     /// Bytes of the embedding written at a time.
     private static let chunk = 4 << 20
 
-    private let checkpoint: Checkpoint
+    private let source: PackSource
     private let embedding: PackJob.Embedding
     private let ternariser: Ternariser
     private let destination: FilePath
@@ -17,24 +17,26 @@ struct PackRun: ~Copyable {
     private var writer: PackedWriter
     private var report: PackReport
     private var rowScaled: [String] = []
+    /// Matrices whose scale is far from what a trained one's is.
+    private var oddScales: [String] = []
     private var zeros: [String] = []
     /// A tied head is the embedding, which no converter makes ternary.
     private var sharesHead = false
 
     init(
-        _ checkpoint: Checkpoint, _ contents: PackedContents, to destination: FilePath,
+        _ source: PackSource, _ contents: PackedContents, to destination: FilePath,
         replacing: Bool, _ ternariser: Ternariser
     ) throws(PackError) {
         var total = 0
-        for role in checkpoint.layout.roles {
-            total += try checkpoint.tensor(role).entry.byteCount
+        for role in source.roles {
+            total += try source.tensor(role).entry.byteCount
         }
         var report = PackReport(name: contents.name)
-        report.checkpointBytes = checkpoint.byteCount
-        report.weights = checkpoint.parameterCount
+        report.checkpointBytes = source.byteCount
+        report.weights = source.parameterCount
         report.embedding = contents.embedding.rawValue
         let writer = try contents.writer(to: destination, replacing: replacing)
-        self.checkpoint = checkpoint
+        self.source = source
         embedding = contents.embedding == .q6 ? .q6 : .keep
         self.ternariser = ternariser
         self.total = total
@@ -47,7 +49,7 @@ struct PackRun: ~Copyable {
     mutating func pack(
         _ role: TensorRole, isCancelled: () -> Bool, progress: (PackJob.Progress) -> Void
     ) throws(PackError) {
-        let tensor = try checkpoint.tensor(role)
+        let tensor = try source.tensor(role)
         let (done, total) = (done, total)
         func step(_ within: Int) throws(PackError) {
             if isCancelled() { throw .cancelled }
@@ -55,7 +57,7 @@ struct PackRun: ~Copyable {
         }
         try step(0)
         // Zero lower bounds are what training begins with.
-        if role != checkpoint.layout.lowerBounds,
+        if tensor.type.isFloat, role != lowerBounds,
             tensor.withBytes({ $0.allSatisfy { $0 == 0 } })
         {
             zeros.append(role.name)
@@ -64,6 +66,7 @@ struct PackRun: ~Copyable {
         case .vector: try vector(role, tensor)
         case .ternary: try matrix(role, tensor)
         case .embedding: try rows(role, tensor, step)
+        case .dense: try floats(tensor, step)
         }
         try tensor.file.checkUnchanged()
         tensor.release()
@@ -77,7 +80,7 @@ struct PackRun: ~Copyable {
     ) throws(PackError) {
         let values = try tensor.floats()
         try write(values)
-        if role == checkpoint.layout.lowerBounds {
+        if case .hgrnbit(let checkpoint) = source, role == lowerBounds {
             let shape = checkpoint.config.shape
             try write(
                 shape.inner == shape.hidden
@@ -86,8 +89,43 @@ struct PackRun: ~Copyable {
         }
     }
 
+    private var lowerBounds: TensorRole? {
+        if case .hgrnbit(let checkpoint) = source { checkpoint.layout.lowerBounds } else { nil }
+    }
+
     private mutating func matrix(
         _ role: TensorRole, _ tensor: CheckpointTensor
+    ) throws(PackError) {
+        switch source {
+        case .hgrnbit(let checkpoint): try matrix(role, tensor, checkpoint)
+        case .attention(let checkpoint, let masters):
+            guard let product = checkpoint.layout.products.first(where: { $0.weight == role })
+            else { return }
+            let matrix = try checkpoint.matrix(product, ternariser, masters: masters)
+            let gain = matrix.scale * Float(matrix.columns).squareRoot()
+            if !(0.02...50).contains(gain) { oddScales.append("\(role.name) (\(matrix.scale))") }
+            var isTernary = true
+            if case .floats(let rule) = matrix.trits { isTernary = rule.alreadyTernary }
+            try write(
+                role, MatrixPacker(ternariser: ternariser).pack(matrix), scale: matrix.scale,
+                isTernary: isTernary)
+        }
+    }
+
+    private mutating func write(
+        _ role: TensorRole, _ result: MatrixPacker.Result, scale: Float, isTernary: Bool
+    ) throws(PackError) {
+        try write(result.bytes)
+        do { try writer.setScale(scale, of: role.packedName) } catch { throw .store(error) }
+        report.matrices += 1
+        report.alreadyTernary += isTernary ? 1 : 0
+        report.ternaryWeights += role.count
+        report.ternaryBytes += result.bytes.count
+        count(role, zeros: role.count - result.nonzero, of: role.count)
+    }
+
+    private mutating func matrix(
+        _ role: TensorRole, _ tensor: CheckpointTensor, _ checkpoint: Checkpoint
     ) throws(PackError) {
         let rule = try ternariser.rule(for: tensor)
         if ternariser.isScaledByRow(tensor, rule) { rowScaled.append(role.name) }
@@ -96,16 +134,10 @@ struct PackRun: ~Copyable {
                 "\(role.name): weights too small for F16 arithmetic; F32 was used")
         }
         let result = MatrixPacker(ternariser: ternariser).pack(tensor, rule)
-        try write(result.bytes)
-        do { try writer.setScale(rule.scale, of: role.packedName) } catch { throw .store(error) }
+        try write(role, result, scale: rule.scale, isTernary: rule.alreadyTernary)
         if checkpoint.config.shape.isTied, role == checkpoint.layout.head.weight {
             sharesHead = !rule.alreadyTernary
         }
-        report.matrices += 1
-        report.alreadyTernary += rule.alreadyTernary ? 1 : 0
-        report.ternaryWeights += tensor.count
-        report.ternaryBytes += result.bytes.count
-        count(role, zeros: tensor.count - result.nonzero, of: tensor.count)
     }
 
     private mutating func count(_ role: TensorRole, zeros: Int, of weights: Int) {
@@ -122,14 +154,7 @@ struct PackRun: ~Copyable {
         _ role: TensorRole, _ tensor: CheckpointTensor, _ step: (Int) throws(PackError) -> Void
     ) throws(PackError) {
         if embedding == .keep {
-            try ternariser.checkFinite(tensor)
-            try tensor.withBytes { bytes throws(PackError) in
-                for start in stride(from: 0, to: bytes.count, by: Self.chunk) {
-                    try step(start)
-                    let end = min(bytes.count, start + Self.chunk)
-                    try write(UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
-                }
-            }
+            try floats(tensor, step)
             report.embeddingBytes = tensor.entry.byteCount
             return
         }
@@ -145,6 +170,20 @@ struct PackRun: ~Copyable {
             report.embeddingBytes += rows.bytes.count
         }
         report.embeddingError = power == 0 ? 0 : (error / power).squareRoot()
+    }
+
+    /// A matrix of floats as it is.
+    private mutating func floats(
+        _ tensor: CheckpointTensor, _ step: (Int) throws(PackError) -> Void
+    ) throws(PackError) {
+        try ternariser.checkFinite(tensor)
+        try tensor.withBytes { bytes throws(PackError) in
+            for start in stride(from: 0, to: bytes.count, by: Self.chunk) {
+                try step(start)
+                let end = min(bytes.count, start + Self.chunk)
+                try write(UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+            }
+        }
     }
 
     // MARK: - Writing
@@ -175,6 +214,12 @@ struct PackRun: ~Copyable {
                 "\(rowScaled.count) matrices hold ternary rows with a scale for each row, "
                     + "\(rowScaled[0]) first. HGRNBit has one scale for a matrix: this looks like "
                     + "another format, and will not compute what it was trained for")
+        }
+        if oddScales.count * 2 > report.matrices, report.matrices > 0 {
+            report.warnings.append(
+                "\(oddScales.count) of \(report.matrices) matrices have scales that make their products vanish or explode, "
+                    + "\(oddScales[0]) first: does weight_scale mean what linear_class in config.json says, or its reciprocal?"
+            )
         }
         let own = report.matrices - (sharesHead ? 1 : 0)
         if report.alreadyTernary > 0, report.alreadyTernary < own {

@@ -12,25 +12,24 @@ struct PackedContents {
     private let tensors: [TensorPlan]
 
     init(
-        _ checkpoint: Checkpoint, name: String?, tokenizer: TokenizerImport?,
+        _ source: PackSource, name: String?, tokenizer: TokenizerImport?,
         embedding: PackJob.Embedding
     ) throws(PackError) {
-        self.name = Self.name(wish: name, checkpoint)
+        self.name = Self.name(wish: name, source)
         self.embedding =
-            switch (embedding, try checkpoint.tensor(checkpoint.layout.embedding).type) {
+            switch (embedding, try source.tensor(source.embedding).type) {
             case (.q6, _): .q6
             case (.keep, .f16): .f16
             case (.keep, .bf16): .bf16
             case (.keep, _): .f32
             }
+        let keys = FormatKeys(architecture: source.architecture)
         facts =
-            checkpoint.config.shape.facts(
+            source.facts(
                 name: self.name, version: tokenizer?.vocabulary.formatVersion ?? Format.version,
                 embedding: self.embedding)
-            + (tokenizer.map { $0.vocabulary.facts() + $0.templates.facts() } ?? [])
-        tensors = try checkpoint.layout.plans(self.embedding) { role throws(PackError) in
-            try checkpoint.tensor(role).type.rawValue
-        }
+            + (tokenizer.map { $0.vocabulary.facts(keys) + $0.templates.facts(keys) } ?? [])
+        tensors = try source.plans(self.embedding)
     }
 
     /// The file's writer, everything declared.
@@ -43,8 +42,8 @@ struct PackedContents {
 
     /// A name made of letters, digits, '.', '-' and '_': the wish, or the last part of config.json's `_name_or_path`. Where the
     /// checkpoint lies is no part of it: a copy elsewhere packs to the same bytes.
-    private static func name(wish: String?, _ checkpoint: Checkpoint) -> String {
-        for candidate in [wish, checkpoint.config.name] {
+    private static func name(wish: String?, _ source: PackSource) -> String {
+        for candidate in [wish, source.name] {
             let last = candidate?.split(separator: "/").last.map(String.init) ?? ""
             let clean = String(
                 last.unicodeScalars.prefix(64).map { scalar in
@@ -56,7 +55,7 @@ struct PackedContents {
                 })
             if clean.contains(where: { $0 != "-" && $0 != "." && $0 != "_" }) { return clean }
         }
-        return "hgrnbit"
+        return source.architecture
     }
 }
 

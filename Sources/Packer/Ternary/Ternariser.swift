@@ -41,7 +41,7 @@ package struct Ternariser: Sendable {
             tensor.withElements(of: UInt32.self, range) { rule.trits($0, to: out) }
         case .f16, .bf16:
             tensor.withElements(of: UInt16.self, range) { rule.trits($0, to: out) }
-        case .i8, .i64: preconditionFailure("checked when the checkpoint was opened")
+        case .i8, .u8, .i64: preconditionFailure("checked when the checkpoint was opened")
         }
     }
 
@@ -95,7 +95,7 @@ package struct Ternariser: Sendable {
         return (first == 0 ? 0 : 1) + (second == 0 ? 0 : 1)
     }
 
-    private static func firstNotFinite(in tensor: CheckpointTensor) -> PackError {
+    static func firstNotFinite(in tensor: CheckpointTensor) -> PackError {
         var chunk = [Float](repeating: 0, count: 1 << 16)
         for start in stride(from: 0, to: tensor.count, by: chunk.count) {
             let end = min(tensor.count, start + chunk.count)

@@ -43,7 +43,7 @@ package struct TernaryRule: Sendable, Equatable {
         }
     }
 
-    private init(
+    init(
         threshold: UInt32, scale: Float, alreadyTernary: Bool = false, widened: Bool = false
     ) {
         self.threshold = threshold
@@ -53,7 +53,7 @@ package struct TernaryRule: Sendable, Equatable {
     }
 
     /// The smallest magnitude whose product with `multiplier` rounds to more than one half.
-    private static func threshold(
+    static func threshold(
         _ type: ElementType, _ multiplier: Float, _ round: (Float) -> Float
     ) -> UInt32 {
         var (low, high): (UInt32, UInt32) = (0, type.infinity)  // low gives 0, high gives 1

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import ModelStore
-internal import SystemPackage
+package import SystemPackage
 
 /// A checkpoint's tokenizer: its vocabulary, with the special tokens and habits that the files beside it name.
 package struct TokenizerImport {
@@ -19,9 +19,13 @@ package struct TokenizerImport {
     /// in transformers, unless the settings make that begin anew; a file that is there and not understood is an error, never a
     /// reason to take the other.
     package init?(_ checkpoint: Checkpoint) throws(PackError) {
-        let directory = checkpoint.directory
-        let size = checkpoint.config.shape.vocabulary
-        let settings = try TokenizerSettings(directory, checkpoint.config)
+        try self.init(checkpoint.directory, TokenizerNeeds(checkpoint.config))
+    }
+
+    /// - Parameter needs: what config.json says.
+    package init?(_ directory: FilePath, _ needs: TokenizerNeeds) throws(PackError) {
+        let size = needs.vocabulary
+        let settings = try TokenizerSettings(directory, needs)
         var draft: VocabularyDraft
         let json = try Self.find("tokenizer.json", directory).map { path throws(PackError) in
             TokenizerJSON(

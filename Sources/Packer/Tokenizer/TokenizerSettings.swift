@@ -8,7 +8,7 @@ internal import SystemPackage
 /// tokenization_utils_fast.py, models/llama/tokenization_llama_fast.py).
 struct TokenizerSettings {
     private let directory: FilePath
-    private let model: CheckpointConfig
+    private let model: TokenizerNeeds
     private let config, map, added, generation: JSON
     private let reader: ConfigReader
     /// The tokenizer's class, "Fast" left out.
@@ -16,7 +16,7 @@ struct TokenizerSettings {
     /// Whether transformers makes the tokenizer from tokenizer.model anew, although there is a tokenizer.json.
     let isRebuilt: Bool
 
-    init(_ directory: FilePath, _ model: CheckpointConfig) throws(PackError) {
+    init(_ directory: FilePath, _ model: TokenizerNeeds) throws(PackError) {
         func read(_ name: String) throws(PackError) -> JSON {
             let path = directory.appending(name)
             guard InputFile.exists(path) else { return .null }
@@ -185,7 +185,7 @@ struct TokenizerSettings {
     }
 
     private func row(_ id: Int?) -> UInt32? {
-        id.flatMap { (0..<model.shape.vocabulary).contains($0) ? UInt32($0) : nil }
+        id.flatMap { (0..<model.vocabulary).contains($0) ? UInt32($0) : nil }
     }
 
     // MARK: What goes before and behind a text
@@ -252,7 +252,7 @@ struct TokenizerSettings {
         let rows = asked.compactMap(row)
         if rows.count < asked.count {
             draft.warnings.append(
-                "\(source): eos_token_id \(asked) is not all among the model's \(model.shape.vocabulary) tokens: answers cannot end there"
+                "\(source): eos_token_id \(asked) is not all among the model's \(model.vocabulary) tokens: answers cannot end there"
             )
         }
         let named = try special("eos_token")

@@ -192,7 +192,7 @@ enum FirstToken {
         func once() throws -> Double {
             let began = ContinuousClock.now
             let local = try LocalModel(path, options)
-            try local.feed([UInt32(1)], wants: .logits)
+            try local.feed([UInt32(1)], wants: .logits) { _, _ in }
             return seconds(since: began)
         }
         dropCache(path)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import Engine
 import MMFree
+import ModelStore
 
 struct Tokenize: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show the tokens of a text.")
@@ -11,6 +13,11 @@ struct Tokenize: AsyncParsableCommand {
 
     @Option(name: [.short, .long], help: "A file that holds the text.", completion: .file())
     var file: String?
+
+    @Option(
+        help: "A packed file whose tokenizer to use, without a daemon.",
+        completion: .file(extensions: ["gguf"]))
+    var packed: String?
 
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
@@ -34,6 +41,22 @@ struct Tokenize: AsyncParsableCommand {
         let pieces: [String]
     }
 
+    private func answer(_ text: String) async throws -> (ids: [UInt32], pieces: [String]) {
+        guard let packed else {
+            let answer = try await connection.client().tokenize(
+                text, model: model.model, addsBOS: bos, parsesSpecialTokens: parseSpecial)
+            return (answer.ids, answer.pieces)
+        }
+        let file = try open(packed)
+        let size = Int(try file.metadata.uint32(forKey: file.metadata.own.vocabularySize))
+        guard let tokenizer = try Tokenizer(file: file, vocabulary: size) else {
+            throw Failure("\(packed) was packed without a tokenizer", .configuration)
+        }
+        let ids = tokenizer.encode(
+            text, addBOS: bos ?? tokenizer.addsBOS, parseSpecial: parseSpecial)
+        return (ids, ids.map(tokenizer.piece))
+    }
+
     func validate() throws {
         if text != nil, file != nil { throw ValidationError("give a text or --file, not both") }
     }
@@ -41,8 +64,7 @@ struct Tokenize: AsyncParsableCommand {
     func run() async throws {
         let given = self.text == "-" ? nil : self.text
         let text = try given ?? Input(file ?? "-").text(limit: Client.textLimit)
-        let answer = try await connection.client().tokenize(
-            text, model: model.model, addsBOS: bos, parsesSpecialTokens: parseSpecial)
+        let answer = try await answer(text)
         if json {
             Terminal.print(try Terminal.json(Row(tokens: answer.ids, pieces: answer.pieces)))
         } else if pieces {

@@ -26,6 +26,7 @@ struct Compare: ParsableCommand {
     @Option(parsing: .unconditional, help: "Use only the first so many tokens.") var limit = 256
     @Option(parsing: .unconditional, help: "Tokens to write for the decoding speed.")
     var decode = 16
+    @Option(help: "As in pack.") var ternaryMasters: TernaryMasters?
     @Flag(help: "One JSON object.") var json = false
     @Option(help: .hidden) var side: String?
     @OptionGroup var options: LocalOptions
@@ -129,6 +130,7 @@ struct Compare: ParsableCommand {
         if let text = source.text { arguments += ["--text", text] }
         if let ids = source.ids { arguments += ["--ids", ids] }
         if let threads = options.threads { arguments += ["--threads", "\(threads)"] }
+        if let ternaryMasters { arguments += ["--ternary-masters", ternaryMasters.rawValue] }
         if options.pin { arguments.append("--pin") }
         if let kernels = options.kernels { arguments += ["--kernels", kernels] }
         let data = try ownOutput(arguments)
@@ -146,35 +148,48 @@ struct Compare: ParsableCommand {
     private func measure(_ side: String) throws {
         // Both sides read the text with the packed file's tokenizer.
         let tokens = try prompt()
-        let result = side == "packed" ? try measurePacked(tokens) : try measureCheckpoint(tokens)
+        let result: (side: Side, logits: [Float])
+        if side == "packed" {
+            result = try measure(tokens, openLocal(file, options))
+        } else {
+            switch try PackSource(directory: FilePath(checkpoint), masters: ternaryMasters) {
+            case .hgrnbit(let source): result = try measureCheckpoint(tokens, source)
+            case .attention(let source, let masters):
+                result = try measure(
+                    tokens,
+                    LocalReference(.checkpoint(source, masters: masters), tokenizer: nil))
+            }
+        }
         Terminal.print(
             try Terminal.json(
                 Answer(side: result.side, logits: result.logits.withUnsafeBytes { Data($0) })))
     }
 
     private func prompt() throws -> [UInt32] {
-        let tokens = Array(try source.tokens(for: Model(try open(file))).prefix(limit))
+        let tokens = Array(try source.tokens(for: openLocal(file, options)).prefix(limit))
         guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
         return tokens
     }
 
-    private func measurePacked(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
-        let local = try LocalModel(file, options)
-        try local.feed(tokens, wants: .nothing)
-        local.states.reset(0)
+    private func measure(
+        _ tokens: [UInt32], _ local: any LocalRun
+    ) throws -> (side: Side, logits: [Float]) {
+        let kernels = try options.table()
+        try local.feed(tokens, wants: .nothing) { _, _ in }
+        local.reset()
         var began = ContinuousClock.now
-        try local.feed(tokens, wants: .nothing)
+        try local.feed(tokens, wants: .nothing) { _, _ in }
         let promptRate = Double(tokens.count) / seconds(since: began)
-        local.states.reset(0)
+        local.reset()
         var last: [Float] = []
         var total = 0.0
         try local.feed(tokens, wants: .logits) { place, row in
             if place + 1 < tokens.count {
-                total -= logProbability(tokens[place + 1], row, local.kernels)
+                total -= logProbability(tokens[place + 1], row, kernels)
             }
             if place + 1 == tokens.count { last = Array(row) }
         }
-        var step = greedyStep(local.kernels)
+        var step = greedyStep(kernels)
         var greedy = last.withUnsafeBufferPointer { step.take($0) }.tokens
         began = ContinuousClock.now
         for _ in 0..<decode {
@@ -183,7 +198,7 @@ struct Compare: ParsableCommand {
             }
         }
         let side = Side(
-            bytes: local.model.file.byteCount, resident: residentBytes(), promptRate: promptRate,
+            bytes: local.byteCount, resident: residentBytes(), promptRate: promptRate,
             decodeRate: Double(decode) / seconds(since: began),
             perplexity: exp(total / Double(tokens.count - 1)),
             greedy: greedy.prefix(decode).map { Int($0.id) })
@@ -198,8 +213,9 @@ struct Compare: ParsableCommand {
             Sampler(options, prompt: [], kernels: kernels), tokenizer: nil, maxTokens: .max)
     }
 
-    private func measureCheckpoint(_ tokens: [UInt32]) throws -> (side: Side, logits: [Float]) {
-        let source = try Checkpoint(directory: FilePath(checkpoint))
+    private func measureCheckpoint(
+        _ tokens: [UInt32], _ source: Checkpoint
+    ) throws -> (side: Side, logits: [Float]) {
         let vocabulary = source.config.shape.vocabulary
         if let wrong = tokens.first(where: { $0 >= UInt32(vocabulary) }) {
             throw Failure("token \(wrong); the checkpoint's vocabulary has \(vocabulary)", .data)

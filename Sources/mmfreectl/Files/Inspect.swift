@@ -33,6 +33,19 @@ struct Inspect: ParsableCommand {
         text.utf8.count > 200 ? "\(text.utf8.count) bytes: \(text.quoted)" : text
     }
 
+    private static func sizes(_ packed: PackedFile) throws -> String {
+        if try packed.metadata.string(forKey: FormatKeys.architecture) == Format.architecture {
+            let shape = try ModelShape(packed.metadata)
+            return
+                "\(shape.ternaryWeights) ternary weights; a conversation's state takes \(shape.stateCount * 4) bytes"
+        }
+        let shape = try AttentionFile(packed).shape
+        return "\(shape.ternaryWeights) ternary weights; "
+            + (shape.family.hasHead
+                ? "a token's keys and values take \(shape.tokenBytes) bytes"
+                : "a text's vector has \(shape.hidden) numbers")
+    }
+
     func run() throws {
         let packed = try open(file)
         let rows = packed.tensors.map { tensor in
@@ -59,11 +72,9 @@ struct Inspect: ParsableCommand {
             [$0, Self.brief(packed.metadata.describe($0))]
         }
         Terminal.print(table.text)
-        let shape = try ModelShape(packed.metadata)
         Terminal.print(
             "\n\(packed.tensors.count) tensors, \(packed.packed.count) of them ternary; \(packed.byteCount) bytes; "
-                + "\(shape.ternaryWeights) ternary weights; a conversation's state takes \(shape.stateCount * 4) bytes"
-        )
+                + (try Self.sizes(packed)))
         guard tensors else { return }
         var list = Table(
             ["TENSOR", "TYPE", "SHAPE", "OFFSET", "BYTES", "SCALE"], numeric: [3, 4, 5])

@@ -33,25 +33,82 @@ struct LocalOptions: ParsableArguments {
     }
 }
 
+/// A model run in this process, of any architecture: one conversation.
+protocol LocalRun {
+    var vocabulary: Int { get }
+    var hidden: Int { get }
+    var tokenizer: Tokenizer? { get }
+    /// Bytes on disk.
+    var byteCount: Int { get }
+    /// Begins a new conversation.
+    func reset()
+    /// Feeds tokens; lends what each row wanted, with the token's place.
+    func feed(
+        _ tokens: [UInt32], wants: Wants, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    ) throws
+}
+
+extension LocalRun {
+    /// The tokens of a text as a prompt.
+    func encode(_ text: String) throws -> [UInt32] {
+        guard let tokenizer else {
+            throw Failure(
+                "the file was packed without a tokenizer and takes token ids only", .configuration)
+        }
+        return tokenizer.encode(text, addBOS: tokenizer.addsBOS)
+    }
+
+    /// Refuses tokens that the model does not have.
+    func check(_ tokens: some Sequence<UInt32>) throws {
+        if let wrong = tokens.first(where: { $0 >= UInt32(vocabulary) }) {
+            throw Failure("token \(wrong); the model's vocabulary has \(vocabulary)", .usage)
+        }
+    }
+}
+
+/// A packed file by what runs its architecture: the engine, or the reference where the engine does not yet.
+func openLocal(_ file: String, _ options: LocalOptions) throws -> any LocalRun {
+    let packed = try open(file)
+    if try packed.metadata.string(forKey: FormatKeys.architecture) == Format.architecture {
+        return try LocalModel(packed, options)
+    }
+    return try LocalReference(AttentionFile(packed))
+}
+
 /// A packed file run in this process: one conversation in slot 0.
-final class LocalModel {
+final class LocalModel: LocalRun {
     let model: Model
     let evaluator: Evaluator
     let states: StatePool
     let kernels: Kernels.Table
     static let chunk = 256
 
-    init(_ file: String, _ options: LocalOptions) throws {
-        model = try Model(try open(file))
+    var vocabulary: Int { model.shape.vocabulary }
+    var hidden: Int { model.shape.hidden }
+    var tokenizer: Tokenizer? { model.tokenizer }
+    var byteCount: Int { model.file.byteCount }
+    func reset() { states.reset(0) }
+
+    convenience init(_ file: String, _ options: LocalOptions) throws {
+        try self.init(try open(file), options)
+    }
+
+    init(_ file: PackedFile, _ options: LocalOptions) throws {
+        model = try Model(file)
         kernels = try options.table()
         evaluator = try Evaluator(
             model: model, workers: options.workers(), maxRows: Self.chunk, kernels: kernels)
         states = try StatePool(slots: 1, model: model)
     }
 
-    /// Feeds tokens; lends what each row wanted, with the token's place.
     func feed(
-        _ tokens: some RandomAccessCollection<UInt32>, wants: Wants, chunk: Int = LocalModel.chunk,
+        _ tokens: [UInt32], wants: Wants, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    ) throws {
+        try feed(tokens, wants: wants, chunk: Self.chunk, body)
+    }
+
+    func feed(
+        _ tokens: some RandomAccessCollection<UInt32>, wants: Wants, chunk: Int,
         _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void = { _, _ in }
     ) throws {
         func lend(_ row: UnsafeBufferPointer<Float>, _ place: Int) throws {
@@ -63,7 +120,7 @@ final class LocalModel {
         var start = 0
         while start < tokens.count {
             let part = Array(tokens.dropFirst(start).prefix(chunk))
-            try check(part, model)
+            try check(part)
             evaluator.run(part.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
             try model.file.map.checkUnchanged()
             for row in part.indices {
@@ -75,23 +132,6 @@ final class LocalModel {
             }
             start += part.count
         }
-    }
-}
-
-/// The tokens of a text as a prompt.
-func encode(_ text: String, _ model: Model) throws -> [UInt32] {
-    guard let tokenizer = model.tokenizer else {
-        throw Failure(
-            "the file was packed without a tokenizer and takes token ids only", .configuration)
-    }
-    return tokenizer.encode(text, addBOS: tokenizer.addsBOS)
-}
-
-/// Refuses tokens that the model does not have.
-func check(_ tokens: some Sequence<UInt32>, _ model: Model) throws {
-    let vocabulary = model.shape.vocabulary
-    if let wrong = tokens.first(where: { $0 >= UInt32(vocabulary) }) {
-        throw Failure("token \(wrong); the model's vocabulary has \(vocabulary)", .usage)
     }
 }
 

@@ -9,7 +9,7 @@ struct Logits: ParsableCommand {
         abstract:
             "Write a packed file's logits for some tokens, to hold them against another implementation.",
         discussion:
-            "float32 in NumPy's format: [tokens, vocabulary]; --hidden [tokens, hidden]; --state [layers, channels]."
+            "float32 in NumPy's format: [tokens, vocabulary]; --hidden [tokens, hidden]; --state [layers, channels]; --embedding [1, hidden]."
     )
 
     @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
@@ -25,6 +25,8 @@ struct Logits: ParsableCommand {
     var output: String
     @Flag(help: "The final hidden states instead.") var hidden = false
     @Flag(help: "The recurrent state after the last token instead.") var state = false
+    @Flag(help: "The text's vector instead, of an embedding model with attention.")
+    var embedding = false
     @OptionGroup var replacing: Replacing
     @OptionGroup var options: LocalOptions
 
@@ -33,24 +35,45 @@ struct Logits: ParsableCommand {
         guard given == 1 else {
             throw ValidationError("give one of --tokens, --prompt and --text; \(given) were given")
         }
-        if hidden, state { throw ValidationError("--hidden or --state, not both") }
+        guard [hidden, state, embedding].count(where: { $0 }) < 2 else {
+            throw ValidationError("one of --hidden, --state and --embedding")
+        }
     }
 
     func run() throws {
         // Before the work.
         let place = try Output(
             output, replacing: replacing.force, inputs: [file] + (text.map { [$0] } ?? []))
-        let local = try LocalModel(file, options)
-        let ids = try tokens?.ids ?? encode(prompt ?? readText(text ?? "-"), local.model)
+        let local = try openLocal(file, options)
+        var ids = try tokens?.ids ?? local.encode(prompt ?? readText(text ?? "-"))
         var values: [Float] = []
+        if embedding {
+            guard let reference = local as? LocalReference, reference.isEmbedding
+            else { throw Failure("\(file) is no embedding model with attention", .usage) }
+            if tokens == nil, let suffix = local.tokenizer?.suffix {
+                // The end token stays where the text is cut.
+                ids = ids.prefix(reference.context - 1) + [suffix]
+            }
+            try local.check(ids)
+            values = try reference.embed(ids)
+            return try write(values, [1, local.hidden], to: place)
+        }
+        let recurrent = local as? LocalModel
+        guard !state || recurrent != nil else {
+            throw Failure("\(file) is of an architecture without a recurrent state", .usage)
+        }
         try local.feed(ids, wants: state ? .nothing : hidden ? .hidden : .logits) { _, row in
             values.append(contentsOf: row)
         }
-        let shape = local.model.shape
-        let size =
-            state
-            ? [shape.layers, shape.inner] : [ids.count, hidden ? shape.hidden : shape.vocabulary]
-        if state { values = local.states.values(0) }
+        var size = [ids.count, hidden ? local.hidden : local.vocabulary]
+        if state, let recurrent {
+            size = [recurrent.model.shape.layers, recurrent.model.shape.inner]
+            values = recurrent.states.values(0)
+        }
+        try write(values, size, to: place)
+    }
+
+    private func write(_ values: [Float], _ size: [Int], to place: Output) throws {
         try place.write(NumPy.file(values, shape: size))
         Terminal.note(
             "wrote \(size.map(String.init).joined(separator: " × ")) float32 to \(output)")

@@ -11,7 +11,8 @@ struct Pack: ParsableCommand {
         abstract: "Turn a Hugging Face checkpoint into one packed file.",
         discussion: """
             CHECKPOINT holds config.json, model.safetensors (or its shards and index) and the tokenizer. Every trit and \
-            scale is what the original code computes; matrices that are ternary already are kept as they are.
+            scale is what the original code computes; matrices that are ternary already are kept as they are. Of models with \
+            attention, see docs/bitnet.md; they are packed, checked and run by the reference, and not served yet.
             """)
 
     @Argument(help: "The checkpoint's directory.", completion: .directory) var checkpoint: String
@@ -30,6 +31,12 @@ struct Pack: ParsableCommand {
 
     @Option(
         help:
+            "Of float masters with attention that are -a, 0 and a already: keep a for the scale, or recompute it. Refused if neither is said."
+    )
+    var ternaryMasters: TernaryMasters?
+
+    @Option(
+        help:
             "What the file says of itself (general.name); clients know the model by the file's name. Default: config.json's name."
     )
     var name: String?
@@ -41,7 +48,7 @@ struct Pack: ParsableCommand {
     func run() throws {
         Interruption.watch()
         let progress = ProgressLine()
-        let source = try Checkpoint(directory: FilePath(checkpoint))
+        let source = try PackSource(directory: FilePath(checkpoint), masters: ternaryMasters)
         let report = try PackJob(
             source, to: FilePath(output), embedding: embedding, name: name,
             replacing: replacing.force,
@@ -101,6 +108,7 @@ struct Pack: ParsableCommand {
 }
 
 extension PackJob.Embedding: ExpressibleByArgument {}
+extension TernaryMasters: ExpressibleByArgument {}
 
 private func checkIsFile(_ output: String) throws {
     guard output != "-" else {

@@ -32,8 +32,9 @@ struct Perplexity: ParsableCommand {
 
     func run() throws {
         Interruption.watch()
-        let local = try LocalModel(file, options)
-        var tokens = try source.tokens(for: local.model)
+        let local = try openLocal(file, options)
+        let kernels = try options.table()
+        var tokens = try source.tokens(for: local)
         if let limit { tokens = Array(tokens.prefix(limit)) }
         guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
         let progress = ProgressLine()
@@ -46,9 +47,9 @@ struct Perplexity: ParsableCommand {
             from: 0, to: max(1, tokens.count - (window == nil ? 0 : size - 1)), by: size)
         {
             let part = Array(tokens[start..<min(start + size, tokens.count)])
-            local.states.reset(0)
-            try local.feed(part.dropLast(), wants: .logits) { place, logits in
-                total -= logProbability(part[place + 1], logits, local.kernels)
+            local.reset()
+            try local.feed(Array(part.dropLast()), wants: .logits) { place, logits in
+                total -= logProbability(part[place + 1], logits, kernels)
                 predicted += 1
                 try Interruption.check()
                 progress.show(start + place, of: tokens.count, "tokens")

@@ -21,8 +21,8 @@ struct TokenSource: ParsableArguments {
     }
 
     /// Tokens that `model` has.
-    func tokens(for model: Model) throws -> [UInt32] {
-        guard let ids else { return try encode(readText(text ?? "-"), model) }
+    func tokens(for model: any LocalRun) throws -> [UInt32] {
+        guard let ids else { return try model.encode(readText(text ?? "-")) }
         let input = try Input(ids)
         let bytes = try input.bytes(limit: textLimit)
         guard bytes.count % 2 == 0 else {
@@ -31,7 +31,7 @@ struct TokenSource: ParsableArguments {
         let tokens = stride(from: 0, to: bytes.count, by: 2).map {
             UInt32(bytes[$0]) | UInt32(bytes[$0 + 1]) << 8
         }
-        try check(tokens, model)
+        try model.check(tokens)
         return tokens
     }
 }

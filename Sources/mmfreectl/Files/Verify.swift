@@ -72,7 +72,13 @@ extension PackedFile {
         progress.clear()
         try Interruption.check()
         try checkTrits(file)
-        _ = try Model(self)  // which looks whether the file has kept still
+        // Both look whether the file has kept still.
+        if try metadata.string(forKey: FormatKeys.architecture) == Format.architecture {
+            _ = try Model(self)
+        } else {
+            let attention = try AttentionFile(self)
+            _ = try Tokenizer(file: self, vocabulary: attention.shape.vocabulary)
+        }
     }
 
     /// A byte of a ternary matrix holds five trits, which make at most 242; of larger ones every CPU makes something else.

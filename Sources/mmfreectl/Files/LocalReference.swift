@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import ModelStore
+import Packer
+import Reference
+
+/// A model with attention, run by the reference program: exact, and slow.
+final class LocalReference: LocalRun {
+    let model: AttentionModel
+    let tokenizer: Tokenizer?
+    let byteCount: Int
+    private let file: PackedFile?
+    private var state: AttentionModel.State
+
+    convenience init(_ file: AttentionFile) throws {
+        try self.init(
+            .packed(file),
+            tokenizer: Tokenizer(file: file.file, vocabulary: file.shape.vocabulary),
+            file: file.file)
+    }
+
+    init(_ weights: AttentionWeights, tokenizer: Tokenizer?, file: PackedFile? = nil) throws {
+        model = try AttentionModel(weights)
+        byteCount = weights.byteCount
+        self.tokenizer = tokenizer
+        self.file = file
+        state = model.freshState
+    }
+
+    var vocabulary: Int { model.shape.vocabulary }
+    var hidden: Int { model.shape.hidden }
+    /// Tokens it has positions for.
+    var context: Int { model.shape.context }
+    var isEmbedding: Bool { !model.shape.family.hasHead }
+    /// A text's vector.
+    func embed(_ tokens: [UInt32]) throws -> [Float] { try model.embed(tokens.map { Int($0) }) }
+    func reset() { state = model.freshState }
+
+    func feed(
+        _ tokens: [UInt32], wants: Wants, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    ) throws {
+        try check(tokens)
+        guard wants != .logits || !isEmbedding else {
+            throw Failure(
+                "architecture \(model.shape.family.rawValue) is an embedding model: it has no logits; ask for --hidden or --embedding",
+                .usage)
+        }
+        for (place, token) in tokens.enumerated() {
+            let output = try model.run(
+                [Int(token)], state: &state, logits: wants == .logits ? .all : .none)
+            try file?.map.checkUnchanged()
+            let row = wants == .logits ? output.logits[0] : output.hidden[0]
+            try row.withUnsafeBufferPointer { row in
+                guard row.isFinite else {
+                    throw Failure("\(ModelError.notFinite) (token \(place) of the text)", .data)
+                }
+                if wants != .nothing { try body(place, row) }
+            }
+        }
+    }
+}
