@@ -79,6 +79,8 @@ package final class RPCServer: Sendable {
         var begun: UInt64 = 0
         var isDraining = false
         var isPaused = false
+        /// What the listeners have been told of it.
+        var accepts = true
         /// Since when no connection is open; `nil` while one is. CLOCK_MONOTONIC, nanoseconds.
         var idleSince: UInt64? = cl_monotonic_nanoseconds()
     }
@@ -145,6 +147,8 @@ package final class RPCServer: Sendable {
     package var unreadAnswers: Int { state.withLock { $0.unread } }
 
     var openConnections: Int { state.withLock { $0.connections.count } }
+    /// Whether a connection that comes now is accepted, or waits for one that ends.
+    var acceptsConnections: Bool { state.withLock { $0.accepts } }
     /// No call waits for a handler, nor has one.
     var isHandlingNothing: Bool { state.withLock { $0.queue.isIdle && $0.quickQueue.isIdle } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
@@ -287,7 +291,11 @@ package final class RPCServer: Sendable {
             defer { state.isPaused = isFull }
             return (isFull, isFull == state.isPaused ? [] : state.listeners)
         }
-        for listener in listeners { _ = listener.setOption(.autoRead, value: !isFull) }
+        for listener in listeners {
+            listener.setOption(.autoRead, value: !isFull).whenComplete { [self] _ in
+                state.withLock { $0.accepts = !isFull }
+            }
+        }
     }
 
     private static var spareDescriptors: Int {
