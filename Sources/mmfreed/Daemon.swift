@@ -124,9 +124,15 @@ final class Daemon {
 
     private func listen(_ service: ServingService) throws {
         if inherited.isEmpty {
-            try service.server.listen(on: .path(settings.socket, mode: settings.socketMode))
-            logger.info("listening on \(settings.socket)")
+            // This one first: who finds the daemon finds its models.
             try share(service.share)
+            do {
+                try service.server.listen(on: .path(settings.socket, mode: settings.socketMode))
+            } catch {
+                service.share.close()
+                throw error
+            }
+            logger.info("listening on \(settings.socket)")
         } else if let source = settings.source(of: \.socket) {
             logger.notice(
                 "\(source): socket is not used, for the service manager has handed over one: set ListenStream= of the socket unit instead"
