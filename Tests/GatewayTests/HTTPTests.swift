@@ -382,6 +382,22 @@ struct AbuseTests {
         }
     }
 
+    @Test("a reader that leaves the end of the last answer loses its connection")
+    func lastAnswerUnread() async throws {
+        var limits = ConnectionLimits.unhurried
+        limits.stallTime = .milliseconds(200)
+        try await withGateway(limits: limits) { rig in
+            let socket = try rig.connect()
+            // More than a socket holds, and less than an answer waits for.
+            let body =
+                #"{"model":"tiny","prompt":"a","max_tokens":400,"stream":true,"logit_bias":{"2":-100}}"#
+            try await socket.send(
+                "POST", "/v1/completions", ["connection: close"], body: body)
+            try await eventually { (try? await socket.send("x")) == nil }
+            #expect(!String(decoding: try await socket.rest(), as: UTF8.self).contains("[DONE]"))
+        }
+    }
+
     @Test("a reader that does not read loses its connection, and its request ends")
     func slowReader() async throws {
         var limits = ConnectionLimits.unhurried

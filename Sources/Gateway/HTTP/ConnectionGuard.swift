@@ -181,7 +181,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         endOutput(context)
     }
 
-    /// Ends this side of the connection when the peer has taken what was written, and all of it a while later.
+    /// Ends this side of the connection when the peer has taken what was written, and all of it a while later; at once if it takes
+    /// too long. What is left by then is less than a channel holds before an answer waits: 64 KiB.
     private func endOutput(_ context: ChannelHandlerContext) {
         isLingering = true
         bodyTimer?.cancel()
@@ -190,6 +191,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             _ = schedule(context, limits.lingerTime) { $1.close(promise: nil) }
         }
         context.close(mode: .output, promise: written)
+        let unread = schedule(context, limits.stallTime) { $1.close(promise: nil) }
+        written.futureResult.whenComplete { _ in unread.cancel() }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
