@@ -40,25 +40,42 @@ CK_INLINE void ck_put(int8_t *p, size_t step, ck_i8 q) {
     }
 }
 
-/// y = (x * r) * weight, quantised: a = 127 / max(max|y|, 1e-5), q = y * a rounded half away from zero.
-/// |y * a| is at most 127 (1 + 2^-23), which rounds to 127, so there is nothing to clamp; NaN becomes 0.
-CK_INLINE void ck_quantise(const float *x, size_t n, float r, const float *weight, const ck_quantised_row *out) {
+/// How activations are scaled and rounded: a = 127 / m and half away from zero, or a = (1 / m) * 127 and half to even.
+typedef enum ck_rounding { CK_AWAY, CK_EVEN } ck_rounding;
+
+/// Sixteen of y = (x * r) * weight, or of x where the caller says NULL.
+CK_INLINE ck_f32 ck_normed(const float *x, float r, const float *_Nullable weight, size_t k, size_t left) {
+    const ck_f32 v = ck_load(x + k, left);
+    return weight ? v * r * ck_load(weight + k, left) : v;
+}
+
+/// The nearest integers as the model rounds; NaN becomes 0. |y| < 2^22.
+CK_INLINE ck_i32 ck_nearest(ck_rounding rounding, ck_f32 y) {
+    ck_f32 v;
+    if (rounding == CK_EVEN) {
+        v = (y + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23: the sum has no room for a fraction
+    } else {
+        // The largest float below one half, with y's sign: adding a true half would round 0.49999997 up.
+        v = y + (ck_f32)((ck_i32)ck_all(0.49999997f) | ((ck_i32)y & (int32_t)0x80000000u));
+    }
+    return __builtin_convertvector(ck_select(y == y, v, ck_all(0)), ck_i32);
+}
+
+/// y quantised with a = 127 / max(max|y|, 1e-5), in one rounding or two.
+/// |y * a| is at most 127 (1 + 2^-22), which rounds to 127, so there is nothing to clamp.
+CK_INLINE void ck_quantise(ck_rounding rounding, const float *x, size_t n, float r, const float *_Nullable weight,
+                           const ck_quantised_row *out) {
     ck_f32 m[4] = {{0}, {0}, {0}, {0}};
-    CK_SWEEP(n, {
-        const ck_f32 y = ck_load(x + k, left) * r * ck_load(weight + k, left);
-        m[j] = ck_max(ck_abs(y), m[j]);
-    });
-    const float largest = ck_max_lanes(ck_max(ck_max(m[0], m[1]), ck_max(m[2], m[3])));
-    const float a = 127.0f / (largest > 1e-5f ? largest : 1e-5f);
+    CK_SWEEP(n, { m[j] = ck_max(ck_abs(ck_normed(x, r, weight, k, left)), m[j]); });
+    float largest = ck_max_lanes(ck_max(ck_max(m[0], m[1]), ck_max(m[2], m[3])));
+    largest = largest > 1e-5f ? largest : 1e-5f;
+    const float a = rounding == CK_EVEN ? 1.0f / largest * 127.0f : 127.0f / largest;
     int8_t *values = out->values + (size_t)out->row * 4;
     const size_t step = (size_t)out->rows * 4;
     int8_t last[CK_LANES + CK_VECTOR_COLUMNS] = {0};  // the ragged end and the padding
     ck_i32 sum[4] = {{0}, {0}, {0}, {0}};
     CK_SWEEP(n, {
-        const ck_f32 y = ck_load(x + k, left) * r * ck_load(weight + k, left) * a;
-        // The largest float below one half, with y's sign: adding a true half would round 0.49999997 up.
-        const ck_f32 half = (ck_f32)((ck_i32)ck_all(0.49999997f) | ((ck_i32)y & (int32_t)0x80000000u));
-        const ck_i32 q = __builtin_convertvector(ck_select(y == y, y + half, ck_all(0)), ck_i32);
+        const ck_i32 q = ck_nearest(rounding, ck_normed(x, r, weight, k, left) * a);
         sum[j] += q;
         const ck_i8 bytes = __builtin_convertvector(q, ck_i8);
         if (left >= CK_LANES) {
@@ -73,23 +90,45 @@ CK_INLINE void ck_quantise(const float *x, size_t n, float r, const float *weigh
     *out->sum = ck_sum_ints((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
+CK_INLINE void ck_quantise_each(ck_rounding rounding, const float *x, size_t n, float r,
+                                const float *_Nonnull const *_Nonnull weights, size_t count, const ck_quantised_row *out) {
+    for (size_t w = 0; w < count; w++) {
+        const float *weight = weights[w];
+        __builtin_assume(weight != NULL);  // no test in the loops
+        ck_quantise(rounding, x, n, r, weight, &out[w]);
+    }
+}
+
+/// to = rms(x, weight, eps); the sum of the squares of the result.
+CK_INLINE float ck_norm_squares(const float *x, size_t n, const float *weight, float eps, float *to) {
+    const float r = ck_inverse_rms(ck_squares(x, n), n, eps);
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    CK_SWEEP(n, {
+        const ck_f32 v = ck_normed(x, r, weight, k, left);
+        s[j] = ck_fma(v, v, s[j]);
+        ck_store(to + k, left, v);
+    });
+    return ck_join(s);
+}
+
 static void ck_row_norm_quantise(const float *x, size_t n, const float *_Nullable outer, float outer_eps,
                                  const float *_Nonnull const *_Nonnull weights, size_t count,
                                  const ck_quantised_row *out, float *scratch) {
-    float squares = ck_squares(x, n);
-    if (outer) {
-        const float r = ck_inverse_rms(squares, n, outer_eps);
-        ck_f32 s[4] = {{0}, {0}, {0}, {0}};
-        CK_SWEEP(n, {
-            const ck_f32 v = ck_load(x + k, left) * r * ck_load(outer + k, left);
-            s[j] = ck_fma(v, v, s[j]);
-            ck_store(scratch + k, left, v);
-        });
-        squares = ck_join(s);
-        x = scratch;
-    }
+    const float squares = outer ? ck_norm_squares(x, n, outer, outer_eps, scratch) : ck_squares(x, n);
     const float r = ck_inverse_rms(squares, n, CK_INNER_EPSILON);
-    for (size_t w = 0; w < count; w++) ck_quantise(x, n, r, weights[w], &out[w]);
+    ck_quantise_each(CK_AWAY, outer ? scratch : x, n, r, weights, count, out);
+}
+
+static void ck_row_norm_quantise_even(const float *x, size_t n, const float *_Nullable outer, float outer_eps,
+                                      const float *_Nonnull const *_Nullable weights, float eps, size_t count,
+                                      const ck_quantised_row *out, float *scratch) {
+    const float squares = outer ? ck_norm_squares(x, n, outer, outer_eps, scratch) : weights ? ck_squares(x, n) : 0;
+    const float *y = outer ? scratch : x;
+    if (weights) {
+        ck_quantise_each(CK_EVEN, y, n, ck_inverse_rms(squares, n, eps), weights, count, out);
+    } else {
+        ck_quantise(CK_EVEN, y, n, 1, NULL, out);
+    }
 }
 
 static void ck_row_gated_norm_quantise(const int32_t *yg, float sg, size_t n, const float *gate_norm, float eps,
@@ -108,12 +147,19 @@ static void ck_row_gated_norm_quantise(const int32_t *yg, float sg, size_t n, co
         t[j] = ck_fma(o, o, t[j]);
         ck_store(scratch + k, left, o);
     });
-    ck_quantise(scratch, n, ck_inverse_rms(ck_join(t), n, CK_INNER_EPSILON), weight, out);
+    ck_quantise(CK_AWAY, scratch, n, ck_inverse_rms(ck_join(t), n, CK_INNER_EPSILON), weight, out);
 }
 
-static void ck_row_swiglu(const int32_t *gate, const int32_t *up, float scale, size_t n, float *out) {
+static void ck_row_swiglu(const int32_t *gate, float gate_scale, const int32_t *up, float up_scale, size_t n, float *out) {
     CK_SWEEP(n, {
-        ck_store(out + k, left, ck_silu(ck_load_int(gate + k, left) * scale) * (ck_load_int(up + k, left) * scale));
+        ck_store(out + k, left, ck_silu(ck_load_int(gate + k, left) * gate_scale) * (ck_load_int(up + k, left) * up_scale));
+    });
+}
+
+static void ck_row_relu2(const int32_t *gate, float gate_scale, const int32_t *up, float up_scale, size_t n, float *out) {
+    CK_SWEEP(n, {
+        const ck_f32 g = ck_max(ck_all(0), ck_load_int(gate + k, left) * gate_scale);  // NaN where that is NaN
+        ck_store(out + k, left, g * g * (ck_load_int(up + k, left) * up_scale));
     });
 }
 
@@ -237,10 +283,15 @@ static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
 
 /// The row operations' part of a table.
 #define CK_ROW_OPERATIONS                                                                                      \
-    .norm_quantise = ck_row_norm_quantise, .add_scaled = ck_row_add_scaled, .scale = ck_row_scale,             \
-    .recurrence = ck_row_recurrence, .gated_norm_quantise = ck_row_gated_norm_quantise,                        \
-    .swiglu = ck_row_swiglu, .norm = ck_row_norm, .widen_f16 = ck_row_widen_f16,                               \
-    .widen_bf16 = ck_row_widen_bf16, .argmax = ck_row_argmax, .sum_exp = ck_row_sum_exp,                       \
-    .exp_shifted = ck_row_exp_shifted, .select_at_least = ck_row_select_at_least, .read_all = ck_row_read_all
+    .norm_quantise = ck_row_norm_quantise, .norm_quantise_even = ck_row_norm_quantise_even,                    \
+    .add_scaled = ck_row_add_scaled, .scale = ck_row_scale, .recurrence = ck_row_recurrence,                   \
+    .gated_norm_quantise = ck_row_gated_norm_quantise, .swiglu = ck_row_swiglu, .relu2 = ck_row_relu2,         \
+    .norm = ck_row_norm, .rotate = ck_row_rotate, .attend = ck_row_attend, .dense = ck_row_dense,              \
+    .widen_f16 = ck_row_widen_f16, .widen_bf16 = ck_row_widen_bf16, .argmax = ck_row_argmax,                   \
+    .sum_exp = ck_row_sum_exp, .exp_shifted = ck_row_exp_shifted,                                              \
+    .select_at_least = ck_row_select_at_least, .read_all = ck_row_read_all
 
 #pragma clang assume_nonnull end
+
+#include "attention.h"
+#include "dense.h"

@@ -83,7 +83,7 @@ struct RowTests {
             t.gated_norm_quantise(
                 y, 1e-3, n, weights[0], 1e-6, weights[1], weights[2], $0, &scratch)
         }
-        floats { t.swiglu(y, gate, 2e-4, n, $0) }
+        floats { t.swiglu(y, 2e-4, gate, 3e-4, n, $0) }
         floats { state in
             var out = [Float](repeating: 0, count: n)
             t.recurrence(y, 1e-3, gate, 2e-3, bounded ? weights[0] : nil, state, state, &out, n)

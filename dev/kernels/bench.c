@@ -157,7 +157,7 @@ static void row_operations(const ck_table *t) {
     TIME("gated", t->gated_norm_quantise(y, 1e-3f, D, w, 1e-6f, gate, w, out, scratch));
     TIME("add", t->add_scaled(h, y, 1e-9f, D); t->add_scaled(h, y, -1e-9f, D));
     TIME("norm_quantise", t->norm_quantise(x, D, w, 1e-6f, weight, 1, out, scratch));
-    TIME("swiglu", t->swiglu(y, y + I, 1e-2f, I, h2); t->norm_quantise(h2, I, NULL, 0, weight, 1, out, scratch));
+    TIME("swiglu", t->swiglu(y, 1e-2f, y + I, 1e-2f, I, h2); t->norm_quantise(h2, I, NULL, 0, weight, 1, out, scratch));
     printf("  total %.2f\n", total * 1e6);
 }
 

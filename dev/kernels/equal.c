@@ -133,7 +133,7 @@ static void rows(const ck_table *table) {
         memset(a[0].sums, 0, sizeof a[0].sums), memset(a[1].sums, 0, sizeof a[1].sums);
         QUANTISED("norm_quantise", t->norm_quantise(x, n, round % 2 ? w[2] : NULL, 1e-6f, (const float *const *)w, 3, out, scratch););
         QUANTISED("gated_norm_quantise", t->gated_norm_quantise(yi, 1e-3f, n, w[0], 1e-6f, w[1], w[2], out, scratch););
-        BOTH(t->swiglu(yi, yi + n, 1e-8f, n, a[i].y);)
+        BOTH(t->swiglu(yi, 1e-3f, yi + n, 1e-8f, n, a[i].y);)
         SAME("swiglu", y, n * 4);
         BOTH(t->recurrence(yi, 2e-3f, yf, 1e-8f, round % 2 ? w[0] : NULL, round % 3 ? a[i].x : x, a[i].x, a[i].y, n);)
         SAME("recurrence", x, n * 4);

@@ -62,6 +62,25 @@ typedef struct ck_quantised_row {
 /// Makes a K4T block of `count` rows (1...CK_BLOCK) that lie one after the other, each of ck_padded_columns(columns) values.
 void ck_make_block(const int8_t *rows, size_t columns, size_t count, int8_t *out);
 
+// ---------------------------------------------------------------- keys, values, positions
+
+enum { CK_PAGE_TOKENS = 16 };  ///< positions in one page of keys and values
+
+/// One position's key of one head (d values) into its page's keys, [d][16 positions].
+static inline void ck_store_key(float *page, const float *key, size_t d, size_t position) {
+    float *to = page + position % CK_PAGE_TOKENS;
+    for (size_t e = 0; e < d; e++) to[e * CK_PAGE_TOKENS] = key[e];
+}
+
+/// Cosines and sines of the angles fl(float(position) * frequencies[i]), [half] each, without the C library: the nearest
+/// floats unless the true value is within 2^-50 of the middle between two. position < 2^20; NaN for angles beyond ±2^20.
+void ck_rotation(const float *frequencies, size_t half, size_t position, float *cosines, float *sines);
+
+// ---------------------------------------------------------------- the table
+
+/// How a dense matrix is stored. A row takes n * 4 bytes, n * 2, or ck_q6_row_bytes(n).
+enum ck_encoding { CK_F32 = 0, CK_F16 = 1, CK_BF16 = 2, CK_Q6 = 3 };
+
 typedef struct ck_table {
     const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512gfni", "neon"
 
@@ -93,8 +112,35 @@ typedef struct ck_table {
     void (*gated_norm_quantise)(const int32_t *yg, float sg, size_t n, const float *gate_norm, float eps, const float *gate,
                                 const float *weight, const ck_quantised_row *out, float *scratch);
 
-    /// out[k] = silu(gate[k] * scale) * (up[k] * scale), for n channels (any sub-range may be given).
-    void (*swiglu)(const int32_t *gate, const int32_t *up, float scale, size_t n, float *out);
+    /// out[k] = silu(gate[k] * gate_scale) * (up[k] * up_scale), for n channels (any sub-range may be given).
+    void (*swiglu)(const int32_t *gate, float gate_scale, const int32_t *up, float up_scale, size_t n, float *out);
+    /// out[k] = max(g, 0)^2 * u with g = gate[k] * gate_scale and u = up[k] * up_scale (any sub-range may be given).
+    void (*relu2)(const int32_t *gate, float gate_scale, const int32_t *up, float up_scale, size_t n, float *out);
+
+    /// Of models with attention. x' = rms(x, outer, outer_eps) if outer is given, else x; for each j < count:
+    /// y = rms(x', weights[j], eps), or x' where weights is NULL (then count is 1); out[j] = int8 of y * s,
+    /// s = fl(fl(1 / m) * 127), m = max(max|y|, 1e-5), rounded half to even; within ±127. Pads as norm_quantise does;
+    /// out.inverse = s. scratch: n floats; x may not be scratch.
+    void (*norm_quantise_even)(const float *x, size_t n, const float *_Nullable outer, float outer_eps,
+                               const float *_Nonnull const *_Nullable weights, float eps, size_t count,
+                               const ck_quantised_row *out, float *scratch);
+    /// For each of `heads` heads of d values (d even): x = y * scale; if norm is given: x = rms(x, norm, eps); then for
+    /// i < d/2: out[i] = x[i] c[i] - x[i+d/2] s[i] and out[i+d/2] = x[i+d/2] c[i] + x[i] s[i], every product rounded.
+    /// y, out: [heads][d]. norm: [d]. cosines c, sines s: [d/2].
+    void (*rotate)(const int32_t *y, float scale, size_t heads, size_t d, const float *_Nullable norm, float eps,
+                   const float *cosines, const float *sines, float *out);
+    /// Attention of `heads` query heads that share one head of keys and values, over positions 0..<count (count >= 1).
+    /// pages: [ceil(count / 16)]; page p has at pages[p] + keys the keys, [d][16 positions] (ck_store_key), and at
+    /// pages[p] + values the values, [16 positions][d]. Positions >= count of the last page may hold anything.
+    /// z[j] = (sum over e of q[e] * key[j][e]) * scale, the sum one chain of fma from 0 in rising e; m = max z;
+    /// w[j] = exp(z[j] - m); S = sum of w in the order of sum_exp; out[e] = (one chain of fma from 0 in rising j of
+    /// w[j] * value[j][e]) / S. q, out: [heads][d]. scores: [heads][count rounded up to 16] floats of scratch.
+    void (*attend)(const float *q, size_t heads, size_t d, const float *_Nonnull const *_Nonnull pages, size_t keys, size_t values,
+                   size_t count, float scale, float *scores, float *out);
+    /// Rows [begin, end) of a dense matrix in its stored form, rows of n values one after the other, times T vectors:
+    /// out[t * stride + r] = sum over k of w[r][k] * x[t][k], with fma in the order of every float sum. x: [T][n].
+    void (*dense)(enum ck_encoding encoding, const void *matrix, size_t n, size_t begin, size_t end, const float *x,
+                  size_t T, float *out, size_t stride);
 
     /// out = rms(x, weight, eps).
     void (*norm)(const float *x, size_t n, const float *weight, float eps, float *out);

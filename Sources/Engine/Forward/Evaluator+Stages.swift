@@ -168,8 +168,8 @@ extension Evaluator {
         _ row: Int, _ layer: LayerWeights, _ gate: UnsafePointer<Int32>, up: Int, _ n: Int,
         _ out: UnsafeMutablePointer<Float>
     ) {
-        kernels.pointee.swiglu(
-            gate, gate + up, layer.gateUp.scale / scratch.quantised[0].inverses[row], n, out)
+        let scale = layer.gateUp.scale / scratch.quantised[0].inverses[row]
+        kernels.pointee.swiglu(gate, scale, gate + up, scale, n, out)
     }
 
     private func quantiseDown(
