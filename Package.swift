@@ -88,8 +88,7 @@ let gatewayTargets: [Target] =
             dependencies: [
                 "Gateway", "SystemdSupport", "RPC", "ModelStore", arguments, log,
                 product("ServiceLifecycle", "swift-service-lifecycle"),
-                product("UnixSignals", "swift-service-lifecycle"),
-            ],
+            ] + nio,
             swiftSettings: strict),
         .testTarget(
             name: "GatewayTests",

@@ -36,6 +36,7 @@ package final class Gateway: Sendable {
     let configuration: GatewayConfiguration
     let bodies: BodyBudget
     let clients: Clients
+    let workers = Workers()
 
     package init(_ configuration: GatewayConfiguration) {
         self.configuration = configuration

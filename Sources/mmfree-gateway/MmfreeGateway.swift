@@ -5,13 +5,14 @@ import Gateway
 import Glibc
 import Logging
 import ModelStore
+import NIOCore
 import RPC
 import ServiceLifecycle
+import Synchronization
 import SystemdSupport
-import UnixSignals
 
 @main
-struct MmfreeGateway: AsyncParsableCommand {
+struct MmfreeGateway: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mmfree-gateway",
         abstract: "Speaks OpenAI's HTTP to clients, and mmfreed's protocol to the daemon.",
@@ -34,7 +35,7 @@ struct MmfreeGateway: AsyncParsableCommand {
     var set: [String] = []
     @Flag(help: "Show all settings, and end.") var listSettings = false
 
-    func run() async throws {
+    func run() throws {
         if listSettings {
             for entry in GatewaySettings.all {
                 print("\(entry.name)\t\(entry.standard)\t\(entry.help)")
@@ -48,7 +49,7 @@ struct MmfreeGateway: AsyncParsableCommand {
             Self.complain("\(error)")
             throw ExitCode(error.source.hasPrefix("--") ? 64 : 78)
         }
-        try await serve(settings)
+        try serve(settings)
     }
 
     private func flags() throws(GatewaySettings.Problem) -> [String: [String]] {
@@ -70,8 +71,12 @@ struct MmfreeGateway: AsyncParsableCommand {
         return flags
     }
 
-    private func serve(_ settings: GatewaySettings) async throws {
+    private func serve(_ settings: GatewaySettings) throws {
         signal(SIGPIPE, SIG_IGN)
+        // Before the first thread, which has its signals from this one.
+        let signals = Signals([SIGTERM, SIGINT, Self.ended])
+        // One loop for clients and daemon: a token is handed on without a change of threads.
+        NIOSingletons.groupLoopCountSuggestion = 1
         let log = LogQueue(.chosen(), level: settings.logLevel)
         LoggingSystem.bootstrap { log.handler(label: $0) }
         defer { log.flush(within: .seconds(2)) }
@@ -92,17 +97,38 @@ struct MmfreeGateway: AsyncParsableCommand {
                 mostConnections: settings.maxConnections, drainTime: settings.drainTime,
                 logger: logger
             ) { _ in notifier.ready(status: "Serving") }
-            try await ServiceGroup(
-                configuration: .init(
-                    services: [listener], gracefulShutdownSignals: [.sigterm, .sigint],
-                    logger: logger)
-            ).run()
+            try Self.run(listener, logger, until: signals)
         } catch let error as InheritedSocketError {
             logger.error("\(error)")
             throw ExitCode(78)
         } catch let error as ListenError {
             logger.error("\(error)")
             throw ExitCode(69)
+        }
+    }
+
+    /// Tells the main thread that all is done.
+    private static let ended = SIGUSR1
+
+    /// Serves until a signal comes, and drains. Swift's own pool of threads, and signals by libdispatch, would leave a thread behind that
+    /// wakes up every second: tasks run on the loop, or on threads that just sleep, and this thread waits for signals.
+    private static func run(
+        _ listener: Listener, _ logger: Logger, until signals: Signals
+    ) throws {
+        let group = ServiceGroup(configuration: .init(services: [listener], logger: logger))
+        let executor = LoopExecutor.any()
+        let end = Mutex<Result<Void, any Error>?>(nil)
+        Task(executorPreference: executor) {
+            let result: Result<Void, any Error>
+            do { result = .success(try await group.run()) } catch { result = .failure(error) }
+            end.withLock { $0 = result }
+            kill(getpid(), Self.ended)
+        }
+        while true {
+            let signal = signals.wait(until: nil)
+            if let end = end.withLock({ $0 }) { return try end.get() }
+            guard signal != Self.ended else { continue }
+            Task(executorPreference: executor) { await group.triggerGracefulShutdown() }
         }
     }
 

@@ -24,6 +24,18 @@ struct CompletionTests {
 
     private static let base = #""model":"tiny","prompt":"a bc","seed":5"#
 
+    @Test(
+        "what stands around each part is written once, and as for a whole answer",
+        arguments: [false, true])
+    func frames(hasUsage: Bool) {
+        let head = AnswerHead(
+            id: "cmpl-1", object: "text_completion", created: 7, model: "a]}\"", fingerprint: nil)
+        let choice = JSON.object([.init("text", .string("b]}"))])
+        var part: [UInt8] = []
+        PartFrame(head, hasUsage: hasUsage).write(choice, to: &part)
+        #expect(part == head.json([choice], hasUsage ? .null : nil).writtenCompactly())
+    }
+
     @Test("the same seed gives the same text through HTTP, whole and streamed, as without it")
     func sameAnswer() async throws {
         try await withGateway { rig in

@@ -34,33 +34,31 @@ final class Clients: Sendable {
         _ user: UInt32?, isolation: isolated (any Actor)? = #isolation,
         _ body: (Client) async throws -> R
     ) async throws -> R {
-        let (taken, dropped) = try take(user)
+        let taken = try take(user)
         defer { giveBack(user) }
-        if let dropped { Task { await dropped.close() } }
         return try await body(taken)
     }
 
-    private func take(_ user: UInt32?) throws(APIError) -> (Client, dropped: Client?) {
-        let result: (Client, Client?)? = state.withLock { state in
+    private func take(_ user: UInt32?) throws(APIError) -> Client {
+        let result: Client? = state.withLock { state in
             state.turns += 1
             if var entry = state.entries[user] {
                 entry.users += 1
                 entry.turn = state.turns
                 state.entries[user] = entry
-                return (entry.client, nil)
+                return entry.client
             }
-            var dropped: Client?
             if state.entries.count >= Self.most {
                 let idle = state.entries.filter { $0.value.users == 0 }
                 guard let oldest = idle.min(by: { $0.value.turn < $1.value.turn }) else {
                     return nil
                 }
-                dropped = oldest.value.client
+                // Its connection closes with it.
                 state.entries[oldest.key] = nil
             }
             let client = make(user)
             state.entries[user] = Entry(client: client, users: 1, turn: state.turns)
-            return (client, dropped)
+            return client
         }
         guard let result else {
             throw APIError(

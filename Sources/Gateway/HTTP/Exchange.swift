@@ -7,12 +7,20 @@ package import MMFree
 import ModelStore
 import NIOCore
 
+import class RPC.LoopExecutor
+
 /// One request, read, and the way to the daemon for its caller: what a handler works on.
 package struct IncomingCall: Sendable {
     package var client: Client
     package var body: [UInt8]
     /// Names the request in the answer and in the log.
     package var id: String
+    let loop: LoopExecutor
+
+    /// Does what hands an answer on part by part: on the loop of its connection, where nothing long is done.
+    func relay<R: Sendable>(_ body: () async throws -> R) async throws -> R {
+        try await withTaskExecutorPreference(loop, operation: body)
+    }
 }
 
 /// Takes requests in: decides whether they are answered at all, reads their bodies, and answers with an error where a handler
@@ -27,7 +35,8 @@ struct Exchange: Sendable {
     }
 
     func answer(
-        _ request: Request, _ writer: consuming ResponseWriter, _ caller: Caller
+        _ request: Request, _ writer: consuming ResponseWriter, _ caller: Caller,
+        on loop: LoopExecutor
     ) async throws {
         let id = "req-" + randomHexadecimal()
         let path = String((request.head.path ?? "").prefix { $0 != "?" })
@@ -50,8 +59,10 @@ struct Exchange: Sendable {
             let body = request.method == .post ? try await read(request, reply, charge) : []
             try Task.checkCancellation()
             try await gateway.clients.with(try gateway.account(caller)) { client in
-                try await gateway.answer(
-                    route, IncomingCall(client: client, body: body, id: id), reply)
+                let call = IncomingCall(client: client, body: body, id: id, loop: loop)
+                try await withTaskExecutorPreference(gateway.workers) {
+                    try await gateway.answer(route, call, reply)
+                }
             }
         } catch {
             let refusal = APIError(any: error)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Accepts connections, speaks HTTP/1.1 on them by Hummingbird's server core, and hands each request to a handler. A connection is one
-// task: when its peer goes away, the task is cancelled, and with it the daemon's call.
+// task on its event loop: when its peer goes away, the task is cancelled, and with it the daemon's call.
 
 import CLinux
 import Glibc
@@ -145,11 +145,12 @@ package final class Listener: Service {
             ])
             let parts = try NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>(
                 wrappingChannelSynchronously: channel)
+            let loop = LoopExecutor(channel.eventLoop)
             let connection = HTTPConnection(
                 responder: { [exchange] request, writer, _ in
-                    try await exchange.answer(request, writer, caller)
+                    try await exchange.answer(request, writer, caller, on: loop)
                 })
-            let task = Task { [logger] in
+            let task = Task(executorPreference: loop) { [logger] in
                 await connection.handleHTTP(asyncChannel: parts, logger: logger)
             }
             channel.closeFuture.whenComplete { _ in task.cancel() }

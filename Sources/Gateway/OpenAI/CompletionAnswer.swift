@@ -29,6 +29,24 @@ struct AnswerHead {
     }
 }
 
+/// What stands around the one choice of each part of a stream, written once.
+struct PartFrame {
+    private let before: [UInt8]
+    private let after: [UInt8]
+
+    /// - Parameter hasUsage: whether there is a `usage`, which is null.
+    init(_ head: AnswerHead, hasUsage: Bool) {
+        after = Array((hasUsage ? #"],"usage":null}"# : "]}").utf8)
+        before = head.json([], hasUsage ? .null : nil).writtenCompactly().dropLast(after.count)
+    }
+
+    func write(_ choice: JSON, to out: inout [UInt8]) {
+        out += before
+        choice.writeCompactly(to: &out)
+        out += after
+    }
+}
+
 /// A request's `usage`.
 struct TokenCount {
     private var prompt = 0

@@ -19,6 +19,9 @@ struct GenerationPlan {
     /// Answers that are made, for all prompts.
     var candidates: Int { prompts.count * bestOf }
 
+    /// Whether a part may have the log-probabilities of a whole prompt.
+    var hasLongParts: Bool { options.echo && options.logprobs != nil }
+
     /// - Parameter number: of the candidate, among all.
     func generation(_ number: Int, _ client: Client) -> Generation {
         var options = options
@@ -61,19 +64,22 @@ extension Gateway {
             id: prefix + call.id.dropFirst(4),
             object: plan.isStream ? Form.partObject : Form.object, created: time(nil),
             model: plan.model)
-        if plan.isStream {
-            try await stream(plan, form, head, call.client, EventStream(reply: reply))
+        let events = EventStream(reply: reply)
+        if !plan.isStream {
+            try await reply.send(try await whole(plan, form, head, call))
+        } else if plan.hasLongParts {
+            try await stream(plan, form, head, call.client, events)
         } else {
-            try await reply.send(try await whole(plan, form, head, call.client))
+            try await call.relay { try await stream(plan, form, head, call.client, events) }
         }
     }
 
     // MARK: Whole answers
 
     private func whole(
-        _ plan: GenerationPlan, _ form: some AnswerForm, _ head: AnswerHead, _ client: Client
+        _ plan: GenerationPlan, _ form: some AnswerForm, _ head: AnswerHead, _ call: IncomingCall
     ) async throws -> JSON {
-        let all = try await candidates(plan, client)
+        let all = try await call.relay { try await candidates(plan, call.client) }
         var head = head
         var usage = TokenCount()
         var choices: [JSON] = []
@@ -123,17 +129,16 @@ extension Gateway {
         var head = head
         var usage = TokenCount()
         // OpenAI: with usage at the end, all other parts have null in its place.
-        let noUsage: JSON? = plan.hasUsage ? .null : nil
+        var frame = PartFrame(head, hasUsage: plan.hasUsage)
         do {
             for number in 0..<plan.candidates {
                 var state = PartState()
                 for try await event in plan.generation(number, client) {
                     if let started = event.started {
                         head.note(started)
+                        frame = PartFrame(head, hasUsage: plan.hasUsage)
                         if number == 0 { try await events.begin() }
-                        if let first = form.begin(number) {
-                            try await events.send(head.json([first], noUsage))
-                        }
+                        if let first = form.begin(number) { try await events.send(frame, first) }
                     }
                     if let finished = event.finished {
                         usage.add(
@@ -141,7 +146,7 @@ extension Gateway {
                     }
                     let finish = try event.finished.map { try finishReason($0.reason) }
                     for part in form.part(number, event, &state, finish) {
-                        try await events.send(head.json([part], noUsage))
+                        try await events.send(frame, part)
                     }
                 }
             }

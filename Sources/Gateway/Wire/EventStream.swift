@@ -8,8 +8,18 @@ struct EventStream {
 
     func begin() async throws { try await reply.begin("text/event-stream; charset=utf-8") }
 
-    func send(_ json: JSON) async throws {
-        try await reply.write(Array("data: ".utf8) + json.writtenCompactly() + Array("\n\n".utf8))
+    func send(_ json: JSON) async throws { try await send { json.writeCompactly(to: &$0) } }
+
+    func send(_ frame: PartFrame, _ choice: JSON) async throws {
+        try await send { frame.write(choice, to: &$0) }
+    }
+
+    private func send(_ write: (inout [UInt8]) -> Void) async throws {
+        var event = Array("data: ".utf8)
+        event.reserveCapacity(512)
+        write(&event)
+        event += "\n\n".utf8
+        try await reply.write(event)
     }
 
     /// - Parameter error: what cut the answer short; then there is no [DONE].

@@ -59,7 +59,7 @@ final class Connections: Sendable {
         }
         if let answer { waiter.resume(with: answer) }
         guard begins else { return }
-        Task.detached { [self] in
+        Task.detached(executorPreference: LoopExecutor.any()) { [self] in
             let result: Result<RPCClient, any Error>
             do { result = .success(try await connect()) } catch { result = .failure(error) }
             finish(result)

@@ -62,7 +62,7 @@ package struct SocketChoice: Equatable, Sendable {
                 }
             }
             guard mayCome, ContinuousClock.now < limit else { throw failure(problems) }
-            try await Task.sleep(for: .milliseconds(20))
+            try await LoopExecutor.sleep(for: .milliseconds(20))
         }
     }
 

@@ -13,9 +13,12 @@ extension JSON {
     /// The document on one line.
     package func writtenCompactly() -> [UInt8] {
         var out: [UInt8] = []
-        write(to: &out, indent: nil)
+        writeCompactly(to: &out)
         return out
     }
+
+    /// Appends the document on one line.
+    package func writeCompactly(to out: inout [UInt8]) { write(to: &out, indent: nil) }
 
     /// The document on one line and cut to 80 characters, for messages.
     package var brief: String { String(decoding: writtenCompactly(), as: UTF8.self).quoted }
@@ -67,18 +70,22 @@ extension JSON {
     }
 
     private static func write(_ text: String, to out: inout [UInt8]) {
-        let hex = Array("0123456789abcdef".utf8)
         out.append(UInt8(ascii: "\""))
         for byte in text.utf8 {
             switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): out.append(contentsOf: [0x5c, byte])
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+                out.append(0x5c)
+                out.append(byte)
             case 0x0a: out.append(contentsOf: "\\n".utf8)
             case 0..<0x20, 0x7f:
                 out.append(contentsOf: "\\u00".utf8)
-                out.append(contentsOf: [hex[Int(byte >> 4)], hex[Int(byte & 15)]])
+                out.append(hex(byte >> 4))
+                out.append(hex(byte & 15))
             default: out.append(byte)
             }
         }
         out.append(UInt8(ascii: "\""))
     }
+
+    private static func hex(_ digit: UInt8) -> UInt8 { digit + (digit < 10 ? 48 : 87) }
 }

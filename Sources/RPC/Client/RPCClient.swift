@@ -37,7 +37,7 @@ package final class RPCClient: Sendable {
         path: String, patience: Patience = Patience(), onBehalfOf user: UInt32? = nil
     ) async throws(ClientError) -> RPCClient {
         try await connect(path: path, patience: patience, onBehalfOf: user) {
-            try await Task.sleep(for: .milliseconds(20))
+            try await LoopExecutor.sleep(for: .milliseconds(20))
         }
     }
 

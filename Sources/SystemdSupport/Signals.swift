@@ -4,11 +4,11 @@ import CLinux
 import Glibc
 
 /// The signals the main thread waits for. They are blocked in every thread, so that only a wait takes them.
-struct Signals {
+package struct Signals: Sendable {
     private var set = sigset_t()
 
     /// Blocks `signals` in this thread and in those it starts from now on.
-    init(_ signals: [Int32]) {
+    package init(_ signals: [Int32]) {
         sigemptyset(&set)
         for signal in signals { sigaddset(&set, signal) }
         pthread_sigmask(SIG_BLOCK, &set, nil)
@@ -17,7 +17,7 @@ struct Signals {
     /// The next signal, or `nil` when the time has come.
     ///
     /// - Parameter until: on CLOCK_MONOTONIC, in nanoseconds; `nil` for ever.
-    func wait(until: UInt64?) -> Int32? {
+    package func wait(until: UInt64?) -> Int32? {
         var set = set
         guard let until else {
             while true {
