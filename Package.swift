@@ -185,7 +185,8 @@ let package = Package(
             exclude: ["Corpus"],
             swiftSettings: strict),
         .testTarget(
-            name: "KernelTests", dependencies: ["CKernels", "TestSupport"], swiftSettings: strict),
+            name: "KernelTests", dependencies: ["CKernels", "Packer", "TestSupport", system],
+            swiftSettings: strict),
         .testTarget(
             name: "StoreTests",
             dependencies: [

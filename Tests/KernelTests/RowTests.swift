@@ -84,6 +84,7 @@ struct RowTests {
                 y, 1e-3, n, weights[0], 1e-6, weights[1], weights[2], $0, &scratch)
         }
         floats { t.swiglu(y, 2e-4, gate, 3e-4, n, $0) }
+        floats { t.relu2(y, 2e-4, gate, 3e-4, n, $0) }
         floats { state in
             var out = [Float](repeating: 0, count: n)
             t.recurrence(y, 1e-3, gate, 2e-3, bounded ? weights[0] : nil, state, state, &out, n)
@@ -122,11 +123,8 @@ struct RowTests {
             let w = g.floats(n)
             var out = [Float](repeating: 0, count: n)
             table.entries.norm(x, n, w, 1e-6, &out)
-            var sums = [[Float]](repeating: [Float](repeating: 0, count: 16), count: 4)
-            for k in 0..<n { sums[k / 16 % 4][k % 16].addProduct(x[k], x[k]) }
-            var lanes = (0..<16).map { (sums[0][$0] + sums[1][$0]) + (sums[2][$0] + sums[3][$0]) }
-            for half in [8, 4, 2, 1] { for i in 0..<half { lanes[i] += lanes[i + half] } }
-            let r = 1 / (lanes[0] / Float(n) + 1e-6).squareRoot()
+            let squares = orderedSum(n) { $0.addProduct(x[$1], x[$1]) }
+            let r = 1 / (squares / Float(n) + 1e-6).squareRoot()
             #expect(out.bits == (0..<n).map { x[$0] * r * w[$0] }.bits)
         }
     }
@@ -153,6 +151,38 @@ struct RowTests {
             let wanted = kept * Double(old[k]) + x * sigmoid(x) * (1 - kept)
             #expect(abs(Double(state[k]) - wanted) <= 2e-6 * (1 + abs(wanted)))
             #expect(abs(Double(out[k]) - wanted * sigmoid(wanted)) <= 4e-6 * (1 + abs(wanted)))
+        }
+    }
+
+    @Test("relu2 squares what is positive of the gate, in three roundings", arguments: Table.all)
+    func relu2(_ table: Table) {
+        var g = SeededGenerator(11)
+        for n in [1, 15, 16, 17, 333] {
+            let gate = g.integers(n, limit: 9000)
+            let up = g.integers(n, limit: 9000)
+            var out = [Float](repeating: 0, count: n)
+            table.entries.relu2(gate, 1e-3, up, 3e-3, n, &out)
+            let wanted = (0..<n).map { k in
+                let positive = max(Float(gate[k]) * 1e-3, 0)
+                return positive * positive * (Float(up[k]) * 3e-3)
+            }
+            #expect(out == wanted)
+            table.entries.relu2(gate, .nan, up, 1, n, &out)
+            #expect(out.allSatisfy { $0.isNaN })
+        }
+    }
+
+    @Test("swiglu scales gate and up apart", arguments: Table.all)
+    func swiglu(_ table: Table) {
+        var g = SeededGenerator(12)
+        let gate = g.integers(333, limit: 9000)
+        let up = g.integers(333, limit: 9000)
+        var out = [Float](repeating: 0, count: 333)
+        table.entries.swiglu(gate, 1e-3, up, 3e-3, 333, &out)
+        for k in 0..<333 {
+            let x = Double(gate[k]) * 1e-3
+            let wanted = x / (1 + exactExp(-x)) * Double(up[k]) * 3e-3
+            #expect(abs(Double(out[k]) - wanted) <= 1e-6 * (1e-3 + abs(wanted)))
         }
     }
 

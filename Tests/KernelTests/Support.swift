@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CKernels
+internal import Packer
+internal import TestSupport
 
 /// A table of kernels, by name, so that a failing test says which.
 struct Table: Sendable, CustomStringConvertible {
@@ -80,4 +82,25 @@ struct QuantisedRow: Equatable {
 extension Array where Element == Float {
     /// For comparing bit for bit; every NaN counts as the same.
     var bits: [UInt32] { map { $0.isNaN ? 0x7fc0_0000 : $0.bitPattern } }
+}
+
+/// The sum of n terms in the documented order; `add` adds term k to the lane it is given.
+func orderedSum(_ n: Int, _ add: (inout Float, Int) -> Void) -> Float {
+    var lanes = [Float](repeating: 0, count: 64)
+    for k in 0..<n { add(&lanes[k % 64], k) }
+    lanes = (0..<16).map { (lanes[$0] + lanes[16 + $0]) + (lanes[32 + $0] + lanes[48 + $0]) }
+    for half in [8, 4, 2, 1] { for i in 0..<half { lanes[i] += lanes[i + half] } }
+    return lanes[0]
+}
+
+extension SafetensorsFile {
+    struct Missing: Error { let name: String }
+
+    /// A float32 tensor's values.
+    func floats(_ name: String) throws -> [Float] {
+        guard let entry = self[name] else { throw Missing(name: name) }
+        return withBytes(of: entry) { bytes in
+            (0..<entry.count).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
+        }
+    }
 }
