@@ -31,6 +31,9 @@ package struct ServingConfiguration: Sendable {
     package var prefixBytes = 64 << 20
     /// A state is kept each time so many tokens of a prompt have been read.
     package var prefixInterval = 512
+    /// Bytes of keys and values of sequences that are computed or preempted; models with attention set a sequence's share aside
+    /// before it begins.
+    package var keyValueBytes = 4 << 30
     /// Whether accounts share those states. Then each can tell from timing what the others have asked.
     package var sharesPrefixes = false
     /// How long a session that asks for no time lives when it is not used. Nanoseconds.

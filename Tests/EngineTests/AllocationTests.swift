@@ -44,13 +44,13 @@ struct AllocationTests {
         options.seed = 3
         var samplers = (0..<batch).map { _ in Sampler(options, prompt: [1]) }
         var rows = (0..<batch).map { BatchRow(slot: $0, token: UInt32($0 + 3), wants: .logits) }
-        func step() {
-            evaluator.run(rows, states: states)
+        func step() throws {
+            try evaluator.run(rows, states: states)
             for row in 0..<batch {
                 rows[row].token = evaluator.withLogits(row: row) { samplers[row].sample($0).id }
             }
         }
-        for _ in 0..<50 { step() }
+        for _ in 0..<50 { try step() }
         let before = UnsafeMutablePointer<UInt64>.allocate(capacity: pool.count)
         let after = UnsafeMutablePointer<UInt64>.allocate(capacity: pool.count)
         defer {
@@ -58,7 +58,7 @@ struct AllocationTests {
             after.deallocate()
         }
         counts(pool, into: before)
-        for _ in 0..<100 { step() }
+        for _ in 0..<100 { try step() }
         counts(pool, into: after)
         #expect((0..<pool.count).map { after[$0] - before[$0] } == [0, 0, 0])
     }

@@ -67,7 +67,7 @@ struct DemoTests {
         var total = 0.0
         for start in stride(from: 0, to: tokens.count - 1, by: 256) {
             let end = min(start + 256, tokens.count - 1)
-            evaluator.run(
+            try evaluator.run(
                 tokens[start..<end].map { BatchRow(slot: 0, token: $0, wants: .logits) },
                 states: states)
             for row in 0..<end - start {

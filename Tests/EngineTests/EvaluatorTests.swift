@@ -14,7 +14,7 @@ struct EvaluatorGoldenTests {
     func values(_ name: String) throws {
         let golden = try GoldenModel(name)
         let run = try Run(golden.model)
-        run.feed(golden.inputs, wants: .logits)
+        try run.feed(golden.inputs, wants: .logits)
         let vocabulary = golden.model.shape.vocabulary
         let expected = try golden.floats("logits")
         let first = golden.inputs.count - expected.count / vocabulary
@@ -29,7 +29,7 @@ struct EvaluatorGoldenTests {
         }
         let state = run.state
         for layer in 0..<golden.model.shape.layers {
-            let inner = golden.model.shape.inner
+            let inner = state.count / golden.model.shape.layers
             expectClose(
                 Array(state[layer * inner..<(layer + 1) * inner]),
                 try golden.floats("state.\(layer)"), 1e-4)
@@ -42,7 +42,7 @@ struct EvaluatorGoldenTests {
     func hidden(_ name: String) throws {
         let golden = try GoldenModel(name)
         let run = try Run(golden.model)
-        run.feed(golden.inputs, wants: .hidden)
+        try run.feed(golden.inputs, wants: .hidden)
         var mean = [Float](repeating: 0, count: golden.model.shape.hidden)
         for row in run.hidden { for (k, value) in row.enumerated() { mean[k] += value } }
         expectClose(
@@ -54,8 +54,9 @@ struct EvaluatorGoldenTests {
     func half(_ name: String) throws {
         let golden = try GoldenModel(name)
         let run = try Run(golden.model)
-        run.feed(Array(golden.inputs.prefix(golden.inputs.count / 2)), wants: .nothing)
-        let (state, inner) = (run.state, golden.model.shape.inner)
+        try run.feed(Array(golden.inputs.prefix(golden.inputs.count / 2)), wants: .nothing)
+        let state = run.state
+        let inner = state.count / golden.model.shape.layers
         for layer in 0..<golden.model.shape.layers {
             expectClose(
                 Array(state[layer * inner..<(layer + 1) * inner]),
@@ -69,7 +70,7 @@ struct EvaluatorGoldenTests {
     func greedy(_ name: String, _ kernels: String) throws {
         let golden = try GoldenModel(name)
         let run = try Run(golden.model, kernels: kernels)
-        #expect(run.greedy(after: golden.inputs, count: golden.greedy.count) == golden.greedy)
+        #expect(try run.greedy(after: golden.inputs, count: golden.greedy.count) == golden.greedy)
     }
 
     @Test("an already ternary checkpoint gives the very logits of its original")
@@ -77,8 +78,8 @@ struct EvaluatorGoldenTests {
         let original = try Run(GoldenModel("b_bf16").model)
         let ternary = try Run(GoldenModel("i_prequant_bf16").model)
         let inputs = try GoldenModel("b_bf16").inputs
-        original.feed(inputs, wants: .logits)
-        ternary.feed(inputs, wants: .logits)
+        try original.feed(inputs, wants: .logits)
+        try ternary.feed(inputs, wants: .logits)
         #expect(original.logits == ternary.logits)
     }
 }
@@ -90,7 +91,7 @@ struct EvaluatorDeterminismTests {
     /// One reference run: scalar kernels, one thread, one token at a time.
     private func reference(_ golden: GoldenModel) throws -> Run {
         let run = try Run(golden.model, kernels: "scalar", threads: 1)
-        for token in golden.inputs { run.feed([token], wants: .logits) }
+        for token in golden.inputs { try run.feed([token], wants: .logits) }
         return run
     }
 
@@ -103,7 +104,7 @@ struct EvaluatorDeterminismTests {
         let run = try Run(golden.model)
         var rest = golden.inputs[...]
         while !rest.isEmpty {
-            run.feed(Array(rest.prefix(chunk)), wants: .logits)
+            try run.feed(Array(rest.prefix(chunk)), wants: .logits)
             rest = rest.dropFirst(chunk)
         }
         #expect(run.logits == expected.logits)
@@ -117,7 +118,7 @@ struct EvaluatorDeterminismTests {
             let golden = try GoldenModel(name)
             let expected = try reference(golden)
             let run = try Run(golden.model, kernels: kernels, threads: threads)
-            run.feed(golden.inputs, wants: .logits)
+            try run.feed(golden.inputs, wants: .logits)
             #expect(run.logits == expected.logits)
             #expect(run.state == expected.state)
         }
@@ -130,7 +131,7 @@ struct EvaluatorDeterminismTests {
         let evaluator = try Evaluator(
             model: golden.model, workers: WorkerPool(threads: 1), maxRows: 64,
             kernels: try Kernels.fromEnvironment(), progress: progress)
-        evaluator.run(
+        try evaluator.run(
             golden.inputs.map { BatchRow(slot: 0, token: $0, wants: .nothing) },
             states: try StatePool(slots: 1, model: golden.model))
         #expect(progress.value == UInt64(golden.model.shape.layers))
@@ -145,11 +146,11 @@ struct EvaluatorDeterminismTests {
             model: golden.model, workers: WorkerPool(threads: 2), maxRows: 64,
             kernels: try Kernels.fromEnvironment())
         // Slot 1 is dirtied and reset, then runs between strangers.
-        evaluator.run(
+        try evaluator.run(
             [5, 6, 7].map { BatchRow(slot: 1, token: $0, wants: .nothing) }, states: states)
         states.reset(1)
         for (step, token) in golden.inputs.enumerated() {
-            evaluator.run(
+            try evaluator.run(
                 [
                     BatchRow(slot: 0, token: UInt32(step % 7), wants: .hidden),
                     BatchRow(slot: 1, token: token, wants: .logits),
@@ -167,10 +168,10 @@ struct EvaluatorDeterminismTests {
         let expected = try reference(golden)
         let half = golden.inputs.count / 2
         let first = try Run(golden.model)
-        first.feed(Array(golden.inputs.prefix(half)), wants: .nothing)
+        try first.feed(Array(golden.inputs.prefix(half)), wants: .nothing)
         let second = try Run(golden.model)
-        second.restore(first.snapshot)
-        second.feed(Array(golden.inputs.dropFirst(half)), wants: .logits)
+        try second.restore(first.snapshot)
+        try second.feed(Array(golden.inputs.dropFirst(half)), wants: .logits)
         #expect(second.logits == Array(expected.logits.dropFirst(half)))
         #expect(second.state == expected.state)
     }
@@ -180,9 +181,9 @@ struct EvaluatorDeterminismTests {
         let golden = try GoldenModel("a_default_f32")
         let tokens = (0..<100).map { UInt32($0 * 7 % golden.model.shape.vocabulary) }
         let whole = try Run(golden.model)
-        whole.feed(tokens, wants: .logits)
+        try whole.feed(tokens, wants: .logits)
         let steps = try Run(golden.model)
-        for token in tokens { steps.feed([token], wants: .logits) }
+        for token in tokens { try steps.feed([token], wants: .logits) }
         #expect(whole.logits == steps.logits)
     }
 }

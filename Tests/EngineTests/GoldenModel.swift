@@ -32,12 +32,16 @@ struct GoldenModel {
 private let packedModels = Mutex<[String: Model]>([:])
 
 /// A checkpoint packed once for all tests, and bound. The file is gone from the disk at once; its mapping stays.
-func packed(_ checkpoint: FilePath, as name: String) throws -> Model {
+func packed(
+    _ checkpoint: FilePath, as name: String, embedding: PackJob.Embedding = .keep
+) throws -> Model {
     try packedModels.withLock { models in
         if let model = models[name] { return model }
         let path = FilePath("/tmp/mmfreed-tests-\(getpid())-\(name).gguf")
         defer { unlink(path.string) }
-        _ = try PackJob(Checkpoint(directory: checkpoint), to: path, replacing: true).run()
+        _ = try PackJob(
+            PackSource(directory: checkpoint), to: path, embedding: embedding, replacing: true
+        ).run()
         let model = try Model(PackedFile(path: path))
         models[name] = model
         return model

@@ -19,12 +19,12 @@ final class Run {
 
     var state: [Float] { states.values(0) }
     var snapshot: StateSnapshot { states.save(0, history: history) }
-    func restore(_ state: StateSnapshot) { states.restore(0, state) }
+    func restore(_ state: StateSnapshot) throws { try states.restore(0, state) }
     private var history = TokenHistory()
 
-    func feed(_ tokens: [UInt32], wants: Wants) {
+    func feed(_ tokens: [UInt32], wants: Wants) throws {
         history.append(tokens)
-        evaluator.run(tokens.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
+        try evaluator.run(tokens.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
         for row in tokens.indices {
             switch wants {
             case .nothing: break
@@ -35,12 +35,12 @@ final class Run {
     }
 
     /// `count` most likely tokens after `prompt`, the lowest id on ties.
-    func greedy(after prompt: [UInt32], count: Int) -> [UInt32] {
-        feed(prompt, wants: .logits)
-        return (0..<count).map { _ in
+    func greedy(after prompt: [UInt32], count: Int) throws -> [UInt32] {
+        try feed(prompt, wants: .logits)
+        return try (0..<count).map { _ in
             let last = logits.last!
             let best = UInt32(last.firstIndex(of: last.max()!)!)
-            feed([best], wants: .logits)
+            try feed([best], wants: .logits)
             return best
         }
     }

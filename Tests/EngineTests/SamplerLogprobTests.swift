@@ -76,7 +76,7 @@ struct SamplerLogprobTests {
         var scores: [SampledToken] = []
         for start in stride(from: 0, to: inputs.count, by: 16) {
             let part = start..<min(start + 16, inputs.count)
-            evaluator.run(
+            try evaluator.run(
                 part.map {
                     BatchRow(
                         slot: 0, token: inputs[$0], wants: scorer.needs($0) ? .logits : .nothing)

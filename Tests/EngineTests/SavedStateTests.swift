@@ -62,7 +62,8 @@ struct SavedStateTests {
         }
         let shape = SavedState(modelDigest: model.digest, state: saved.state)
         #expect(
-            throws: SavedStateError.otherShape(expected: model.shape.stateCount, found: 3)
+            throws: SavedStateError.otherShape(
+                expected: model.shape.memory.floats(after: 1), found: 3)
         ) { try shape.state(for: model) }
     }
 }

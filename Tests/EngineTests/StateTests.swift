@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 import Testing
 
 @Suite("A state is a value")
@@ -22,8 +23,8 @@ struct StateTests {
     /// The state after each of the tokens, and the logits with them.
     private func steps(_ evaluator: Evaluator) throws -> [(state: [Float], logits: [Float])] {
         let states = try StatePool(slots: 1, model: golden.model)
-        return tokens.map { token in
-            evaluator.run([BatchRow(slot: 0, token: token, wants: .logits)], states: states)
+        return try tokens.map { token in
+            try evaluator.run([BatchRow(slot: 0, token: token, wants: .logits)], states: states)
             return (states.values(0), evaluator.withLogits(row: 0) { Array($0) })
         }
     }
@@ -37,7 +38,7 @@ struct StateTests {
         let states = try StatePool(slots: tokens.count + 1, model: golden.model)
         for start in stride(from: 0, to: tokens.count, by: chunk) {
             let part = start..<min(start + chunk, tokens.count)
-            evaluator.run(
+            try evaluator.run(
                 part.map {
                     BatchRow(from: $0, to: $0 + 1, token: tokens[$0], wants: .logits)
                 }, states: states)
@@ -57,11 +58,11 @@ struct StateTests {
         let evaluator = try evaluator(table)
         let expected = try steps(evaluator)
         let states = try StatePool(slots: 3, model: golden.model)
-        evaluator.run(
+        try evaluator.run(
             tokens[..<20].map { BatchRow(slot: 0, token: $0, wants: .nothing) }, states: states)
         let snapshot = states.save(0, history: TokenHistory(tokens[..<20]))
         // In one batch: slot 1 forks from 0 and reads 7, 0 goes on, and 2 forks from 0 as it is then.
-        evaluator.run(
+        try evaluator.run(
             [
                 BatchRow(from: 0, to: 1, token: 7, wants: .logits),
                 BatchRow(slot: 0, token: tokens[20], wants: .logits),
@@ -73,49 +74,16 @@ struct StateTests {
         #expect(states.values(0) == expected[20].state)
         #expect(states.values(2) == expected[21].state)
         let forked = (states.values(1), evaluator.withLogits(row: 3) { Array($0) })
-        states.restore(2, snapshot)
-        evaluator.run(
+        try states.restore(2, snapshot)
+        try evaluator.run(
             [7, 9].map { BatchRow(slot: 2, token: $0, wants: .logits) }, states: states)
         #expect(forked.0 == states.values(2))
         #expect(forked.1 == evaluator.withLogits(row: 1) { Array($0) })
     }
 
-    @Test("a snapshot names its model and the tokens read, and its checksum depends on all of it")
-    func snapshot() {
-        let values: [Float] = [1, 2, -0.0, 4, 5]
-        let history = TokenHistory([1, 2, 3, 4, 5, 6, 7])
-        let snapshot = StateSnapshot(modelDigest: "d", history: history, values: values)
-        #expect(snapshot.modelDigest == "d" && snapshot.tokens == 7 && snapshot.byteCount == 20)
-        #expect(snapshot.isIntact)
-        #expect(
-            snapshot.checksum
-                == StateSnapshot(modelDigest: "d", history: history, values: values).checksum)
-        var sums: Set<UInt64> = [
-            snapshot.checksum,
-            StateSnapshot(modelDigest: "e", history: history, values: values).checksum,
-            StateSnapshot(
-                modelDigest: "d", history: TokenHistory([1, 2, 3, 4, 5, 6, 7, 7]), values: values
-            ).checksum,
-            StateSnapshot(
-                modelDigest: "d", history: TokenHistory([1, 2, 3, 4, 5, 7, 6]), values: values
-            ).checksum,
-            StateSnapshot(modelDigest: "d", history: history, values: values.dropLast()).checksum,
-            StateSnapshot(modelDigest: "d", history: history, values: values.reversed()).checksum,
-        ]
-        for index in values.indices {
-            for bit in 0..<32 {
-                var other = values
-                other[index] = Float(bitPattern: other[index].bitPattern ^ 1 << bit)
-                sums.insert(
-                    StateSnapshot(modelDigest: "d", history: history, values: other).checksum)
-            }
-        }
-        #expect(sums.count == 6 + 32 * values.count)
-    }
-
     @Test("a pool that the system has no memory for is an error, which tells the bytes")
     func refusedMemory() throws {
-        let bytes = try StatePool(slots: 1, model: golden.model).stateCount * 4
+        let bytes = golden.model.shape.memory.floats(after: 1) * 4
         let slots = 1 << 50 / bytes
         let error = #expect(throws: ModelError.self) {
             _ = try StatePool(slots: slots, model: golden.model)

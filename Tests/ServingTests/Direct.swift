@@ -19,7 +19,7 @@ final class Direct {
     func hidden(_ tokens: [UInt32]) -> [[Float]] {
         states.reset(0)
         return tokens.map { token in
-            evaluator.run([BatchRow(slot: 0, token: token, wants: .hidden)], states: states)
+            feed(token, wants: .hidden)
             return evaluator.withHidden(row: 0) { Array($0) }
         }
     }
@@ -47,7 +47,9 @@ final class Direct {
         }
     }
 
-    private func feed(_ token: UInt32) {
-        evaluator.run([BatchRow(slot: 0, token: token, wants: .logits)], states: states)
+    private func feed(_ token: UInt32, wants: Wants = .logits) {
+        do {
+            try evaluator.run([BatchRow(slot: 0, token: token, wants: wants)], states: states)
+        } catch { preconditionFailure("\(error)") }
     }
 }

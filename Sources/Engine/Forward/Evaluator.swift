@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The forward pass. A batch is one matrix to the ternary products; only the recurrence walks its rows in order. Each layer
-// is four products with row work before each. With four rows or more the row work is shared out in regions of its own. With
+// The forward pass: runs a program's steps. A batch is one matrix to the ternary products; only a recurrence walks its rows in order. Each
+// layer is four products with row work before each. With four rows or more the row work is shared out in regions of its own. With
 // fewer it is the caller's, while the other workers read ahead into the weights they are about to need: memory, which bounds the
 // speed of a single row, never rests; and what belongs to one channel alone, the recurrence and silu, is done by whoever has
 // just computed that channel. No result depends on how work is shared out, so logits and states are the same bits for any
@@ -24,27 +24,35 @@ package final class Evaluator {
     @exclusivity(unchecked) package private(set) var productNanoseconds: UInt64 = 0
     package private(set) var totalNanoseconds: UInt64 = 0
 
-    let shape: ModelShape
-    let weights: Weights
+    let program: Program
+    private let hiddenWidth: Int
+    private let vocabulary: Int
     let kernels: Kernels.Table
     let scratch: Scratch
     private let workers: WorkerPool
     private let progress: Progress
     private var timedLayer = 0
+    @exclusivity(unchecked) private var layer = 0
     @exclusivity(unchecked) private var fusedNanoseconds: UInt64 = 0
 
     // The batch under way, read by the workers.
     @exclusivity(unchecked) private(set) var rows: [BatchRow] = []
     var count: Int { rows.count }
     var workerCount: Int { workers.count }
-    @exclusivity(unchecked) private var step = Step(stage: .enter, product: nil)
+    @exclusivity(unchecked) private var step: Step
     @exclusivity(unchecked) var shares: WorkShares
-    /// Where each row's state in the current layer is read, and where it is written: [rows].
+    /// Where each row's state in the current layer is read, and where it is written: [rows]. Recurrent models.
     let states: UnsafeMutablePointer<(from: UnsafePointer<Float>, to: UnsafeMutablePointer<Float>)>
+    /// Where each row's keys and values are, and where its own go: [rows]. Models with attention.
+    let views: UnsafeMutablePointer<AttentionView>
+    @exclusivity(unchecked) private(set) var copies: [AttentionCopy] = []
 
     // What the batch was wanted for.
     private var place: [Int] = []
     @exclusivity(unchecked) private(set) var logitRows: [Int] = []
+    /// Those that the head is computed for now, and where their logits go.
+    @exclusivity(unchecked) private(set) var headRows = 0..<0
+    @exclusivity(unchecked) private(set) var headOutput: UnsafeMutablePointer<Float>?
     private var hiddenRows: [Int] = []
     private(set) var logits: [Float] = []
     private var hidden: [Float] = []
@@ -64,18 +72,24 @@ package final class Evaluator {
         self.maxRows = maxRows
         self.kernels = kernels
         self.progress = progress
-        shape = model.shape
-        weights = model.weights
-        scratch = try Scratch(shape: model.shape, maxRows: maxRows, workers: workers.count)
+        program = model.program
+        hiddenWidth = model.shape.hidden
+        vocabulary = model.shape.vocabulary
+        step = program.leave
+        scratch = try Scratch(program.sizes, maxRows: maxRows, workers: workers.count)
         shares = WorkShares(workers: workers.count)
         states = .allocate(capacity: maxRows)
+        views = .allocate(capacity: maxRows)
         rows.reserveCapacity(maxRows)
         place.reserveCapacity(maxRows)
         logitRows.reserveCapacity(maxRows)
         hiddenRows.reserveCapacity(maxRows)
     }
 
-    deinit { states.deallocate() }
+    deinit {
+        states.deallocate()
+        views.deallocate()
+    }
 
     package func resetTimings() {
         productNanoseconds = 0
@@ -84,40 +98,47 @@ package final class Evaluator {
 
     /// Feeds every row to its slot, in order, and keeps what each row wants until the next call.
     ///
-    /// - Precondition: at most `maxRows` rows; tokens below the vocabulary's size; slots of `pool`.
-    package func run(_ batch: [BatchRow], states pool: borrowing StatePool) {
+    /// - Throws: `noMemory`, for keys and values; then no slot has changed.
+    /// - Precondition: at most `maxRows` rows; tokens below the vocabulary's size; slots of `pool`; no sequence longer than the context.
+    package func run(_ batch: [BatchRow], states pool: borrowing StatePool) throws(ModelError) {
         precondition(
             batch.count <= maxRows, "a batch of \(batch.count) rows; the most is \(maxRows)")
         guard !batch.isEmpty else { return }
         let began = cl_monotonic_nanoseconds()
         take(batch, slots: pool.slots)
-        timedLayer = (timedLayer + 1) % shape.layers
-        fusedNanoseconds = 0
-        for layer in 0..<shape.layers {
-            progress.advance()
+        if case .attention(let states) = pool.memory {
+            copies = try states.assign(rows, views)
             for row in 0..<count {
-                states[row] = (
-                    UnsafePointer(pool.layer(layer, of: rows[row].from)),
-                    pool.layer(layer, of: rows[row].to)
-                )
+                states.shape.rotation(
+                    of: views[row].position,
+                    into: scratch.rotations + row * states.shape.headSize)
             }
-            perform(layer == 0 ? .enter : .mixNorm(layer: layer), then: .mix(layer: layer))
-            if !isFused(.mix(layer: layer)) { perform(.scan(layer: layer)) }
-            perform(.gate(layer: layer), then: .output(layer: layer))
-            perform(.feedForwardNorm(layer: layer), then: .gateUp(layer: layer))
-            let isFused = isFused(.gateUp(layer: layer))
-            perform(
-                isFused ? .downNorm(layer: layer) : .swiglu(layer: layer), then: .down(layer: layer)
-            )
         }
-        perform(.leave)
+        timedLayer = (timedLayer + 1) % program.layers
+        fusedNanoseconds = 0
+        for layer in 0..<program.layers {
+            progress.advance()
+            self.layer = layer
+            if case .recurrent(let memory) = pool.memory {
+                for row in 0..<count {
+                    states[row] = (
+                        UnsafePointer(memory.layer(layer, of: rows[row].from)),
+                        memory.layer(layer, of: rows[row].to)
+                    )
+                }
+            }
+            for step in program.steps(of: layer) { perform(step) }
+        }
+        perform(program.leave)
         finish()
+        if case .attention(let states) = pool.memory { states.endBatch() }
         totalNanoseconds &+= cl_monotonic_nanoseconds() &- began
-        productNanoseconds &-= min(fusedNanoseconds &* UInt64(shape.layers), productNanoseconds)
+        productNanoseconds &-= min(
+            fusedNanoseconds &* UInt64(program.layers), productNanoseconds)
     }
 
-    /// Does what is fused with a product of `layer`.
-    func fused(_ layer: Int, _ worker: Int, _ body: () -> Void) {
+    /// Does what is fused with a product.
+    func fused(_ worker: Int, _ body: () -> Void) {
         guard layer == timedLayer, worker == 0 else { return body() }
         let began = cl_monotonic_nanoseconds()
         body()
@@ -138,9 +159,9 @@ package final class Evaluator {
         for row in wanted {
             precondition(rows[row].wants == .logits, "row \(row) did not want logits")
         }
-        let first = place[wanted.lowerBound] * shape.vocabulary
+        let first = place[wanted.lowerBound] * vocabulary
         return try logits.withUnsafeBufferPointer {
-            try body(.init(rebasing: $0[first..<first + wanted.count * shape.vocabulary]))
+            try body(.init(rebasing: $0[first..<first + wanted.count * vocabulary]))
         }
     }
 
@@ -151,7 +172,7 @@ package final class Evaluator {
         precondition(rows[row].wants == .hidden, "row \(row) did not want its hidden state")
         return try hidden.withUnsafeBufferPointer {
             try body(
-                .init(rebasing: $0[place[row] * shape.hidden..<(place[row] + 1) * shape.hidden]))
+                .init(rebasing: $0[place[row] * hiddenWidth..<(place[row] + 1) * hiddenWidth]))
         }
     }
 
@@ -162,7 +183,7 @@ package final class Evaluator {
         hiddenRows.removeAll(keepingCapacity: true)
         for (number, row) in batch.enumerated() {
             precondition(
-                row.token < UInt32(shape.vocabulary), "token \(row.token) is not in the vocabulary")
+                row.token < UInt32(vocabulary), "token \(row.token) is not in the vocabulary")
             precondition(
                 row.from >= 0 && row.from < slots && row.to >= 0 && row.to < slots,
                 "slots \(row.from) and \(row.to): the pool has \(slots)")
@@ -181,26 +202,45 @@ package final class Evaluator {
 
     /// What the rows want, out of the residual stream.
     private func finish() {
-        grow(&hidden, to: hiddenRows.count * shape.hidden)
+        grow(&hidden, to: hiddenRows.count * hiddenWidth)
         for (index, row) in hiddenRows.enumerated() {
             hidden.withUnsafeMutableBufferPointer {
-                kernels.pointee.norm(
-                    scratch.residual + row * shape.hidden, shape.hidden, weights.finalNorm,
-                    shape.epsilon, $0.baseAddress! + index * shape.hidden)
+                norm(row, into: $0.baseAddress! + index * hiddenWidth)
             }
         }
-        grow(&logits, to: logitRows.count * shape.vocabulary)
+        grow(&logits, to: logitRows.count * vocabulary)
         var first = 0
         while first < logitRows.count {
-            let end = min(first + Scratch.logitRows, logitRows.count)
+            headRows = first..<min(first + Scratch.logitRows, logitRows.count)
             logits.withUnsafeMutableBufferPointer {
-                perform(
-                    .headNorm(first: first, end: end),
-                    then: .head(
-                        rows: end - first, out: $0.baseAddress! + first * shape.vocabulary))
+                headOutput = $0.baseAddress! + first * vocabulary
+                computeHead()
             }
-            first = end
+            first = headRows.upperBound
         }
+        headRows = 0..<0
+        headOutput = nil
+    }
+
+    /// The logits of `headRows`.
+    private func computeHead() {
+        switch program.head {
+        case .ternary(let step): perform(step)
+        case .dense(let matrix):
+            for (place, index) in headRows.enumerated() {
+                norm(logitRows[index], into: scratch.normed + place * hiddenWidth)
+            }
+            shareDense(matrix)
+            region { evaluator($0).workDense($1) }
+        case .none: preconditionFailure("an embedding model has no logits")
+        }
+    }
+
+    /// The last norm of a row.
+    private func norm(_ row: Int, into out: UnsafeMutablePointer<Float>) {
+        kernels.pointee.norm(
+            scratch.residual + row * hiddenWidth, hiddenWidth, program.finalNorm.weights,
+            program.epsilon, out)
     }
 
     private func grow(_ values: inout [Float], to count: Int) {
@@ -209,24 +249,20 @@ package final class Evaluator {
         }
     }
 
-    /// Row work and the product that needs it.
-    private struct Step {
-        var stage: RowStage
-        var product: Product?
-    }
-
-    /// Runs a stage of row work, and then the product.
+    /// Runs a step's row work, and then its product.
     ///
     /// With up to three rows the row work is the caller's alone, while the others read ahead.
-    private func perform(_ stage: RowStage, then product: Product? = nil) {
-        step = Step(stage: stage, product: product)
-        if isFew && !isSplit {
-            workAll(stage)
-        } else {
-            share(stage)
+    private func perform(_ step: Step) {
+        self.step = step
+        switch step.work {
+        case .channels where count <= Int(CK_BLOCK): break
+        case .rows where isFew && !isSplit, .logitRows where isFew && !isSplit:
+            workAll(step.work)
+        default:
+            share(step.work)
             region { evaluator($0).workStage($1) }
         }
-        guard let product else { return }
+        guard let product = step.product else { return }
         share(product)
         let began = cl_monotonic_nanoseconds()
         region { evaluator($0).workProduct($1) }
@@ -241,16 +277,20 @@ package final class Evaluator {
     /// workers cannot fill at once: so they quantise each row to lie alone, and then each worker makes a block for itself.
     var isSplit: Bool { isFew && count >= Self.splitRows && workerCount > 1 }
 
-    private func workStage(_ worker: Int) { work(step.stage, worker) }
+    private func workStage(_ worker: Int) { work(step.work, worker) }
 
     private func workProduct(_ worker: Int) {
         guard let product = step.product else { return }
         work(product, worker)
         guard isFew else { return }
         if worker == 0 {
-            readAheadRowWeights(after: product)
+            for norm in step.next.norms {
+                ck_read_ahead(
+                    UnsafeRawPointer(norm.weights).assumingMemoryBound(to: UInt8.self),
+                    norm.count * 4)
+            }
         } else {
-            workers.readAhead(worker, from: firstByte(after: product, worker))
+            workers.readAhead(worker, from: step.next.matrix.flatMap { firstByte($0, worker) })
         }
     }
 

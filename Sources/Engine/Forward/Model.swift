@@ -7,10 +7,10 @@ package import ModelStore
 /// Immutable and shared; it keeps the file mapped for as long as it lives.
 package final class Model: Sendable {
     package let file: PackedFile
-    package let shape: ModelShape
+    package let shape: Architecture
     /// `nil` when the file carries no tokenizer: it serves token ids only.
     package let tokenizer: Tokenizer?
-    let weights: Weights
+    let program: Program
 
     /// The model's identity: a digest over everything that decides its results.
     package var digest: String { file.modelDigest }
@@ -18,8 +18,8 @@ package final class Model: Sendable {
     package init(_ file: PackedFile) throws(ModelError) {
         self.file = file
         do throws(StoreError) {
-            shape = try ModelShape(file.metadata)
-            weights = try Weights(file, shape)
+            shape = try Architecture(file.metadata)
+            program = try Program(file, shape)
         } catch { throw .store(error) }
         tokenizer = try Tokenizer(file: file, vocabulary: shape.vocabulary)
         do { try file.map.checkUnchanged() } catch { throw .store(error) }

@@ -1,10 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import ModelStore
+
 /// The vector of one input, as its hidden states come in. Sums run in the order of the tokens, so that the result does not
 /// depend on how the prompt was cut up.
 package struct PooledVector {
     package enum Kind: Sendable {
-        case mean, last, all
+        case mean, first, last, all
+
+        package init(_ pooling: Pooling) {
+            switch pooling {
+            case .mean: self = .mean
+            case .first: self = .first
+            case .last: self = .last
+            }
+        }
+
+        /// Whether the hidden state of token `index` of `count` is looked at.
+        package func needs(_ index: Int, of count: Int) -> Bool {
+            switch self {
+            case .mean, .all: true
+            case .first: index == 0
+            case .last: index == count - 1
+            }
+        }
     }
 
     package let kind: Kind
@@ -28,7 +47,7 @@ package struct PooledVector {
         rows += 1
         if kind == .all {
             values.append(contentsOf: hidden)
-        } else if kind == .last || values.isEmpty {
+        } else if kind == .last || kind == .first || values.isEmpty {
             values = Array(hidden)
         } else {
             for k in hidden.indices { values[k] += hidden[k] }

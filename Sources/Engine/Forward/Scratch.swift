@@ -4,18 +4,41 @@ import CKernels
 import Glibc
 import ModelStore
 
+/// The widths of what a forward pass works in.
+struct ScratchSizes {
+    struct Attention {
+        let headSize: Int
+        /// Of one token's keys.
+        let keyWidth: Int
+        /// Scores that one worker has at a time.
+        let scores: Int
+    }
+
+    /// D
+    let hidden: Int
+    /// Of what a layer's mixing of tokens gives: channels of the recurrence, or all heads.
+    let mixed: Int
+    /// I
+    let intermediate: Int
+    /// Int32s in a row of the widest product of a layer.
+    let products: Int
+    /// V, where the head is ternary; 0 otherwise.
+    let ternaryLogits: Int
+    var attention: Attention?
+}
+
 /// The memory a forward pass works in, sized once for `maxRows` rows; pages are touched only as rows need them.
 struct Scratch {
     /// The residual stream: [rows][hidden].
     let residual: UnsafeMutablePointer<Float>
-    /// Three sets of quantised rows, for the i, f and g products; all others use the first.
+    /// Three sets of quantised rows, for products whose norms differ; all others use the first.
     let quantised: [QuantisedRows]
     /// Per worker and set: a K4T block of its own, made of rows that several workers have quantised.
     let blocks: [[UnsafeMutablePointer<Int8>]]
     /// Products before scaling: room for the widest stage.
     let products: UnsafeMutablePointer<Int32>
-    /// silu(state): [rows][inner].
-    let gates: UnsafeMutablePointer<Float>
+    /// silu(state), or what attention gives: [rows][mixed].
+    let mixed: UnsafeMutablePointer<Float>
     /// silu(gate) times up, where products are fused: [CK_BLOCK rows][intermediate].
     let activations: UnsafeMutablePointer<Float>
     /// Per worker: products that it goes on with at once: [CK_BLOCK rows][two sets][fusedTiles · 16].
@@ -24,6 +47,12 @@ struct Scratch {
     let work: [UnsafeMutablePointer<Float>]
     /// Per worker: where up to three quantised rows go.
     let targets: [UnsafeMutablePointer<ck_quantised_row>]
+    /// With attention: rotated queries, [rows][mixed]; each row's cosines and then sines, [rows][headSize].
+    let queries, rotations: UnsafeMutablePointer<Float>
+    /// With attention, per worker: scores.
+    let scores: [UnsafeMutablePointer<Float>]
+    /// Rows that want logits, after the last norm: [logitRows][hidden].
+    let normed: UnsafeMutablePointer<Float>
     private let owned: Allocations
 
     /// Rows of logits computed per region, to bound the memory of a batch that wants them all.
@@ -32,41 +61,44 @@ struct Scratch {
     static let fusedTiles = 16
 
     /// - Throws: `noMemory`.
-    init(shape: ModelShape, maxRows: Int, workers: Int) throws(ModelError) {
+    init(_ sizes: ScratchSizes, maxRows: Int, workers: Int) throws(ModelError) {
         let owned = Allocations(purpose: "batches of \(maxRows) rows")
         func take<T>(_ type: T.Type, _ count: Int) throws(ModelError) -> UnsafeMutablePointer<T> {
             try owned.take(type, count)
         }
-        let widest = max(shape.hidden, shape.inner, shape.intermediate)
-        residual = try take(Float.self, maxRows * shape.hidden)
+        let widest = max(
+            sizes.hidden, sizes.mixed, sizes.intermediate, sizes.attention?.keyWidth ?? 0)
+        residual = try take(Float.self, maxRows * sizes.hidden)
         quantised = try (0..<3).map { set throws(ModelError) in
             QuantisedRows(
                 values: try take(
-                    Int8.self,
-                    maxRows
-                        * ck_padded_columns(set == 0 ? widest : shape.hidden)),
+                    Int8.self, maxRows * ck_padded_columns(set == 0 ? widest : sizes.hidden)),
                 inverses: try take(Float.self, maxRows), sums: try take(Int32.self, maxRows))
         }
         blocks = try (0..<workers).map { _ throws(ModelError) in
-            try [widest, shape.hidden, shape.hidden].map { columns throws(ModelError) in
+            try [widest, sizes.hidden, sizes.hidden].map { columns throws(ModelError) in
                 try take(Int8.self, Int(CK_BLOCK) * ck_padded_columns(columns))
             }
         }
-        let stageWidth = max(
-            3 * Scratch.padded(shape.inner), Scratch.padded(shape.hidden),
-            Scratch.padded(2 * shape.intermediate))
         products = try take(
             Int32.self,
             max(
-                maxRows * stageWidth,
-                min(maxRows, Scratch.logitRows) * Scratch.padded(shape.vocabulary)))
-        gates = try take(Float.self, maxRows * shape.inner)
-        activations = try take(Float.self, Int(CK_BLOCK) * shape.intermediate)
+                maxRows * sizes.products,
+                min(maxRows, Scratch.logitRows) * Scratch.padded(sizes.ternaryLogits)))
+        mixed = try take(Float.self, maxRows * sizes.mixed)
+        activations = try take(Float.self, Int(CK_BLOCK) * sizes.intermediate)
         let fusedCount = Int(CK_BLOCK) * 2 * Self.fusedTiles * Int(CK_TILE_ROWS)
         fused = try (0..<workers).map { _ throws(ModelError) in try take(Int32.self, fusedCount) }
         work = try (0..<workers).map { _ throws(ModelError) in try take(Float.self, widest) }
         targets = try (0..<workers).map { _ throws(ModelError) in try take(ck_quantised_row.self, 3)
         }
+        let attention = sizes.attention
+        queries = try take(Float.self, attention == nil ? 0 : maxRows * sizes.mixed)
+        rotations = try take(Float.self, maxRows * (attention?.headSize ?? 0))
+        scores = try (0..<workers).map { _ throws(ModelError) in
+            try take(Float.self, attention?.scores ?? 0)
+        }
+        normed = try take(Float.self, min(maxRows, Self.logitRows) * sizes.hidden)
         self.owned = owned
     }
 

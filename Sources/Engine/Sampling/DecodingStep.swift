@@ -31,14 +31,14 @@ package struct DecodingStep {
     private var detokenizer: Detokenizer?
     private var stops: StopMatcher
     private var constraint: Constraint?
-    private let maxTokens: Int
+    /// The most tokens of the answer, 1 or more.
+    package var maxTokens: Int
     /// A stop string has cut the text: nothing that was held back belongs to the answer.
     private var isCut = false
 
     /// - Parameters:
     ///   - tokenizer: `nil` gives no text and never ends at an end-of-text token.
     ///   - constraint: what the answer obeys, over the tokenizer's vocabulary.
-    ///   - maxTokens: the most tokens of the answer, 1 or more.
     package init(
         _ sampler: Sampler, tokenizer: Tokenizer?, stops: StopMatcher = StopMatcher([]),
         constraint: Constraint? = nil, maxTokens: Int

@@ -23,7 +23,7 @@ package enum SavedStateError: Error, Equatable, CustomStringConvertible {
         case .version(let found):
             "the saved state has the format version \(found), this program reads \(SavedState.version)"
         case .layout(let found):
-            "the saved state has the layout version \(found), this program has \(StateSnapshot.layoutVersion)"
+            "the saved state has the layout version \(found), this program reads \(StateLayout.allCases.map { "\($0.rawValue)" }.joined(separator: " and "))"
         case .truncated(let expected, let found):
             "the saved state has \(found) bytes, its header asks for \(expected)"
         case .checksum: "the saved state is damaged: its checksum does not match"
@@ -66,7 +66,7 @@ package struct SavedState: Sendable {
                 digest: digest.count, unread: state.unread.count, values: values.count))
         bytes += Self.magic
         append(Self.version)
-        append(StateSnapshot.layoutVersion)
+        append((state.snapshot?.layout ?? .recurrent).rawValue)
         append(UInt32(digest.count))
         append(UInt32(state.unread.count))
         append(UInt64(history.count))
@@ -101,7 +101,7 @@ package struct SavedState: Sendable {
         let version = number(8, UInt32.self)
         guard version == Self.version else { throw .version(version) }
         let layout = number(12, UInt32.self)
-        guard layout == StateSnapshot.layoutVersion else { throw .layout(layout) }
+        guard let layout = StateLayout(rawValue: layout) else { throw .layout(layout) }
         let (digestCount, unreadCount) = (number(16, UInt32.self), number(20, UInt32.self))
         let (tokens, tokensDigest) = (number(24, UInt64.self), number(32, UInt64.self))
         let valueCount = number(40, UInt64.self)
@@ -148,7 +148,9 @@ package struct SavedState: Sendable {
         modelDigest = digest
         state = SessionState(
             snapshot: values.isEmpty
-                ? nil : StateSnapshot(modelDigest: digest, history: history, values: values),
+                ? nil
+                : StateSnapshot(
+                    modelDigest: digest, history: history, values: values, layout: layout),
             unread: unread)
         guard encoded() == bytes else { throw .field("a byte between the parts", "not 0") }
     }
@@ -158,8 +160,15 @@ package struct SavedState: Sendable {
         guard modelDigest == model.digest else {
             throw .otherModel(expected: model.digest, found: modelDigest)
         }
-        if let snapshot = state.snapshot, snapshot.values.count != model.shape.stateCount {
-            throw .otherShape(expected: model.shape.stateCount, found: snapshot.values.count)
+        if let snapshot = state.snapshot {
+            let memory = model.shape.memory
+            let expected = memory.floats(after: snapshot.tokens)
+            guard snapshot.layout == StateLayout(memory), snapshot.values.count == expected else {
+                throw .otherShape(expected: expected, found: snapshot.values.count)
+            }
+            if let context = memory.context, snapshot.tokens > context {
+                throw .field("the number of tokens", "\(snapshot.tokens), of \(context) at most")
+            }
         }
         if let token = state.unread.first, token >= UInt32(model.shape.vocabulary) {
             throw .field(

@@ -1,76 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
 import ModelStore
 
-/// The recurrent states of all slots: [slots][layers][inner] float32, zero at first.
-///
-/// The model is recurrent, so this block is a conversation's whole memory.
+/// What the sequences in all slots remember: recurrent states, or keys and values.
 package struct StatePool: ~Copyable {
+    enum Memory {
+        case recurrent(RecurrentStates)
+        case attention(AttentionStates)
+    }
+
     package let slots: Int
-    /// Floats in one slot's state: layers × inner.
-    package let stateCount: Int
+    let memory: Memory
     private let modelDigest: String
-    private let inner: Int
-    private let allocation: UnsafeMutableRawPointer
-    private let base: UnsafeMutablePointer<Float>
-    /// Slots start on cache lines of their own.
-    private let stride: Int
 
     /// - Throws: `noMemory`.
     package init(slots: Int, model: Model) throws(ModelError) {
         precondition(slots > 0)
-        let shape = model.shape
         self.slots = slots
         modelDigest = model.digest
-        inner = shape.inner
-        stateCount = shape.stateCount
-        stride = (stateCount + 15) / 16 * 16
-        let count = slots * stride
-        // Zeros that take no memory before they are written: of a large pool few slots may ever be used.
-        guard let memory = calloc(count * 4 + 64, 1) else {
-            throw .noMemory(count * 4, "\(slots) recurrent states of \(stateCount * 4) bytes")
+        switch model.shape {
+        case .hgrnbit(let shape):
+            memory = .recurrent(
+                try RecurrentStates(slots: slots, layers: shape.layers, inner: shape.inner))
+        case .attention:
+            guard let shape = model.program.attention else {
+                preconditionFailure("attention without memory")
+            }
+            memory = .attention(AttentionStates(slots: slots, shape))
         }
-        allocation = memory
-        let misalignment = Int(bitPattern: memory) % 64
-        base = (memory + (64 - misalignment) % 64).bindMemory(to: Float.self, capacity: count)
     }
 
-    deinit { free(allocation) }
-
-    /// One layer's state of one slot: [inner].
-    func layer(_ layer: Int, of slot: Int) -> UnsafeMutablePointer<Float> {
-        base + slot * stride + layer * inner
-    }
-
-    private func state(_ slot: Int) -> UnsafeMutablePointer<Float> {
+    private func check(_ slot: Int) {
         precondition(slot >= 0 && slot < slots, "no such slot")
-        return base + slot * stride
     }
 
     /// Forgets everything the slot has read.
     package func reset(_ slot: Int) {
-        state(slot).update(repeating: 0, count: stateCount)
+        check(slot)
+        switch memory {
+        case .recurrent(let states): states.reset(slot)
+        case .attention(let states): states.reset(slot)
+        }
     }
 
-    /// The slot's state as values: [layers × inner].
+    /// The slot's state as values: [layers × inner], or [tokens][layers][keys, values][width].
     package func values(_ slot: Int) -> [Float] {
-        Array(UnsafeBufferPointer(start: state(slot), count: stateCount))
+        check(slot)
+        switch memory {
+        case .recurrent(let states): return states.values(slot)
+        case .attention(let states):
+            let (pages, tokens) = states.pages(slot)
+            return states.shape.values(pages, tokens: tokens)
+        }
     }
 
-    /// The slot's state, which the tokens of `history` have made.
+    /// The slot's state, which the tokens of `history` have made. Of attention it shares the pages.
     package func save(_ slot: Int, history: TokenHistory) -> StateSnapshot {
-        StateSnapshot(modelDigest: modelDigest, history: history, values: values(slot))
+        check(slot)
+        switch memory {
+        case .recurrent(let states):
+            return StateSnapshot(
+                modelDigest: modelDigest, history: history, values: states.values(slot))
+        case .attention(let states):
+            let (pages, tokens) = states.pages(slot)
+            precondition(tokens == history.count, "\(tokens) tokens, not \(history.count)")
+            return StateSnapshot(
+                modelDigest: modelDigest, history: history, pages: pages, states.shape)
+        }
     }
 
     /// Puts back what `save` gave, into this or another pool of the same model.
-    package func restore(_ slot: Int, _ snapshot: StateSnapshot) {
-        precondition(
-            snapshot.modelDigest == modelDigest && snapshot.values.count == stateCount
-                && snapshot.layoutVersion == StateSnapshot.layoutVersion,
-            "a state of another model or layout")
-        snapshot.values.withUnsafeBufferPointer {
-            state(slot).update(from: $0.baseAddress!, count: stateCount)
+    ///
+    /// - Throws: `noMemory`.
+    package func restore(_ slot: Int, _ snapshot: StateSnapshot) throws(ModelError) {
+        check(slot)
+        precondition(snapshot.modelDigest == modelDigest, "a state of another model")
+        switch memory {
+        case .recurrent(let states):
+            precondition(
+                snapshot.layout == .recurrent && snapshot.values.count == states.stateCount,
+                "a state of another layout")
+            states.restore(slot, snapshot.values)
+        case .attention(let states):
+            states.restore(
+                slot, try snapshot.pages(states.shape), tokens: snapshot.history.count)
         }
     }
 }

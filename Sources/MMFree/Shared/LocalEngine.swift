@@ -86,7 +86,7 @@ private final class LocalTurns {
             rows += next
         }
         guard !rows.isEmpty else { return }
-        evaluator.run(rows, states: states)
+        do { try evaluator.run(rows, states: states) } catch { return fail(MMFreeError(error)) }
         // After computing and before anything is told: what was computed may be of other bytes, or of zeros.
         if let damage = model.damage {
             return fail(MMFreeError(StoreError.changed(model.file.path, damage)))
@@ -105,7 +105,10 @@ private final class LocalTurns {
             }
             guard let slot = free.popLast() else { return }
             if let snapshot = job.snapshot {
-                states.restore(slot, snapshot)
+                do { try states.restore(slot, snapshot) } catch {
+                    free.append(slot)
+                    return fail(MMFreeError(error))
+                }
                 job.snapshot = nil
             } else {
                 states.reset(slot)

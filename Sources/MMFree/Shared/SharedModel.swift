@@ -131,7 +131,7 @@ extension MMFreeError {
             case .io(.noSuchFileOrDirectory, _, _): .notFound
             case .io(.permissionDenied, _, _): .permissionDenied
             case .io, .exists, .noSpace, .destination: .unavailable
-            case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram, .otherArchitecture,
+            case .notRegular, .notGGUF, .unsupportedVersion, .otherProgram,
                 .untrusted:
                 .failedPrecondition
             case .truncated, .malformed, .missingKey, .wrongType, .missingTensor, .wrongTensor,

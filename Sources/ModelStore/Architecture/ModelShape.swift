@@ -84,7 +84,9 @@ package struct ModelShape: Sendable, Equatable {
         self.init()
         let architecture = try metadata.string(forKey: FormatKeys.architecture)
         guard architecture == Format.architecture else {
-            throw .otherArchitecture(architecture)
+            throw .malformed(
+                "\(FormatKeys.architecture) is '\(architecture.quoted)', not \(Format.architecture)"
+            )
         }
         for size in Self.sizes {
             self[keyPath: size.path] = Int(try metadata.uint32(forKey: size.key))

@@ -21,8 +21,6 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
     case unsupportedVersion(String, found: UInt32, expected: UInt32)
     /// A GGUF file that `mmfreectl pack` did not make: how that shows.
     case otherProgram(String)
-    /// A model of an architecture that is packed and checked, but not run: its name.
-    case otherArchitecture(String)
     /// Something ends after the file does.
     case truncated(String, offset: Int, needs: UInt64, has: Int)
     /// A count, type, offset or value that cannot be right.
@@ -60,8 +58,6 @@ package enum StoreError: Error, Equatable, CustomStringConvertible {
             "\(what) is version \(found), this program reads versions up to \(expected)"
         case .otherProgram(let how):
             "a GGUF file made by another program: \(how); make one of the model's checkpoint with `mmfreectl pack`"
-        case .otherArchitecture(let name):
-            "architecture \(name) is packed and checked, but not served yet"
         case .truncated(let what, let offset, let needs, let has):
             "\(what) at byte \(offset) needs \(needs) bytes, but only \(has) are left: the file is cut short"
         case .malformed(let what):

@@ -26,7 +26,6 @@ struct Refusal: Error, Equatable {
     init(_ error: any Error) {
         let cause: Cause =
             switch error {
-            case ModelError.store(.otherArchitecture): .unsupported
             case ModelError.store: .damaged
             case StoreError.io: .unreadable
             case StoreError.damaged, StoreError.truncated, StoreError.malformed,

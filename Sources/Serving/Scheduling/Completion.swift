@@ -59,6 +59,8 @@ final class Completion: Consumer {
     }
 
     func firstResult(of count: Int) -> Int { min(scorer?.longestPrefix ?? count, count - 1) }
+    func limit(to tokens: Int) { step.maxTokens = min(step.maxTokens, tokens) }
+    var answerTokens: Int { step.maxTokens }
     var prefixUse: PrefixUse { scorer?.prefixUse ?? .state }
     func scores(at mark: Int) -> KnownScores? { scorer?.known(at: mark) }
 

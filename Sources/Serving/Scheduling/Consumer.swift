@@ -15,6 +15,10 @@ protocol Consumer: AnyObject {
     var prefixUse: PrefixUse { get }
     /// A sequence begins after a known prefix.
     func begin(_ sequence: Sequence, after prefix: KnownPrefix)
+    /// Its sequence has room for so many more tokens than its prompt; at least one.
+    func limit(to tokens: Int)
+    /// Whether it needs room for an answer, and for how many tokens at most; 0 if it reads only.
+    var answerTokens: Int { get }
     /// The sum of the hidden states of the first `mark` tokens of a sequence, of the rows just taken, if that is of use.
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]?
     /// The scores of the first `mark` tokens after the first one, likewise.
@@ -41,6 +45,8 @@ extension Consumer {
     var prefixUse: PrefixUse { .state }
     func firstResult(of count: Int) -> Int { count - 1 }
     func begin(_ sequence: Sequence, after prefix: KnownPrefix) {}
+    func limit(to tokens: Int) {}
+    var answerTokens: Int { 0 }
     func compute(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) {}
     func hiddenSum(of sequence: Sequence, at mark: Int) -> [Float]? { nil }
     func scores(at mark: Int) -> KnownScores? { nil }

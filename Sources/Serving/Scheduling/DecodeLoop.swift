@@ -136,7 +136,12 @@ final class DecodeLoop: @unchecked Sendable {
         var written: [Account: Int] = [:]
         for batch in turn.batches {
             let runner = runners[batch.model]
-            let computed = runner.run(batch)
+            let computed: [ComputedRows]
+            do throws(ModelError) { computed = try runner.run(batch) } catch {
+                let why = RPCError(.resourceExhausted, "\(error)", reason: "NO_MEMORY")
+                conclude(core.endAll(of: batch.model, .refused(why)))
+                continue
+            }
             // After computing and before anything is sent: what was computed may be of other bytes, or of zeros.
             if let damage = runner.model.damage {
                 let problem = StoreError.changed(runner.model.file.path, damage)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 import RPC
 
 /// The vectors of an Embed call, each sent as soon as its input has been read.
@@ -8,22 +9,24 @@ final class EmbeddingJob: Consumer {
     private let record: RequestRecord
     private let outbox: Outbox<EmbedResponse>
     private let digest: String
-    private let pooling: Pooling
+    private let kind: PooledVector.Kind
     private let normalizes: Bool
     /// Of the inputs under way.
     private var vectors: [Int: PooledVector] = [:]
     /// Sums at the taps of the rows last taken, by input and mark.
     private var sums: [Int: [Int: [Float]]] = [:]
 
+    /// - Parameter files: how the model's files make a vector, where they say; what a request that says nothing gets.
     init(
-        record: RequestRecord, outbox: Outbox<EmbedResponse>, digest: String, pooling: Pooling,
-        normalizes: Bool
+        record: RequestRecord, outbox: Outbox<EmbedResponse>, digest: String, pooling: RPC.Pooling,
+        normalizes: Bool, files: (pooling: ModelStore.Pooling, normalizes: Bool)? = nil
     ) {
         self.record = record
         self.outbox = outbox
         self.digest = digest
-        self.pooling = pooling
-        self.normalizes = normalizes
+        let isDefault = pooling == .unspecified
+        kind = isDefault ? files.map { .init($0.pooling) } ?? .mean : .init(pooling)
+        self.normalizes = normalizes || (isDefault && files?.normalizes == true)
     }
 
     var stalledSince: UInt64 { outbox.stalledSince }
@@ -33,14 +36,14 @@ final class EmbeddingJob: Consumer {
     func begin() {}
 
     func wants(_ index: Int, of count: Int) -> Wants {
-        pooling == .last && index < count - 1 ? .nothing : .hidden
+        kind.needs(index, of: count) ? .hidden : .nothing
     }
 
     var prefixUse: PrefixUse {
-        switch pooling {
+        switch kind {
         case .last: .state
-        case .mean, .unspecified: .stateAndSum
-        case .none: .nothing
+        case .mean: .stateAndSum
+        case .first, .all: .nothing
         }
     }
 
@@ -53,18 +56,15 @@ final class EmbeddingJob: Consumer {
 
     func take(_ rows: ComputedRows, of sequence: Sequence, isPromptDone: Bool) -> Step {
         var vector =
-            vectors.removeValue(forKey: sequence.input) ?? PooledVector(PooledVector.Kind(pooling))
+            vectors.removeValue(forKey: sequence.input) ?? PooledVector(kind)
         sums[sequence.input] = nil
-        if pooling != .last {
-            for index in 0..<rows.rows.count {
-                rows.withHidden(index) { vector.add($0) }
-                let mark = sequence.read + index + 1
-                guard prefixUse == .stateAndSum, sequence.taps.contains(where: { $0.mark == mark })
-                else { continue }
-                sums[sequence.input, default: [:]][mark] = vector.values
-            }
-        } else if isPromptDone {
-            rows.withHidden(rows.rows.count - 1) { vector.add($0) }
+        for index in 0..<rows.rows.count
+        where kind.needs(sequence.read + index, of: sequence.tokens.count) {
+            rows.withHidden(index) { vector.add($0) }
+            let mark = sequence.read + index + 1
+            guard prefixUse == .stateAndSum, sequence.taps.contains(where: { $0.mark == mark })
+            else { continue }
+            sums[sequence.input, default: [:]][mark] = vector.values
         }
         guard isPromptDone else {
             vectors[sequence.input] = vector
@@ -90,7 +90,7 @@ final class EmbeddingJob: Consumer {
 }
 
 extension PooledVector.Kind {
-    init(_ wire: Pooling) {
+    fileprivate init(_ wire: RPC.Pooling) {
         switch wire {
         case .unspecified, .mean: self = .mean
         case .last: self = .last

@@ -25,7 +25,8 @@ final class ModelRunner {
     /// Computes a batch.
     ///
     /// - Returns: each part's rows.
-    func run(_ batch: SchedulerCore.Batch) -> [ComputedRows] {
+    /// - Throws: `noMemory`, for keys and values.
+    func run(_ batch: SchedulerCore.Batch) throws(ModelError) -> [ComputedRows] {
         rows.removeAll(keepingCapacity: true)
         var computed: [ComputedRows] = []
         computed.reserveCapacity(batch.parts.count)
@@ -34,7 +35,7 @@ final class ModelRunner {
             sequence.rows(count, into: &rows)
             computed.append(ComputedRows(evaluator: evaluator, rows: first..<rows.count))
         }
-        evaluator.run(rows, states: states)
+        try evaluator.run(rows, states: states)
         return computed
     }
 }
@@ -94,9 +95,11 @@ final class ModelRunners: SlotStates {
         return entry.runner
     }
 
-    func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) {
+    func load(
+        _ snapshot: StateSnapshot?, into slot: Int, of model: ModelID
+    ) throws(ModelError) {
         if let snapshot {
-            self[model].states.restore(slot, snapshot)
+            try self[model].states.restore(slot, snapshot)
         } else {
             self[model].states.reset(slot)
         }

@@ -2,6 +2,7 @@
 
 import DequeModule
 import Engine
+import ModelStore
 import RPC
 
 /// One call: what waits, has a deadline, is cancelled, counted, shown and logged as a whole. Owned by the decode thread once it
@@ -13,6 +14,7 @@ final class Request: @unchecked Sendable {
     let model: ModelID
     /// Of the model.
     let digest: String
+    let memory: SequenceMemory
     let consumer: any Consumer
 
     /// Its place in the order of arrival.
@@ -35,10 +37,12 @@ final class Request: @unchecked Sendable {
     /// - Parameter inputs: the tokens of each input; one or more, none empty; of a session one, which may be.
     init(
         record: RequestRecord, deadline: UInt64, model: ModelID, digest: String,
-        inputs: [[UInt32]], consumer: any Consumer, session: SessionTurn? = nil
+        memory: SequenceMemory = .recurrent(floats: 0), inputs: [[UInt32]], consumer: any Consumer,
+        session: SessionTurn? = nil
     ) {
         precondition(session == nil || inputs.count == 1)
         self.digest = digest
+        self.memory = memory
         self.session = session
         self.record = record
         self.deadline = deadline

@@ -4,6 +4,7 @@
 
 import DequeModule
 import Engine
+import ModelStore
 import RPC
 
 extension SchedulerCore {
@@ -13,7 +14,10 @@ extension SchedulerCore {
     ///
     /// - Returns: why its session cannot go on.
     mutating func resume(_ request: Request) -> RPCError? {
-        guard let sequence = request.waiting.first, !sequence.hasBegun else { return nil }
+        guard let sequence = request.waiting.first, !sequence.hasBegun, !sequence.isPrepared else {
+            return nil
+        }
+        sequence.prepare()
         if let session = request.session {
             do throws(RPCError) {
                 let state = try session.state()
@@ -24,6 +28,7 @@ extension SchedulerCore {
                 return .invalid("prompt", "there is nothing to append to session '\(session.id)'")
             }
         }
+        if let refusal = limit(request, sequence) { return refusal }
         let use = request.consumer.prefixUse
         guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return nil }
         let tokens = sequence.tokens
@@ -42,6 +47,23 @@ extension SchedulerCore {
             after: found.known?.depth ?? 0, of: found.known?.prefix.snapshot, marks: marks.sorted())
         request.record.cachedTokens += sequence.cached
         if let prefix = found.known?.prefix { request.consumer.begin(sequence, after: prefix) }
+        return nil
+    }
+
+    /// Keeps a sequence within its model's context.
+    ///
+    /// - Returns: why it has no place there.
+    private func limit(_ request: Request, _ sequence: Sequence) -> RPCError? {
+        guard let context = request.memory.context else { return nil }
+        let isAnswer = request.consumer.answerTokens > 0
+        let room = context - sequence.length
+        guard room >= (isAnswer ? 1 : 0) else {
+            return .invalid(
+                isAnswer ? "prompt" : "input",
+                "\(sequence.length) tokens, those of the session among them; model '\(request.record.model)' has positions for \(context)"
+                    + (isAnswer ? ", the answer's among them" : ""))
+        }
+        if isAnswer { request.consumer.limit(to: room) }
         return nil
     }
 

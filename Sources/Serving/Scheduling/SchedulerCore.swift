@@ -10,6 +10,8 @@
 // answers that are being written, prompts get as many rows as fit into a time limit (`TurnDraft`), shared out by account.
 
 import DequeModule
+import Engine
+import ModelStore
 import RPC
 
 struct SchedulerCore: ~Copyable {
@@ -60,6 +62,7 @@ struct SchedulerCore: ~Copyable {
 
     let configuration: ServingConfiguration
     let pool: SlotPool
+    private var keyValues: KeyValueQueue
     /// States of prompts and answers that have been.
     var prefixes: PrefixCache
     /// Turns of sessions: the first one runs or is in the queue, the others wait for it.
@@ -92,6 +95,7 @@ struct SchedulerCore: ~Copyable {
     init(_ configuration: ServingConfiguration, states: any SlotStates) {
         self.configuration = configuration
         pool = SlotPool(configuration.slots, taps: configuration.tapSlots, states: states)
+        keyValues = KeyValueQueue(capacity: configuration.keyValueBytes)
         prefixes = PrefixCache(capacity: configuration.prefixBytes)
     }
 
@@ -191,16 +195,48 @@ struct SchedulerCore: ~Copyable {
 
     private mutating func admit(_ now: UInt64, _ turn: inout Turn) {
         while let (user, claim) = claims.first {
-            if resident.count == pool.count {
-                guard claim.used == 0, let victim = victim(now) else { return }
-                preempt(victim)
-            } else {
-                guard let id = users[user]?.waiting.first?.key, let request = open[id] else {
-                    return
-                }
-                admit(request, now, &turn)
-            }
+            let isFull = resident.count == pool.count
+            let victim = isFull && claim.used == 0 ? victim(now) : nil
+            guard !isFull || victim != nil, let id = users[user]?.waiting.first?.key,
+                let request = open[id]
+            else { return }
+            guard prepare(request, &turn) else { continue }
+            if let victim { preempt(victim) }
+            admit(request, now, &turn)
         }
+    }
+
+    /// Finds where a request's next sequence begins, and sets memory aside for it.
+    ///
+    /// - Returns: whether it can have a slot; otherwise it is over, or its account waits for memory.
+    private mutating func prepare(_ request: Request, _ turn: inout Turn) -> Bool {
+        if let refusal = resume(request) {
+            turn.ended.append(close(request, .refused(refusal)))
+            return false
+        }
+        guard let sequence = request.waiting.first, sequence.keyValueBytes == 0 else { return true }
+        let tokens = sequence.length + request.consumer.answerTokens
+        let bytes = request.memory.pageBytes(tokens)
+        switch keyValues.take(bytes, for: request.account) {
+        case .granted:
+            sequence.keyValueBytes = bytes
+            wakeNext()
+            return true
+        case .later:
+            claim(request.account)
+            return false
+        case .never:
+            let why = RPCError(
+                .resourceExhausted,
+                "\(tokens) tokens of model '\(request.record.model)' take \(bytes) bytes of keys and values, \(keyValues.capacity) are set aside for all (key_value_memory): send a shorter prompt or ask for fewer tokens",
+                reason: "KEY_VALUE_MEMORY")
+            turn.ended.append(close(request, .refused(why)))
+            return false
+        }
+    }
+
+    private mutating func wakeNext() {
+        if let account = keyValues.awake { claim(account) }
     }
 
     /// Who makes room for a user that has no slot: the newest that waits for its reader; else the newest of the user with the
@@ -216,13 +252,14 @@ struct SchedulerCore: ~Copyable {
     }
 
     private mutating func admit(_ request: Request, _ now: UInt64, _ turn: inout Turn) {
-        if let refusal = resume(request) {
-            turn.ended.append(close(request, .refused(refusal)))
+        guard let sequence = request.waiting.first else { return }
+        looks += 1
+        do throws(ModelError) { try sequence.enter(pool) } catch {
+            let why = RPCError(.resourceExhausted, "\(error)", reason: "NO_MEMORY")
+            turn.ended.append(close(request, .refused(why)))
             return
         }
-        guard let sequence = request.waiting.popFirst() else { return }
-        looks += 1
-        sequence.enter(pool)
+        request.waiting.removeFirst()
         resident.append(sequence)
         let account = request.account
         if users[account, default: User()].used == 0 { users[account]?.heldSince = now }
@@ -385,6 +422,10 @@ struct SchedulerCore: ~Copyable {
     /// Sets a user's place by what it has and what it waits for.
     private mutating func claim(_ id: Account) {
         guard var user = users[id] else { return }
+        if user.waiting.isEmpty {
+            keyValues.forget(id)
+            if let next = keyValues.awake { claim(next) }
+        }
         if user.used > 0 || user.waiting.isEmpty {
             user.joined = 0
         } else if user.joined == 0 {
@@ -392,7 +433,7 @@ struct SchedulerCore: ~Copyable {
             user.joined = joins
         }
         users[id] = user.used == 0 && user.waiting.isEmpty ? nil : user
-        if let first = user.waiting.first {
+        if let first = user.waiting.first, !keyValues.blocks(id) {
             claims.set(
                 id, Claim(used: user.used, place: user.used == 0 ? user.joined : first.priority))
         } else {
@@ -408,9 +449,11 @@ struct SchedulerCore: ~Copyable {
         looks += 1 + resident.count
         if ending.leavesState { keepEnd(of: request, resident) }
         for sequence in resident where sequence.request === request { leave(sequence) }
+        for sequence in request.waiting { giveMemory(of: sequence) }
         resident.removeAll { $0.request === request }
         request.waiting = []
         enqueue(request)
+        wakeNext()
         endTurn(request)
         return Ended(request: request, ending: ending)
     }
@@ -418,5 +461,12 @@ struct SchedulerCore: ~Copyable {
     private mutating func leave(_ sequence: Sequence) {
         sequence.finish()
         users[sequence.request.account]?.used -= 1
+        giveMemory(of: sequence)
+        wakeNext()
+    }
+
+    private mutating func giveMemory(of sequence: Sequence) {
+        keyValues.give(sequence.keyValueBytes)
+        sequence.keyValueBytes = 0
     }
 }

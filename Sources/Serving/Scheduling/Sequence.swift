@@ -64,6 +64,10 @@ final class Sequence {
     /// Its place among its account's prompts: the one that was read last comes last.
     var lastRead = 0
     private(set) var residence = Residence.waiting(nil)
+    /// Bytes of keys and values that are set aside for it.
+    var keyValueBytes = 0
+    /// Where it begins is known.
+    private(set) var isPrepared = false
     /// It has had a slot.
     private(set) var hasBegun = false
     /// Its state has read its own tokens and no others: it is a prefix that may come again.
@@ -92,6 +96,8 @@ final class Sequence {
 
     var isPreempted: Bool { hasBegun && residence.snapshot != nil }
     var consumed: Int { history.count }
+    /// Tokens that it has when its prompt is read, those of its session among them.
+    var length: Int { history.count - read + tokens.count }
     /// Prompt tokens that are read.
     var read: Int { if case .reading(let next) = phase { next } else { tokens.count } }
     /// What it remembers now; `nil` if that is nothing.
@@ -100,6 +106,9 @@ final class Sequence {
     var unread: UInt32? { if case .decoding(let last) = phase { last } else { nil } }
 
     // MARK: What the scheduler does with it
+
+    /// Where it begins is about to be found.
+    func prepare() { isPrepared = true }
 
     /// Begins after `depth` of its tokens, which `snapshot` has read.
     func begin(after depth: Int, of snapshot: StateSnapshot?, marks: [Int]) {
@@ -148,9 +157,11 @@ final class Sequence {
     }
 
     /// Takes a slot, to begin or to go on exactly as if it had never been preempted. There must be a free one.
-    func enter(_ pool: SlotPool) {
+    ///
+    /// - Throws: `noMemory`.
+    func enter(_ pool: SlotPool) throws(ModelError) {
         guard residence.slot == nil,
-            let lease = pool.take(for: request.model, from: residence.snapshot)
+            let lease = try pool.take(for: request.model, from: residence.snapshot)
         else { preconditionFailure("no slot, or one already") }
         residence = .inSlot(lease)
         hasBegun = true

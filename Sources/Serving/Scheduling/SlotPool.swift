@@ -8,7 +8,9 @@ typealias ModelID = ObjectIdentifier
 /// The recurrent states that slots stand for: the runners', or a test's.
 protocol SlotStates: AnyObject {
     /// Makes a slot remember what `snapshot` does, or nothing.
-    func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID)
+    ///
+    /// - Throws: `noMemory`.
+    func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) throws(ModelError)
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot
 }
 
@@ -28,9 +30,14 @@ final class SlotPool {
     }
 
     /// A slot that remembers what `snapshot` does, or nothing; `nil` when all are taken.
-    func take(for model: ModelID, from snapshot: StateSnapshot?) -> SlotLease? {
-        guard let slot = free.popLast() else { return nil }
-        states.load(snapshot, into: slot, of: model)
+    ///
+    /// - Throws: `noMemory`; then none is taken.
+    func take(
+        for model: ModelID, from snapshot: StateSnapshot?
+    ) throws(ModelError) -> SlotLease? {
+        guard let slot = free.last else { return nil }
+        try states.load(snapshot, into: slot, of: model)
+        free.removeLast()
         return SlotLease(slot: slot, model: model, pool: self)
     }
 

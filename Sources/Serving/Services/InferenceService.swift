@@ -115,6 +115,7 @@ struct InferenceService: Sendable {
         _ outbox: Outbox<GenerateResponse>
     ) throws(RPCError) {
         let (name, model) = (loaded.name, loaded.model)
+        try checks.hasHead(name, model)
         let options = try checks.sampling(request, vocabulary: model.shape.vocabulary)
         let maxTokens = try checks.maxTokens(request)
         let stops = try checks.stops(request, name, model)
@@ -225,8 +226,7 @@ struct InferenceService: Sendable {
         var inputs: [[UInt32]] = []
         var total = 0
         for (index, input) in request.input.enumerated() {
-            let tokens = try checks.tokens(
-                input.input, "input[\(index)]", name, model, parseSpecial: false)
+            let tokens = try checks.embedded(input.input, "input[\(index)]", name, model)
             let bytes = tokens.count * model.shape.hidden * 4
             guard request.pooling != .none || bytes < FrameHeader.dataLimit - 4096 else {
                 throw .invalid(
@@ -252,7 +252,7 @@ struct InferenceService: Sendable {
         }
         let job = EmbeddingJob(
             record: record, outbox: outbox, digest: model.digest, pooling: request.pooling,
-            normalizes: request.normalize)
+            normalizes: request.normalize, files: model.shape.embedding)
         submit(record, call, model, inputs, job, outbox)
     }
 
@@ -261,6 +261,7 @@ struct InferenceService: Sendable {
         _ outbox: Outbox<ScoreResponse>
     ) throws(RPCError) {
         let (name, model) = (loaded.name, loaded.model)
+        try checks.hasHead(name, model)
         let tokens = try checks.scored(request, name, model)
         let from = max(1, Int(request.from))
         guard from < tokens.count else {
@@ -295,7 +296,8 @@ struct InferenceService: Sendable {
             .submit(
                 Request(
                     record: record, deadline: call.deadline, model: ObjectIdentifier(model),
-                    digest: model.digest, inputs: inputs, consumer: consumer, session: session),
+                    digest: model.digest, memory: model.shape.memory, inputs: inputs,
+                    consumer: consumer, session: session),
                 model))
         call.onCancel { loop.post(.gone(id)) }
     }

@@ -51,6 +51,27 @@ struct RequestChecks {
         return tokens
     }
 
+    /// Whether the model predicts tokens.
+    func hasHead(_ name: String, _ model: Model) throws(RPCError) {
+        guard model.shape.hasHead else {
+            throw RPCError(
+                .failedPrecondition,
+                "model '\(name)' is an embedding model (\(model.shape.name)): it predicts no tokens; call Embed",
+                reason: "EMBEDDING_MODEL")
+        }
+    }
+
+    /// The tokens of a text whose vector is wanted: of an embedding model with its end token, which stays where the text is cut.
+    func embedded(
+        _ input: Prompt?, _ field: String, _ name: String, _ model: Model
+    ) throws(RPCError) -> [UInt32] {
+        if case .text = input, model.shape.embedding != nil, let suffix = model.tokenizer?.suffix {
+            let tokens = try tokens(input, field, name, model, parseSpecial: false, appends: true)
+            return tokens.prefix((model.shape.memory.context ?? .max) - 1) + [suffix]
+        }
+        return try tokens(input, field, name, model, parseSpecial: false)
+    }
+
     /// The tokens of what is to be scored: two or more, or there is nothing to be scored.
     func scored(
         _ request: ScoreRequest, _ name: String, _ model: Model

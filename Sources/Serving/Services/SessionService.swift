@@ -74,7 +74,8 @@ struct SessionService: Sendable {
             name: name, model: loaded.name, digest: digest, state: state,
             bytes: SessionMemory.bytes(
                 SavedState.byteCount(
-                    digest: digest.utf8.count, unread: 1, values: loaded.model.shape.stateCount)),
+                    digest: digest.utf8.count, unread: 1,
+                    values: loaded.model.shape.memory.floats(after: max(1, state.history.count)))),
             ttl: ttl, for: call.peer)
     }
 

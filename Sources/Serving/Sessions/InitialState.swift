@@ -16,7 +16,7 @@ enum InitialState {
         let path = path(beside: loaded.model.file.path)
         let most = SavedState.byteCount(
             digest: loaded.model.digest.utf8.count, unread: 1,
-            values: loaded.model.shape.stateCount)
+            values: loaded.model.shape.memory.floats(after: loaded.model.shape.memory.context ?? 1))
         do {
             let file = try MappedFile(path: path, untrusted: .refuse)
             guard file.count <= most else {

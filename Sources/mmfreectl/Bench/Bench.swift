@@ -18,8 +18,10 @@ struct Bench: ParsableCommand {
             """)
 
     @Argument(help: "A packed file.", completion: .file(extensions: ["gguf"])) var file: String?
-    @Option(help: "A random model of a published size instead: 370M, 1.3B or 2.7B.") var shape:
-        PublishedShape?
+    @Option(
+        help:
+            "A random model of a published size instead: 370M, 1.3B, 2.7B, 2B4T or embedding-0.6B.")
+    var shape: PublishedShape?
     @Option(
         help: "Where the random model is put. Default: $TMPDIR, or /tmp.", completion: .directory)
     var directory: String?
@@ -88,7 +90,7 @@ struct Bench: ParsableCommand {
         for round in 0...repetitions {
             progress.show(round, of: repetitions + 1, "rounds")
             // The first round warms up.
-            run.round(batches: batches, prompts: prompts, counts: round > 0)
+            try run.round(batches: batches, prompts: prompts, counts: round > 0)
         }
         progress.clear()
         var rows = run.rows()

@@ -10,21 +10,53 @@ enum PublishedShape: String, ExpressibleByArgument, CaseIterable {
     case m370 = "370M"
     case b1 = "1.3B"
     case b2 = "2.7B"
+    /// BitNet b1.58 2B4T
+    case bitnet = "2B4T"
+    /// bitnet-embedding-0.6b
+    case embedding = "embedding-0.6B"
 
-    var shape: ModelShape {
+    private var shape: Architecture {
         switch self {
-        case .m370: ModelShape(hidden: 1024, intermediate: 2816)
-        case .b1: ModelShape(hidden: 2048, intermediate: 5632)
-        case .b2: ModelShape(hidden: 2560, layers: 32, intermediate: 6912)
+        case .m370: return .hgrnbit(ModelShape(hidden: 1024, intermediate: 2816))
+        case .b1: return .hgrnbit(ModelShape(hidden: 2048, intermediate: 5632))
+        case .b2: return .hgrnbit(ModelShape(hidden: 2560, layers: 32, intermediate: 6912))
+        case .bitnet:
+            var shape = AttentionShape(.bitnet)
+            (shape.vocabulary, shape.hidden, shape.layers) = (128_256, 2560, 30)
+            (shape.intermediate, shape.heads, shape.keyHeads) = (6912, 20, 5)
+            (shape.headSize, shape.context, shape.theta) = (128, 4096, 500_000)
+            shape.isTied = true
+            return .attention(shape)
+        case .embedding:
+            var shape = AttentionShape(.qwen3)
+            (shape.vocabulary, shape.hidden, shape.layers) = (151_936, 1024, 28)
+            (shape.intermediate, shape.heads, shape.keyHeads) = (3072, 16, 8)
+            (shape.headSize, shape.context, shape.theta) = (128, 32_768, 1_000_000)
+            (shape.epsilon, shape.innerEpsilon) = (1e-6, 1e-6)
+            return .attention(shape)
+        }
+    }
+
+    private var plans: [TensorPlan] {
+        switch shape {
+        case .hgrnbit(let shape): TensorLayout(shape).plans(.q6) { _ in "BF16" }
+        case .attention(let shape): AttentionLayout(shape).plans(.q6) { _ in "BF16" }
+        }
+    }
+
+    private var facts: Facts {
+        let name = "random \(rawValue)"
+        return switch shape {
+        case .hgrnbit(let shape): shape.facts(name: name, embedding: .q6)
+        case .attention(let shape): shape.facts(name: name, embedding: .q6)
         }
     }
 
     /// Writes a packed file of this shape.
     func write(to path: FilePath) throws(StoreError) {
-        let tensors = TensorLayout(shape).plans(.q6) { _ in "BF16" }
+        let tensors = plans
         var writer = try PackedWriter(
-            path: path, metadata: shape.facts(name: "random \(rawValue)", embedding: .q6),
-            tensors: tensors, replacing: true)
+            path: path, metadata: facts, tensors: tensors, replacing: true)
         var random = Pattern()
         for tensor in tensors {
             if let packed = tensor.packed {

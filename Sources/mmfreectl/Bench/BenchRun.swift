@@ -14,6 +14,10 @@ final class BenchRun {
     private let states: StatePool
     /// The ternary stream: where it begins and how long it is.
     private let stream: UnsafeRawBufferPointer
+    /// Of a head that is not ternary.
+    private let headBytes: Int
+    /// What a token reads.
+    private var tokenBytes: Int { stream.count + headBytes }
 
     private struct Sample {
         /// Whole time of one step and the part of it that was ternary products. Nanoseconds.
@@ -41,18 +45,25 @@ final class BenchRun {
         evaluator = try Evaluator(
             model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
         states = try StatePool(slots: 512, model: model)
-        guard let head = file.packed["output.weight"] else {
-            throw Failure("no output.weight", .data)
-        }
-        matrix = head
-        row = .allocate(capacity: ck_padded_columns(head.columns))
-        row.initialize(repeating: 3, count: ck_padded_columns(head.columns))
-        products = .allocate(capacity: (head.rows + 16) * workers.count)
+        guard
+            let largest = file.packed.values.max(by: { $0.rows * $0.columns < $1.rows * $1.columns }
+            )
+        else { throw Failure("no ternary matrix", .data) }
+        matrix = largest
+        row = .allocate(capacity: ck_padded_columns(largest.columns))
+        row.initialize(repeating: 3, count: ck_padded_columns(largest.columns))
+        products = .allocate(capacity: (largest.rows + 16) * workers.count)
         let packed = file.packed.values.map(\.info)
         let start = packed.map(\.offset).min() ?? 0
         let end = packed.map { $0.offset + $0.byteCount }.max() ?? 0
         stream = UnsafeRawBufferPointer(
             start: file.map.start + start, count: (end - start) / 64 * 64)
+        if case .attention = model.shape, model.shape.hasHead {
+            let head = file["output.weight"] ?? file["token_embd.weight"]
+            headBytes = head?.byteCount ?? 0
+        } else {
+            headBytes = 0
+        }
     }
 
     deinit {
@@ -67,7 +78,7 @@ final class BenchRun {
             + "\(Terminal.bytes(stream.count)) of ternary weights, \(Terminal.bytes(model.file.map.hugePageBytes)) mapped by huge pages"
     }
 
-    func round(batches sizes: [Int], prompts lengths: [Int], counts: Bool) {
+    func round(batches sizes: [Int], prompts lengths: [Int], counts: Bool) throws {
         // A first pass also writes back what the last step left in the caches; the limit is what the next ones find.
         let read = (0..<3).map { _ in nanoseconds { self.readAll() } }.min() ?? .nan
         let work: UInt64 = 1 << 31
@@ -79,27 +90,34 @@ final class BenchRun {
             peaks.append(peak)
             cached.append(cache)
         }
+        // What the last row of a step is computed for.
+        let last: Wants = model.shape.hasHead ? .logits : .hidden
         for size in sizes {
-            let rows = (0..<size).map { BatchRow(slot: $0, token: UInt32($0 + 3), wants: .logits) }
-            let sample = step(rows, times: size > 8 ? 1 : 3, read, peak)
+            let rows = (0..<size).map { BatchRow(slot: $0, token: UInt32($0 + 3), wants: last) }
+            let sample = try step(rows, times: size > 8 ? 1 : 3, read, peak)
             if counts { batches[size, default: []].append(sample) }
         }
         for length in lengths {
             let rows = (0..<length).map {
                 BatchRow(
-                    slot: 0, token: UInt32($0 % 997), wants: $0 == length - 1 ? .logits : .nothing)
+                    slot: 0, token: UInt32($0 % 997), wants: $0 == length - 1 ? last : .nothing)
             }
-            let sample = step(rows, times: 1, read, peak)
+            let sample = try step(rows, times: 1, read, peak)
             if counts { prompts[length, default: []].append(sample) }
         }
     }
 
-    private func step(_ rows: [BatchRow], times: Int, _ read: Double, _ peak: Double) -> Sample {
+    private func step(_ rows: [BatchRow], times: Int, _ read: Double, _ peak: Double) throws
+        -> Sample
+    {
         evaluator.resetTimings()
         for _ in 0..<times {
+            for slot in Set(rows.map(\.to)) where model.shape.memory.context != nil {
+                states.reset(slot)
+            }
             var rest = rows[...]
             while !rest.isEmpty {
-                evaluator.run(Array(rest.prefix(Self.chunk)), states: states)
+                try evaluator.run(Array(rest.prefix(Self.chunk)), states: states)
                 rest = rest.dropFirst(Self.chunk)
             }
         }
@@ -165,9 +183,13 @@ final class BenchRun {
     // MARK: Figures
 
     func rows() -> [BenchRow] {
-        let layers = Double(
-            model.shape.ternaryWeights - model.shape.vocabulary * model.shape.hidden)
         let all = Double(model.shape.ternaryWeights)
+        var layers = all
+        if case .hgrnbit(let shape) = model.shape {
+            // A prompt needs its head once.
+            layers -= Double(shape.vocabulary * shape.hidden)
+        }
+        let whole = Double(tokenBytes) / Double(stream.count)
         var rows = [
             BenchRow("read bandwidth", Double(stream.count) / median(reads), "GB/s", nil, nil),
             BenchRow("int8 peak", median(peaks), "GMAC/s", nil, nil),
@@ -180,13 +202,13 @@ final class BenchRun {
                 BenchRow(
                     "decode, batch \(size)", Double(size) * 1e9 / time, "tok/s",
                     size == 1
-                        ? median(samples.map { $0.readNanoseconds / $0.total })
+                        ? median(samples.map { whole * $0.readNanoseconds / $0.total })
                         : median(
                             samples.map { all * Double(size) / $0.total / $0.peakPerNanosecond }),
                     size == 1 ? "of the read bandwidth" : "of the int8 peak"))
             if size == 1 {
                 rows.append(
-                    BenchRow("streamed, batch 1", Double(stream.count) / time, "GB/s", nil, nil))
+                    BenchRow("streamed, batch 1", Double(tokenBytes) / time, "GB/s", nil, nil))
                 rows.append(
                     BenchRow(
                         "not products, batch 1",

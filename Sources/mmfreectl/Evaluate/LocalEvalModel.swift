@@ -78,7 +78,7 @@ final class LocalEvalModel: EvalModel {
         var scorer = TokenScorer(kernels: kernels)
         for start in stride(from: 0, to: batch.count, by: Self.rows) {
             let part = batch[start..<min(start + Self.rows, batch.count)]
-            evaluator.run(part.map(\.row), states: states)
+            try evaluator.run(part.map(\.row), states: states)
             try model.file.map.checkUnchanged()
             for (row, entry) in part.enumerated() {
                 guard let next = entry.next else { continue }

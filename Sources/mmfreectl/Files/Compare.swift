@@ -150,7 +150,7 @@ struct Compare: ParsableCommand {
         let tokens = try prompt()
         let result: (side: Side, logits: [Float])
         if side == "packed" {
-            result = try measure(tokens, openLocal(file, options))
+            result = try measure(tokens, LocalModel(file, options))
         } else {
             switch try PackSource(directory: FilePath(checkpoint), masters: ternaryMasters) {
             case .hgrnbit(let source): result = try measureCheckpoint(tokens, source)
@@ -166,7 +166,7 @@ struct Compare: ParsableCommand {
     }
 
     private func prompt() throws -> [UInt32] {
-        let tokens = Array(try source.tokens(for: openLocal(file, options)).prefix(limit))
+        let tokens = Array(try source.tokens(for: LocalModel(file, options)).prefix(limit))
         guard tokens.count > 1 else { throw Failure("fewer than two tokens", .data) }
         return tokens
     }

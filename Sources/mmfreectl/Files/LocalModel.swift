@@ -66,15 +66,6 @@ extension LocalRun {
     }
 }
 
-/// A packed file by what runs its architecture: the engine, or the reference where the engine does not yet.
-func openLocal(_ file: String, _ options: LocalOptions) throws -> any LocalRun {
-    let packed = try open(file)
-    if try packed.metadata.string(forKey: FormatKeys.architecture) == Format.architecture {
-        return try LocalModel(packed, options)
-    }
-    return try LocalReference(AttentionFile(packed))
-}
-
 /// A packed file run in this process: one conversation in slot 0.
 final class LocalModel: LocalRun {
     let model: Model
@@ -82,12 +73,17 @@ final class LocalModel: LocalRun {
     let states: StatePool
     let kernels: Kernels.Table
     static let chunk = 256
+    /// Tokens of the conversation so far.
+    private var read = 0
 
     var vocabulary: Int { model.shape.vocabulary }
     var hidden: Int { model.shape.hidden }
     var tokenizer: Tokenizer? { model.tokenizer }
     var byteCount: Int { model.file.byteCount }
-    func reset() { states.reset(0) }
+    func reset() {
+        states.reset(0)
+        read = 0
+    }
 
     convenience init(_ file: String, _ options: LocalOptions) throws {
         try self.init(try open(file), options)
@@ -117,11 +113,23 @@ final class LocalModel: LocalRun {
             }
             try body(place, row)
         }
+        guard wants != .logits || model.shape.hasHead else {
+            throw Failure(
+                "architecture \(model.shape.name) is an embedding model: it has no logits; ask for --hidden or --embedding",
+                .usage)
+        }
+        if let context = model.shape.memory.context, read + tokens.count > context {
+            throw Failure(
+                "\(read + tokens.count) tokens; this model has positions for \(context) (context_length)",
+                .usage)
+        }
         var start = 0
         while start < tokens.count {
             let part = Array(tokens.dropFirst(start).prefix(chunk))
             try check(part)
-            evaluator.run(part.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
+            try evaluator.run(
+                part.map { BatchRow(slot: 0, token: $0, wants: wants) }, states: states)
+            read += part.count
             try model.file.map.checkUnchanged()
             for row in part.indices {
                 switch wants {
@@ -132,6 +140,32 @@ final class LocalModel: LocalRun {
             }
             start += part.count
         }
+    }
+}
+
+extension LocalModel {
+    /// A text's vector as the model's files make it, [hidden]; of a text that is too long the beginning. Embedding models only.
+    ///
+    /// - Parameter suffix: the token behind every text; it stays where the text is cut.
+    func embed(_ tokens: [UInt32], suffix: UInt32?) throws -> [Float] {
+        guard let (pooling, normalizes) = model.shape.embedding else {
+            throw Failure(
+                "architecture \(model.shape.name) is no embedding model: ask for --hidden", .usage)
+        }
+        var tokens = tokens
+        if let suffix {
+            let most = (model.shape.memory.context ?? .max) - 1
+            tokens = tokens.prefix(most) + [suffix]
+        }
+        try check(tokens)
+        var vector = PooledVector(.init(pooling))
+        try feed(tokens, wants: .hidden) { place, row in
+            if vector.kind.needs(place, of: tokens.count) { vector.add(row) }
+        }
+        guard vector.finish(normalizes: normalizes) else {
+            throw Failure("\(ModelError.notFinite)", .data)
+        }
+        return vector.values
     }
 }
 

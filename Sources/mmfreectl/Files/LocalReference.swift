@@ -13,13 +13,6 @@ final class LocalReference: LocalRun {
     private let file: PackedFile?
     private var state: AttentionModel.State
 
-    convenience init(_ file: AttentionFile) throws {
-        try self.init(
-            .packed(file),
-            tokenizer: Tokenizer(file: file.file, vocabulary: file.shape.vocabulary),
-            file: file.file)
-    }
-
     init(_ weights: AttentionWeights, tokenizer: Tokenizer?, file: PackedFile? = nil) throws {
         model = try AttentionModel(weights)
         byteCount = weights.byteCount

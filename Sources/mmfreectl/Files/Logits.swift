@@ -9,7 +9,7 @@ struct Logits: ParsableCommand {
         abstract:
             "Write a packed file's logits for some tokens, to hold them against another implementation.",
         discussion:
-            "float32 in NumPy's format: [tokens, vocabulary]; --hidden [tokens, hidden]; --state [layers, channels]; --embedding [1, hidden]."
+            "float32 in NumPy's format: [tokens, vocabulary]; --hidden [tokens, hidden]; --state [layers, channels], or with attention [tokens, layers, 2, width], the rotated keys and the values; --embedding [1, hidden]."
     )
 
     @Argument(help: "The packed file.", completion: .file(extensions: ["gguf"])) var file: String
@@ -24,7 +24,7 @@ struct Logits: ParsableCommand {
         completion: .file(extensions: ["npy"]))
     var output: String
     @Flag(help: "The final hidden states instead.") var hidden = false
-    @Flag(help: "The recurrent state after the last token instead.") var state = false
+    @Flag(help: "What the model remembers after the last token instead.") var state = false
     @Flag(help: "The text's vector instead, of an embedding model with attention.")
     var embedding = false
     @OptionGroup var replacing: Replacing
@@ -44,31 +44,25 @@ struct Logits: ParsableCommand {
         // Before the work.
         let place = try Output(
             output, replacing: replacing.force, inputs: [file] + (text.map { [$0] } ?? []))
-        let local = try openLocal(file, options)
-        var ids = try tokens?.ids ?? local.encode(prompt ?? readText(text ?? "-"))
+        let local = try LocalModel(file, options)
+        let ids = try tokens?.ids ?? local.encode(prompt ?? readText(text ?? "-"))
         var values: [Float] = []
         if embedding {
-            guard let reference = local as? LocalReference, reference.isEmbedding
-            else { throw Failure("\(file) is no embedding model with attention", .usage) }
-            if tokens == nil, let suffix = local.tokenizer?.suffix {
-                // The end token stays where the text is cut.
-                ids = ids.prefix(reference.context - 1) + [suffix]
-            }
-            try local.check(ids)
-            values = try reference.embed(ids)
+            values = try local.embed(
+                ids, suffix: tokens == nil ? local.tokenizer?.suffix : nil)
             return try write(values, [1, local.hidden], to: place)
-        }
-        let recurrent = local as? LocalModel
-        guard !state || recurrent != nil else {
-            throw Failure("\(file) is of an architecture without a recurrent state", .usage)
         }
         try local.feed(ids, wants: state ? .nothing : hidden ? .hidden : .logits) { _, row in
             values.append(contentsOf: row)
         }
         var size = [ids.count, hidden ? local.hidden : local.vocabulary]
-        if state, let recurrent {
-            size = [recurrent.model.shape.layers, recurrent.model.shape.inner]
-            values = recurrent.states.values(0)
+        if state {
+            values = local.states.values(0)
+            size =
+                switch local.model.shape {
+                case .hgrnbit(let shape): [shape.layers, shape.inner]
+                case .attention(let shape): [ids.count, shape.layers, 2, shape.keyWidth]
+                }
         }
         try write(values, size, to: place)
     }

@@ -32,7 +32,7 @@ struct Perplexity: ParsableCommand {
 
     func run() throws {
         Interruption.watch()
-        let local = try openLocal(file, options)
+        let local = try LocalModel(file, options)
         let kernels = try options.table()
         var tokens = try source.tokens(for: local)
         if let limit { tokens = Array(tokens.prefix(limit)) }

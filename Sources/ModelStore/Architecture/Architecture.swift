@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What a model remembers of the tokens that it has read.
+package enum SequenceMemory: Sendable, Equatable {
+    /// A block of so many floats, whatever was read.
+    case recurrent(floats: Int)
+    /// Keys and values of each token, so many floats; of `context` tokens at most.
+    case attention(floatsPerToken: Int, context: Int)
+
+    /// Floats that `tokens` tokens leave.
+    package func floats(after tokens: Int) -> Int {
+        switch self {
+        case .recurrent(let floats): tokens == 0 ? 0 : floats
+        case .attention(let floats, _): tokens * floats
+        }
+    }
+
+    /// Bytes to set aside for a sequence of `tokens` tokens, as far as they grow with it.
+    package func pageBytes(_ tokens: Int) -> Int {
+        switch self {
+        case .recurrent: 0
+        case .attention(let floats, _): (tokens + 15) / 16 * 16 * floats * 4
+        }
+    }
+
+    /// Tokens of prompt and answer together; nil for no limit.
+    package var context: Int? {
+        switch self {
+        case .recurrent: nil
+        case .attention(_, let context): context
+        }
+    }
+}
+
+/// What model a packed file holds, of any architecture that is run.
+package enum Architecture: Sendable, Equatable {
+    case hgrnbit(ModelShape)
+    case attention(AttentionShape)
+
+    package init(_ metadata: Metadata) throws(StoreError) {
+        let name = try metadata.string(forKey: FormatKeys.architecture)
+        self =
+            name == Format.architecture
+            ? .hgrnbit(try ModelShape(metadata)) : .attention(try AttentionShape(metadata))
+    }
+
+    /// `general.architecture`
+    package var name: String {
+        switch self {
+        case .hgrnbit: Format.architecture
+        case .attention(let shape): shape.family.rawValue
+        }
+    }
+
+    package var vocabulary: Int {
+        switch self {
+        case .hgrnbit(let shape): shape.vocabulary
+        case .attention(let shape): shape.vocabulary
+        }
+    }
+
+    package var hidden: Int {
+        switch self {
+        case .hgrnbit(let shape): shape.hidden
+        case .attention(let shape): shape.hidden
+        }
+    }
+
+    package var layers: Int {
+        switch self {
+        case .hgrnbit(let shape): shape.layers
+        case .attention(let shape): shape.layers
+        }
+    }
+
+    package var intermediate: Int {
+        switch self {
+        case .hgrnbit(let shape): shape.intermediate
+        case .attention(let shape): shape.intermediate
+        }
+    }
+
+    package var ternaryWeights: Int {
+        switch self {
+        case .hgrnbit(let shape): shape.ternaryWeights
+        case .attention(let shape): shape.ternaryWeights
+        }
+    }
+
+    package var memory: SequenceMemory {
+        switch self {
+        case .hgrnbit(let shape): .recurrent(floats: shape.stateCount)
+        case .attention(let shape):
+            .attention(floatsPerToken: shape.tokenBytes / 4, context: shape.context)
+        }
+    }
+
+    /// Whether it predicts tokens.
+    package var hasHead: Bool {
+        switch self {
+        case .hgrnbit: true
+        case .attention(let shape): shape.family.hasHead
+        }
+    }
+
+    /// How the model's files make a text's vector: nil where they say nothing of it.
+    package var embedding: (pooling: Pooling, normalizes: Bool)? {
+        switch self {
+        case .attention(let shape) where !shape.family.hasHead: (shape.pooling, shape.normalizes)
+        default: nil
+        }
+    }
+}
