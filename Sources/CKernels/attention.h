@@ -96,31 +96,29 @@ CK_INLINE size_t ck_score_pages(const ck_attention *a, size_t head, size_t heads
     return page;
 }
 
-/// Adds a page's values, as its positions weigh, to the outputs of `heads` heads: `slices` vectors of each from element e on.
-CK_INLINE void ck_gather(const ck_attention *a, size_t head, size_t heads, size_t page, size_t e, size_t slices) {
+/// Adds a page's values, as its positions weigh, to the outputs of `heads` heads: `slices` vectors of each from element e on,
+/// whole ones, or the `left` elements of a ragged end.
+CK_INLINE void ck_gather(const ck_attention *a, size_t head, size_t heads, size_t page, size_t e, size_t slices, size_t left) {
     const size_t first = page * CK_PAGE_TOKENS, rest = a->count - first;
     const size_t tokens = rest < CK_PAGE_TOKENS ? rest : CK_PAGE_TOKENS, all = a->stride / CK_PAGE_TOKENS;
     const float *v = a->pages[page] + a->values + e, *w = a->scores + head * a->stride + first;
     const float *next = a->pages[page + 1 < all ? page + 1 : page] + a->values + e;
     float *out = a->out + head * a->d + e;
-    const size_t left = a->d - e;
     ck_f32 sum[CK_CHAINS][CK_HEADS_TOGETHER];
 #define CK_EACH(...)                                                              \
     _Pragma("clang loop unroll(full)") for (size_t s = 0; s < slices; s++) {      \
-        const size_t part = slices > 1 ? CK_LANES : left;                         \
-        (void)part;                                                               \
         __VA_ARGS__                                                               \
     }
 #define CK_HEADS(...) _Pragma("clang loop unroll(full)") for (size_t h = 0; h < heads; h++) { __VA_ARGS__ }
-    CK_EACH(CK_HEADS(sum[s][h] = page ? ck_load(out + h * a->d + s * CK_LANES, part) : ck_all(0);))
+    CK_EACH(CK_HEADS(sum[s][h] = page ? ck_load(out + h * a->d + s * CK_LANES, left) : ck_all(0);))
     for (size_t j = 0; j < tokens; j++, v += a->d, next += a->d) {
         CK_EACH(
             __builtin_prefetch(next + s * CK_LANES, 0, 3);
-            const ck_f32 value = ck_load(v + s * CK_LANES, part);
+            const ck_f32 value = ck_load(v + s * CK_LANES, left);
             CK_HEADS(sum[s][h] = ck_fma(ck_all(w[h * a->stride + j]), value, sum[s][h]);)
         )
     }
-    CK_EACH(CK_HEADS(ck_store(out + h * a->d + s * CK_LANES, part, sum[s][h]);))
+    CK_EACH(CK_HEADS(ck_store(out + h * a->d + s * CK_LANES, left, sum[s][h]);))
 #undef CK_EACH
 #undef CK_HEADS
 }
@@ -129,9 +127,10 @@ CK_INLINE void ck_gather_page(const ck_attention *a, size_t head, size_t heads, 
     const size_t slices = CK_CHAINS / heads;
     size_t e = 0;
     if (slices > 1) {
-        for (; e + slices * CK_LANES <= a->d; e += slices * CK_LANES) ck_gather(a, head, heads, page, e, slices);
+        for (; e + slices * CK_LANES <= a->d; e += slices * CK_LANES) ck_gather(a, head, heads, page, e, slices, CK_LANES);
     }
-    for (; e < a->d; e += CK_LANES) ck_gather(a, head, heads, page, e, 1);
+    for (; e + CK_LANES <= a->d; e += CK_LANES) ck_gather(a, head, heads, page, e, 1, CK_LANES);
+    if (e < a->d) ck_gather(a, head, heads, page, e, 1, a->d - e);
 }
 
 /// One head's scores, in whole pages, become exp(score - largest), and 0 from `count` on.

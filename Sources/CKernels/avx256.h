@@ -8,6 +8,25 @@
 /// The low 16 bytes of a table, for both lanes.
 #define CK_TABLE(...) _mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__))
 
+/// ck_q6_spread with shuffles within 16 bytes: the exponent's byte comes in with the codes. (From vectors of the compiler's
+/// own, clang 21 makes a permutation across lanes of each load.)
+CK_INLINE ck_words ck_q6_spread_256(const uint8_t *codes) {
+    const __m256i mask = _mm256_setr_epi32((int)0xff00003f, (int)0xff000fc0, (int)0xff0003f0, (int)0xff0000fc,
+                                           (int)0xff00003f, (int)0xff000fc0, (int)0xff0003f0, (int)0xff0000fc);
+    const __m256i first = _mm256_setr_epi8(0, 0, 0, 15, 0, 1, 0, 15, 1, 2, 0, 15, 2, 2, 0, 15,
+                                           3, 3, 0, 15, 3, 4, 0, 15, 4, 5, 0, 15, 5, 5, 0, 15);
+    const __m256i second = _mm256_setr_epi8(6, 6, 0, 15, 6, 7, 0, 15, 7, 8, 0, 15, 8, 8, 0, 15,
+                                            9, 9, 0, 15, 9, 10, 0, 15, 10, 11, 0, 15, 11, 11, 0, 15);
+    __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)codes));
+    v = _mm256_blend_epi32(v, _mm256_set1_epi32(0x4b4b4b4b), 0x88);
+    const __m256i half[2] = {_mm256_and_si256(mask, _mm256_shuffle_epi8(v, first)),
+                             _mm256_and_si256(mask, _mm256_shuffle_epi8(v, second))};
+    ck_words out;
+    __builtin_memcpy(&out, half, sizeof out);
+    return out;
+}
+#define CK_Q6_SPREAD ck_q6_spread_256
+
 CK_INLINE __m256i ck_broadcast(const int8_t *x) {
     int32_t four;
     __builtin_memcpy(&four, x, sizeof four);

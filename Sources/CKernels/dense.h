@@ -10,18 +10,21 @@ enum {
     CK_STRETCH = 64,          ///< values decoded together: once through the four sums
     CK_DENSE_COLUMNS = 1024,  ///< of a row are decoded at a time, where several vectors share them
     CK_DENSE_VECTORS = 8,     ///< that share them
+    CK_DENSE_ROWS = 2,        ///< that share each load of a vector
 };
 
 /// Bytes that `n` values take; n is a multiple of CK_STRETCH or the length of a row.
 CK_INLINE size_t ck_dense_bytes(enum ck_encoding encoding, size_t n) {
-    return encoding == CK_F32 ? n * 4 : encoding == CK_Q6 ? ck_q6_row_bytes(n) : n * 2;
+    return encoding == CK_F32 ? n * 4 : encoding == CK_Q6 ? (n + CK_STRETCH - 1) / CK_STRETCH * 52 : n * 2;
 }
 
-typedef uint32_t ck_words __attribute__((vector_size(64)));
+/// A constant for each of the four codes of a group, in every lane.
+#define CK_IN_GROUPS(a, b, c, d) {a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}
 
-/// Sixteen codes of a q6 block. A code's byte pair is brought to the low end of its lane; there it is masked and, with the
-/// exponent of 2^23 above it, read as a float: 2^23 + code * 2^shift. Every step is exact.
-CK_INLINE ck_f32 ck_q6_sixteen(const uint8_t *codes, ck_f32 scale) {
+/// Sixteen codes of a q6 block, 12 bytes and 4 more that may be read, as bits of floats 2^23 + code * 2^shift, shift = 0, 6, 4, 2
+/// in a group: the bytes of each code are brought to the low end of its lane and masked, the exponent of 2^23 above them.
+#ifndef CK_Q6_SPREAD
+CK_INLINE ck_words ck_q6_spread(const uint8_t *codes) {
     typedef uint8_t sixteen __attribute__((vector_size(16)));
     typedef uint8_t bytes __attribute__((vector_size(64)));
     sixteen v;
@@ -31,63 +34,69 @@ CK_INLINE ck_f32 ck_q6_sixteen(const uint8_t *codes, ck_f32 scale) {
     3 * (g) + 1, 3 * (g) + 2, 3 * (g), 3 * (g), 3 * (g) + 2, 3 * (g) + 2, 3 * (g), 3 * (g)
     const bytes spread = __builtin_shufflevector(v, v, CK_GROUP(0), CK_GROUP(1), CK_GROUP(2), CK_GROUP(3));
 #undef CK_GROUP
-#define CK_FOUR(a, b, c, d) {a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}
-    const ck_words mask = CK_FOUR(63, 63 << 6, 63 << 4, 63 << 2);
-    const ck_f32 zero = CK_FOUR(0x1p23f + 32, 0x1p23f + 32 * 64, 0x1p23f + 32 * 16, 0x1p23f + 32 * 4);
-    const ck_f32 unit = CK_FOUR(1, 0x1p-6f, 0x1p-4f, 0x1p-2f);
-#undef CK_FOUR
-    return ((ck_f32)(((ck_words)spread & mask) | 0x4b000000u) - zero) * (scale * unit);
+    const ck_words mask = CK_IN_GROUPS(63, 63 << 6, 63 << 4, 63 << 2);
+    return ((ck_words)spread & mask) | 0x4b000000u;
+}
+#define CK_Q6_SPREAD ck_q6_spread
+#endif
+
+/// Their values; unit: the scale times 2^-shift. Every step is exact.
+CK_INLINE ck_f32 ck_q6_sixteen(const uint8_t *codes, ck_f32 unit) {
+    const ck_f32 zero = CK_IN_GROUPS(0x1p23f + 32, 0x1p23f + 32 * 64, 0x1p23f + 32 * 16, 0x1p23f + 32 * 4);
+    return ((ck_f32)CK_Q6_SPREAD(codes) - zero) * unit;
 }
 
-/// 64 stored values as floats.
-CK_INLINE void ck_dense_decode(enum ck_encoding encoding, const uint8_t *row, ck_f32 *w) {
-    if (encoding == CK_Q6) {
-        uint16_t halves[2];
-        __builtin_memcpy(halves, row + 48, sizeof halves);
-        float scales[2];
-        ck_row_widen_f16(halves, 2, scales);
-#pragma clang loop unroll(full)
-        for (size_t j = 0; j < 4; j++) w[j] = ck_q6_sixteen(row + 12 * j, ck_all(scales[j / 2]));
-        return;
+/// The scales of a q6 block's two halves, as ck_q6_sixteen takes them; nothing for other encodings.
+CK_INLINE void ck_dense_scales(enum ck_encoding encoding, const uint8_t *row, ck_f32 *scales) {
+    if (encoding != CK_Q6) return;
+    uint16_t halves[2];
+    float values[2];
+    __builtin_memcpy(halves, row + 48, sizeof halves);
+    ck_row_widen_f16(halves, 2, values);
+    const ck_f32 unit = CK_IN_GROUPS(1, 0x1p-6f, 0x1p-4f, 0x1p-2f);
+    scales[0] = values[0] * unit, scales[1] = values[1] * unit;
+}
+
+/// Sixteen stored values as floats, the j-th of four.
+CK_INLINE ck_f32 ck_dense_decode(enum ck_encoding encoding, const uint8_t *row, size_t j, const ck_f32 *scales) {
+    ck_f32 w;
+    if (encoding == CK_Q6) return ck_q6_sixteen(row + 12 * j, scales[j / 2]);
+    if (encoding == CK_F32) {
+        __builtin_memcpy(&w, row + 64 * j, sizeof w);
+        return w;
     }
+    typedef uint16_t halves __attribute__((vector_size(32)));
+    halves h;
+    __builtin_memcpy(&h, row + 32 * j, sizeof h);
+    const ck_words bits = __builtin_convertvector(h, ck_words);
+    if (encoding == CK_BF16) return (ck_f32)(bits << 16);
+    const ck_words rest = (bits & 0x7fff) << 13, sign = (bits & 0x8000) << 16;
+    const ck_f32 finite = (ck_f32)rest * 0x1p112f;  // moves the exponent, subnormals included
+    w = ck_select((ck_i32)(rest >= 0x0f800000u), (ck_f32)(rest | 0x7f800000u), finite);
+    return (ck_f32)((ck_words)w | sign);
+}
+
+/// 64 stored values.
+CK_INLINE void ck_dense_whole(enum ck_encoding encoding, const uint8_t *row, ck_f32 *w) {
+    ck_f32 scales[2];
+    ck_dense_scales(encoding, row, scales);
 #pragma clang loop unroll(full)
-    for (size_t j = 0; j < 4; j++) {
-        if (encoding == CK_F32) {
-            __builtin_memcpy(&w[j], row + 64 * j, sizeof w[j]);
-            continue;
-        }
-        typedef uint16_t halves __attribute__((vector_size(32)));
-        halves h;
-        __builtin_memcpy(&h, row + 32 * j, sizeof h);
-        const ck_words bits = __builtin_convertvector(h, ck_words);
-        if (encoding == CK_BF16) {
-            w[j] = (ck_f32)(bits << 16);
-        } else {
-            const ck_words rest = (bits & 0x7fff) << 13, sign = (bits & 0x8000) << 16;
-            const ck_words finite = (ck_words)((ck_f32)rest * 0x1p112f);  // moves the exponent, subnormals included
-            w[j] = (ck_f32)((ck_words)ck_select(rest >= 0x0f800000u, (ck_f32)(rest | 0x7f800000u), (ck_f32)finite) | sign);
-        }
-    }
+    for (size_t j = 0; j < 4; j++) w[j] = ck_dense_decode(encoding, row, j, scales);
 }
 
 /// The last `left` < 64 values of a row, and zeros.
-CK_INLINE void ck_dense_decode_end(enum ck_encoding encoding, const uint8_t *row, size_t left, ck_f32 *w) {
+CK_INLINE void ck_dense_end(enum ck_encoding encoding, const uint8_t *row, size_t left, ck_f32 *w) {
     uint8_t part[CK_STRETCH * 4] = {0};
     float values[CK_STRETCH];
     __builtin_memcpy(part, row, ck_dense_bytes(encoding, left));
-    ck_dense_decode(encoding, part, w);
+    ck_dense_whole(encoding, part, w);
     __builtin_memcpy(values, w, sizeof values);
     for (size_t i = left; i < CK_STRETCH; i++) values[i] = 0;  // whatever pads a block of q6
     __builtin_memcpy(w, values, sizeof values);
 }
 
-/// Adds 64 products to four sums; left: elements of x from there on.
+/// Adds the products with the last `left` < 64 elements of a vector to four sums.
 CK_INLINE void ck_dense_add(const ck_f32 *w, const float *x, size_t left, ck_f32 *s) {
-    if (left >= CK_STRETCH) {
-#pragma clang loop unroll(full)
-        for (size_t j = 0; j < 4; j++) s[j] = ck_fma(w[j], ck_load(x + CK_LANES * j, CK_LANES), s[j]);
-        return;
-    }
     float values[CK_STRETCH] = {0};
     __builtin_memcpy(values, x, left * sizeof *x);
     for (size_t j = 0; j < 4; j++) s[j] = ck_fma(w[j], ck_load(values + CK_LANES * j, CK_LANES), s[j]);
@@ -95,59 +104,105 @@ CK_INLINE void ck_dense_add(const ck_f32 *w, const float *x, size_t left, ck_f32
 
 /// One row times one vector, decoded in registers.
 CK_INLINE float ck_dense_one(enum ck_encoding encoding, const uint8_t *row, size_t n, const float *x) {
-    ck_f32 s[4] = {{0}, {0}, {0}, {0}}, w[4];
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
     size_t k = 0;
     for (; k + CK_STRETCH <= n; k += CK_STRETCH) {
         const uint8_t *at = row + ck_dense_bytes(encoding, k);
-        ck_ask_ahead(at);
-        ck_dense_decode(encoding, at, w);
-        ck_dense_add(w, x + k, CK_STRETCH, s);
+#pragma clang loop unroll(full)
+        for (size_t line = 0; line < ck_dense_bytes(encoding, CK_STRETCH); line += 64) ck_ask_ahead(at + line);
+        ck_f32 scales[2];
+        ck_dense_scales(encoding, at, scales);
+#pragma clang loop unroll(full)
+        for (size_t j = 0; j < 4; j++) {
+            const ck_f32 w = ck_dense_decode(encoding, at, j, scales);
+            s[j] = ck_fma(w, ck_load(x + k + CK_LANES * j, CK_LANES), s[j]);
+        }
     }
     if (k < n) {
-        ck_dense_decode_end(encoding, row + ck_dense_bytes(encoding, k), n - k, w);
+        ck_f32 w[4];
+        ck_dense_end(encoding, row + ck_dense_bytes(encoding, k), n - k, w);
         ck_dense_add(w, x + k, n - k, s);
     }
     return ck_join(s);
 }
 
-/// One row times a few vectors, decoded once for all.
-CK_INLINE void ck_dense_few(enum ck_encoding encoding, const uint8_t *row, size_t n, const float *x, size_t few, float *out,
-                            size_t stride) {
-    ck_f32 s[CK_DENSE_VECTORS][4] = {{{0}}};
-    ck_f32 w[CK_DENSE_COLUMNS / CK_STRETCH][4];
+/// Rows decoded side by side, and vectors that share them.
+typedef struct ck_dense_tile {
+    ck_f32 w[CK_DENSE_ROWS][CK_DENSE_COLUMNS / CK_STRETCH][4];
+    ck_f32 sums[CK_DENSE_ROWS][CK_DENSE_VECTORS][4];
+} ck_dense_tile;
+
+/// Adds `stretches` whole stretches of the tile, times vectors `t` on, to sum j: `rows` and `vectors` are constants.
+CK_INLINE void ck_dense_multiply(ck_dense_tile *tile, size_t rows, size_t t, size_t vectors, size_t j, const float *x, size_t n,
+                                 size_t stretches) {
+    ck_f32 s[CK_DENSE_ROWS][2];
+#define CK_EACH(count, i, ...) _Pragma("clang loop unroll(full)") for (size_t i = 0; i < (count); i++) { __VA_ARGS__ }
+    CK_EACH(rows, r, CK_EACH(vectors, v, s[r][v] = tile->sums[r][t + v][j];))
+    for (size_t k = 0; k < stretches; k++) {
+        ck_f32 w[CK_DENSE_ROWS];
+        CK_EACH(rows, r, w[r] = tile->w[r][k][j];)
+        CK_EACH(vectors, v,
+            const ck_f32 y = ck_load(x + (t + v) * n + k * CK_STRETCH + j * CK_LANES, CK_LANES);
+            CK_EACH(rows, r, s[r][v] = ck_fma(w[r], y, s[r][v]);)
+        )
+    }
+    CK_EACH(rows, r, CK_EACH(vectors, v, tile->sums[r][t + v][j] = s[r][v];))
+#undef CK_EACH
+}
+
+/// `rows` rows (a constant) times a few vectors, decoded once for all.
+CK_INLINE void ck_dense_few(enum ck_encoding encoding, const uint8_t *row, size_t rows, size_t n, const float *x, size_t few,
+                            float *out, size_t stride) {
+    const size_t bytes = ck_dense_bytes(encoding, n);
+    ck_dense_tile tile;
+    __builtin_memset(tile.sums, 0, sizeof tile.sums);
     for (size_t at = 0; at < n; at += CK_DENSE_COLUMNS) {
         const size_t some = n - at < CK_DENSE_COLUMNS ? n - at : CK_DENSE_COLUMNS;
-        for (size_t k = 0; k < some; k += CK_STRETCH) {
-            const uint8_t *from = row + ck_dense_bytes(encoding, at + k);
-            if (some - k >= CK_STRETCH) {
-                ck_dense_decode(encoding, from, w[k / CK_STRETCH]);
-            } else {
-                ck_dense_decode_end(encoding, from, some - k, w[k / CK_STRETCH]);
+        const size_t stretches = some / CK_STRETCH, left = some % CK_STRETCH;
+        for (size_t r = 0; r < rows; r++) {
+            const uint8_t *from = row + r * bytes + ck_dense_bytes(encoding, at);
+            for (size_t k = 0; k < stretches; k++) {
+                ck_dense_whole(encoding, from + ck_dense_bytes(encoding, k * CK_STRETCH), tile.w[r][k]);
+            }
+            if (left == 0) continue;
+            ck_f32 end[4];
+            ck_dense_end(encoding, from + ck_dense_bytes(encoding, stretches * CK_STRETCH), left, end);
+            __builtin_memcpy(tile.w[r][CK_DENSE_COLUMNS / CK_STRETCH - 1], end, sizeof end);  // free: the part is not whole
+        }
+        for (size_t j = 0; j < 4; j++) {
+            size_t t = 0;
+            for (; t + 2 <= few; t += 2) ck_dense_multiply(&tile, rows, t, 2, j, x + at, n, stretches);
+            if (t < few) ck_dense_multiply(&tile, rows, t, 1, j, x + at, n, stretches);
+        }
+        for (size_t r = 0; left && r < rows; r++) {
+            const ck_f32 *end = tile.w[r][CK_DENSE_COLUMNS / CK_STRETCH - 1];
+            for (size_t t = 0; t < few; t++) {
+                ck_dense_add(end, x + t * n + at + stretches * CK_STRETCH, left, tile.sums[r][t]);
             }
         }
-        for (size_t t = 0; t < few; t++) {
-            const float *v = x + t * n + at;
-            size_t k = 0;
-            for (; k + CK_STRETCH <= some; k += CK_STRETCH) ck_dense_add(w[k / CK_STRETCH], v + k, CK_STRETCH, s[t]);
-            if (k < some) ck_dense_add(w[k / CK_STRETCH], v + k, some - k, s[t]);
-        }
     }
-    for (size_t t = 0; t < few; t++) out[t * stride] = ck_join(s[t]);
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t t = 0; t < few; t++) out[t * stride + r] = ck_join(tile.sums[r][t]);
+    }
 }
 
 CK_INLINE void ck_dense_rows(enum ck_encoding encoding, const uint8_t *matrix, size_t n, size_t begin, size_t end,
                              const float *x, size_t T, float *out, size_t stride) {
     const size_t bytes = ck_dense_bytes(encoding, n);
-    for (size_t r = begin; r < end; r++) {
-        const uint8_t *row = matrix + r * bytes;
-        if (T == 1) {
-            out[r] = ck_dense_one(encoding, row, n, x);
-            continue;
-        }
+    size_t r = begin;
+    for (; T == 1 && r < end; r++) out[r] = ck_dense_one(encoding, matrix + r * bytes, n, x);
+    while (r < end) {
+        const size_t rows = end - r < CK_DENSE_ROWS ? 1 : CK_DENSE_ROWS;
+        const uint8_t *from = matrix + r * bytes;
         for (size_t t = 0; t < T; t += CK_DENSE_VECTORS) {
             const size_t few = T - t < CK_DENSE_VECTORS ? T - t : CK_DENSE_VECTORS;
-            ck_dense_few(encoding, row, n, x + t * n, few, out + t * stride + r, stride);
+            if (rows == 1) {
+                ck_dense_few(encoding, from, 1, n, x + t * n, few, out + t * stride + r, stride);
+            } else {
+                ck_dense_few(encoding, from, CK_DENSE_ROWS, n, x + t * n, few, out + t * stride + r, stride);
+            }
         }
+        r += rows;
     }
 }
 

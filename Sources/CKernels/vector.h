@@ -21,6 +21,7 @@
 typedef float ck_f32 __attribute__((vector_size(64)));
 typedef int32_t ck_i32 __attribute__((vector_size(64)));
 typedef int8_t ck_i8 __attribute__((vector_size(16)));
+typedef uint32_t ck_words __attribute__((vector_size(64)));
 typedef uint64_t ck_u64 __attribute__((vector_size(64)));
 
 enum { CK_LANES = 16 };

@@ -133,6 +133,10 @@ static void rows(const ck_table *table) {
         memset(a[0].sums, 0, sizeof a[0].sums), memset(a[1].sums, 0, sizeof a[1].sums);
         QUANTISED("norm_quantise", t->norm_quantise(x, n, round % 2 ? w[2] : NULL, 1e-6f, (const float *const *)w, 3, out, scratch););
         QUANTISED("gated_norm_quantise", t->gated_norm_quantise(yi, 1e-3f, n, w[0], 1e-6f, w[1], w[2], out, scratch););
+        const float *given = round % 2 ? w[2] : NULL, *const *weights = round % 3 ? (const float *const *)w : NULL;
+        QUANTISED("norm_quantise_even", t->norm_quantise_even(x, n, given, 1e-6f, weights, 1e-5f, weights ? 3 : 1, out, scratch););
+        BOTH(t->relu2(yi, 1e-3f, yi + n, 1e-8f, n, a[i].y);)
+        SAME("relu2", y, n * 4);
         BOTH(t->swiglu(yi, 1e-3f, yi + n, 1e-8f, n, a[i].y);)
         SAME("swiglu", y, n * 4);
         BOTH(t->recurrence(yi, 2e-3f, yf, 1e-8f, round % 2 ? w[0] : NULL, round % 3 ? a[i].x : x, a[i].x, a[i].y, n);)
@@ -164,6 +168,70 @@ static void rows(const ck_table *table) {
     }
 }
 
+static void rotations(const ck_table *table) {
+    for (size_t d = 2; d <= 140; d += 2) {
+        const size_t heads = 1 + below(5), bytes = heads * d * 4;
+        int32_t *y = room(bytes);
+        float *norm = room(d * 4), *c = room(d * 2), *s = room(d * 2), *a = room(bytes), *b = room(bytes);
+        for (size_t k = 0; k < heads * d; k++) y[k] = (int32_t)next() >> 12;
+        for (size_t k = 0; k < d; k++) norm[k] = uniform();
+        for (size_t k = 0; k < d / 2; k++) c[k] = uniform();
+        ck_rotation(c, d / 2, next() >> 12, c, s);
+        ck_scalar.rotate(y, 1e-4f, heads, d, d % 4 ? norm : NULL, 1e-6f, c, s, a);
+        table->rotate(y, 1e-4f, heads, d, d % 4 ? norm : NULL, 1e-6f, c, s, b);
+        check(table->name, "rotate", d, a, b, bytes);
+        free(y), free(norm), free(c), free(s), free(a), free(b);
+    }
+}
+
+static void attention(const ck_table *table) {
+    for (int round = 0; round < 150; round++) {
+        const size_t heads = 1 + below(9), d = 2 * (1 + below(70)), count = round < 70 ? (size_t)round + 1 : 1 + below(600);
+        const size_t pages = (count + CK_PAGE_TOKENS - 1) / CK_PAGE_TOKENS, page = 2 * CK_PAGE_TOKENS * d + 5, bytes = heads * d * 4;
+        float *storage = room(pages * page * 4), *q = room(bytes), *key = room(d * 4);
+        const float **starts = room(pages * sizeof *starts);
+        memset(storage, 0xff, pages * page * 4);  // NaN, after the last position
+        for (size_t p = 0; p < pages; p++) starts[p] = storage + p * page;
+        for (size_t j = 0; j < count; j++) {
+            float *start = storage + j / CK_PAGE_TOKENS * page;
+            for (size_t e = 0; e < d; e++) key[e] = 2 * uniform();
+            ck_store_key(start + 2, key, d, j);
+            float *value = start + 2 + CK_PAGE_TOKENS * d + j % CK_PAGE_TOKENS * d;
+            for (size_t e = 0; e < d; e++) value[e] = uniform();
+        }
+        for (size_t k = 0; k < heads * d; k++) q[k] = 2 * uniform();
+        float *scores = room(heads * pages * CK_PAGE_TOKENS * 4), *a = room(bytes), *b = room(bytes);
+        ck_scalar.attend(q, heads, d, starts, 2, 2 + CK_PAGE_TOKENS * d, count, 0.2f, scores, a);
+        table->attend(q, heads, d, starts, 2, 2 + CK_PAGE_TOKENS * d, count, 0.2f, scores, b);
+        check(table->name, "attend", count, a, b, bytes);
+        free(storage), free(q), free(key), free(starts), free(scores), free(a), free(b);
+    }
+}
+
+static void dense(const ck_table *table) {
+    for (int round = 0; round < 160; round++) {
+        const enum ck_encoding encoding = (enum ck_encoding)(round % 4);
+        const size_t n = round < 80 ? (size_t)round + 1 : 1 + below(3000), rows = 1 + below(7), T = round % 3 ? 1 + below(20) : 1;
+        const size_t row = encoding == CK_F32 ? n * 4 : encoding == CK_Q6 ? ck_q6_row_bytes(n) : n * 2, stride = rows + below(3);
+        uint8_t *matrix = room(rows * row);
+        float *x = room(T * n * 4), *a = room(T * stride * 4), *b = room(T * stride * 4), *v = room(n * 4);
+        for (size_t k = 0; k < T * n; k++) x[k] = uniform();
+        for (size_t r = 0; r < rows; r++) {
+            uint8_t *to = matrix + r * row;
+            for (size_t k = 0; k < n; k++) v[k] = uniform();
+            if (encoding == CK_F32) memcpy(to, v, row);
+            if (encoding == CK_Q6) ck_q6_encode(v, n, to);
+            for (size_t k = 0; row == n * 2 && k < row; k++) to[k] = (uint8_t)next() & (k % 2 ? 0xbb : 0xff);  // finite halves
+        }
+        const size_t middle = below(rows + 1);
+        ck_scalar.dense(encoding, matrix, n, 0, rows, x, T, a, stride);
+        table->dense(encoding, matrix, n, 0, middle, x, T, b, stride);
+        table->dense(encoding, matrix, n, middle, rows, x, T, b, stride);
+        check(table->name, "dense", n, a, b, T * stride * 4);
+        free(matrix), free(x), free(a), free(b), free(v);
+    }
+}
+
 int main(void) {
     printf("tables:");
     for (size_t i = 0; ck_runnable(i); i++) printf(" %s", ck_runnable(i)->name);
@@ -173,6 +241,9 @@ int main(void) {
         wide(ck_runnable(i));
         products(ck_runnable(i));
         rows(ck_runnable(i));
+        rotations(ck_runnable(i));
+        attention(ck_runnable(i));
+        dense(ck_runnable(i));
     }
     printf("%u passed, %u failed\n", passed, failed);
     return failed != 0 || passed == 0;

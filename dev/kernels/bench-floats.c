@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How fast attention and dense rows are on one thread, beside a plain reader of the same bytes, taken in turns in one run.
+// Build and run it with dev/bench-kernels --floats.
+#define _GNU_SOURCE
+#include "CKernels.h"
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+// The 2.4B shapes: 20 heads of 128, 5 of keys and values, 30 layers; a tied head of 128256 rows.
+enum { D = 128, HEADS = 4, KEY_HEADS = 5, LAYERS = 30, POSITIONS = 4096, HIDDEN = 2560, WORDS = 128256, ROUNDS = 7, ROWS = 512 };
+enum { PAGES = POSITIONS / CK_PAGE_TOKENS, PAIR = 2 * D * CK_PAGE_TOKENS, PAGE = LAYERS * KEY_HEADS * PAIR };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *t) {
+    qsort(t, ROUNDS, sizeof *t, ascending);
+    return t[ROUNDS / 2];
+}
+
+static volatile uint64_t sink;
+static uint8_t *room;
+static float q[HEADS * 8 * D], out[HEADS * 8 * D], scores[HEADS * 8 * POSITIONS], x[16 * HIDDEN], products[16 * WORDS];
+
+/// One row of the newest position, in every layer and head: seconds.
+static double decode(const ck_table *t, size_t heads) {
+    const float *pages[PAGES];
+    for (size_t p = 0; p < PAGES; p++) pages[p] = (const float *)room + p * PAGE;
+    const double start = now();
+    for (size_t i = 0; i < LAYERS * KEY_HEADS; i++) {
+        t->attend(q, heads, D, pages, i * PAIR, i * PAIR + D * CK_PAGE_TOKENS, POSITIONS, 0.1f, scores, out);
+    }
+    return now() - start;
+}
+
+/// ROWS rows one after the other, of which the last sees `count` positions, in one layer and head: seconds.
+static double prefill(const ck_table *t, size_t count) {
+    const float *pages[PAGES];
+    for (size_t p = 0; p < PAGES; p++) pages[p] = (const float *)room + p * PAGE;
+    const double start = now();
+    for (size_t r = 1; r <= ROWS; r++) {
+        t->attend(q, HEADS, D, pages, 0, D * CK_PAGE_TOKENS, count - ROWS + r, 0.1f, scores, out);
+    }
+    return now() - start;
+}
+
+static double dense(const ck_table *t, enum ck_encoding encoding, size_t n, size_t rows, size_t vectors) {
+    const double start = now();
+    t->dense(encoding, room, n, 0, rows, x, vectors, products, rows);
+    return now() - start;
+}
+
+static double reading(const ck_table *t, size_t bytes) {
+    const double start = now();
+    sink += t->read_all(room, bytes / 64 * 64);
+    return now() - start;
+}
+
+int main(int count, char **arguments) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    sched_setaffinity(0, sizeof set, &set);
+    const size_t cache = (size_t)PAGES * PAGE * sizeof(float), most = (size_t)WORDS * HIDDEN * 2;
+    const size_t bytes = cache > most ? cache : most;
+    room = mmap(NULL, bytes + (4 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) return 1;
+    room += (2 << 20) - (uintptr_t)room % (2 << 20);
+    madvise(room, bytes, MADV_HUGEPAGE);
+    // Floats, and bfloats, in ±1/2; as q6, codes under small scales.
+    for (size_t i = 0; i < bytes / 4; i++) {
+        const uint32_t r = (uint32_t)(i * 2654435761u >> 7), word = (r & 0x807f807f) | 0x3e003e00;
+        memcpy(room + 4 * i, &word, 4);
+    }
+    for (size_t i = 0; i < sizeof q / sizeof *q; i++) q[i] = (float)(i % 13) * 0.01f;
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = (float)(i % 17) * 0.1f - 0.8f;
+    char list[200];
+    snprintf(list, sizeof list, "%s", count > 1 ? arguments[1] : ck_best()->name);
+    for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
+        const ck_table *t = ck_named(name);
+        if (!t) continue;
+        printf("%s, one thread\n", name);
+        // Ratios within a round, then their median: the machine's speed drifts between rounds.
+        double speed[ROUNDS], ratio[ROUNDS];
+#define BANDWIDTH(what, bytes, ...)                                                                             \
+    for (int r = 0; r < ROUNDS; r++) {                                                                          \
+        const double read = reading(t, bytes), spent = __VA_ARGS__;                                             \
+        speed[r] = (double)(bytes) / spent / 1e9, ratio[r] = read / spent;                                      \
+    }                                                                                                           \
+    printf("  %-44s %5.1f GB/s, %3.0f %% of reading\n", what, median(speed), 100 * median(ratio));
+#define ARITHMETIC(what, multiply_adds, ...)                                                                    \
+    for (int r = 0; r < ROUNDS; r++) speed[r] = (double)(multiply_adds) / (__VA_ARGS__) / 1e9;                   \
+    printf("  %-44s %5.1f G multiply-adds/s\n", what, median(speed));
+        BANDWIDTH("attend, 1 row, 4096 positions, 4 heads of 128", cache, decode(t, HEADS))
+        BANDWIDTH("attend, the same with 1 head", cache, decode(t, 1))
+        BANDWIDTH("attend, the same with 2 heads", cache, decode(t, 2))
+        BANDWIDTH("attend, the same with 3 heads", cache, decode(t, 3))
+        BANDWIDTH("attend, the same with 8 heads", cache, decode(t, 8))
+        ARITHMETIC("attend, 512 rows up to 512 positions", 2.0 * HEADS * D * ROWS * (ROWS + 1) / 2, prefill(t, ROWS))
+        ARITHMETIC("attend, 512 rows up to 4096 positions", 2.0 * HEADS * D * ROWS * (POSITIONS - ROWS / 2), prefill(t, POSITIONS))
+        static const char *const encodings[] = {"f32", "f16", "bf16", "q6"};
+        for (int e = 0; e < 4; e++) {
+            const size_t row = e == CK_F32 ? HIDDEN * 4 : e == CK_Q6 ? ck_q6_row_bytes(HIDDEN) : HIDDEN * 2;
+            const size_t rows = bytes / row < WORDS ? bytes / row : WORDS;
+            char what[50];
+            snprintf(what, sizeof what, "dense %s, n 2560", encodings[e]);
+            BANDWIDTH(what, rows * row, dense(t, (enum ck_encoding)e, HIDDEN, rows, 1))
+            for (size_t vectors = 2; vectors <= 16; vectors *= 2) {
+                snprintf(what, sizeof what, "dense %s, %zu vectors", encodings[e], vectors);
+                ARITHMETIC(what, (double)vectors * (double)(rows / 8) * HIDDEN, dense(t, (enum ck_encoding)e, HIDDEN, rows / 8, vectors))
+            }
+        }
+    }
+    return 0;
+}
