@@ -10,18 +10,18 @@
 
 /// ck_q6_spread with shuffles within 16 bytes: the exponent's byte comes in with the codes. (From vectors of the compiler's
 /// own, clang 21 makes a permutation across lanes of each load.)
-CK_INLINE ck_words ck_q6_spread_256(const uint8_t *codes) {
-    const __m256i mask = _mm256_setr_epi32((int)0xff00003f, (int)0xff000fc0, (int)0xff0003f0, (int)0xff0000fc,
-                                           (int)0xff00003f, (int)0xff000fc0, (int)0xff0003f0, (int)0xff0000fc);
-    const __m256i first = _mm256_setr_epi8(0, 0, 0, 15, 0, 1, 0, 15, 1, 2, 0, 15, 2, 2, 0, 15,
-                                           3, 3, 0, 15, 3, 4, 0, 15, 4, 5, 0, 15, 5, 5, 0, 15);
-    const __m256i second = _mm256_setr_epi8(6, 6, 0, 15, 6, 7, 0, 15, 7, 8, 0, 15, 8, 8, 0, 15,
-                                            9, 9, 0, 15, 9, 10, 0, 15, 10, 11, 0, 15, 11, 11, 0, 15);
+CK_INLINE ck_f32 ck_q6_spread_256(const uint8_t *codes) {
+    const __m256i mask = _mm256_setr_epi32((int)0xff3f0000, (int)0xff0fc000, (int)0xff03f000, (int)0xff00fc00,
+                                           (int)0xff3f0000, (int)0xff0fc000, (int)0xff03f000, (int)0xff00fc00);
+    const __m256i first = _mm256_setr_epi8(0, 0, 0, 15, 0, 0, 1, 15, 0, 1, 2, 15, 0, 2, 0, 15,
+                                           0, 0, 3, 15, 0, 3, 4, 15, 0, 4, 5, 15, 0, 5, 0, 15);
+    const __m256i second = _mm256_setr_epi8(0, 0, 6, 15, 0, 6, 7, 15, 0, 7, 8, 15, 0, 8, 0, 15,
+                                            0, 0, 9, 15, 0, 9, 10, 15, 0, 10, 11, 15, 0, 11, 0, 15);
     __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)codes));
-    v = _mm256_blend_epi32(v, _mm256_set1_epi32(0x4b4b4b4b), 0x88);
+    v = _mm256_blend_epi32(v, _mm256_set1_epi32(0x40404040), 0x88);
     const __m256i half[2] = {_mm256_and_si256(mask, _mm256_shuffle_epi8(v, first)),
                              _mm256_and_si256(mask, _mm256_shuffle_epi8(v, second))};
-    ck_words out;
+    ck_f32 out;
     __builtin_memcpy(&out, half, sizeof out);
     return out;
 }

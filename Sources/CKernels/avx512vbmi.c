@@ -9,6 +9,7 @@
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,bmi,bmi2"))), \
     apply_to = function)
 
+#define CK_CHAINS 8
 #include "rows.h"
 #include "tables.h"
 

@@ -18,49 +18,60 @@ CK_INLINE size_t ck_dense_bytes(enum ck_encoding encoding, size_t n) {
     return encoding == CK_F32 ? n * 4 : encoding == CK_Q6 ? (n + CK_STRETCH - 1) / CK_STRETCH * 52 : n * 2;
 }
 
-/// A constant for each of the four codes of a group, in every lane.
+/// A constant for each of the four codes of a group of q6, in every lane.
 #define CK_IN_GROUPS(a, b, c, d) {a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}
 
-/// Sixteen codes of a q6 block, 12 bytes and 4 more that may be read, as bits of floats 2^23 + code * 2^shift, shift = 0, 6, 4, 2
-/// in a group: the bytes of each code are brought to the low end of its lane and masked, the exponent of 2^23 above them.
+/// Sixteen codes of a q6 block, 12 bytes and 4 more that may be read, as floats 2 + code * 2^(1 - p), p = 7, 9, 11, 13 in a
+/// group: the bytes of each code are brought below bit 23 of its lane and masked, the exponent of 2 above them.
 #ifndef CK_Q6_SPREAD
-CK_INLINE ck_words ck_q6_spread(const uint8_t *codes) {
+CK_INLINE ck_f32 ck_q6_spread(const uint8_t *codes) {
     typedef uint8_t sixteen __attribute__((vector_size(16)));
     typedef uint8_t bytes __attribute__((vector_size(64)));
     sixteen v;
     __builtin_memcpy(&v, codes, sizeof v);
-    // Bits of codes 0...3 of a group: 0-5 of byte 0, 6-11 of bytes 0 and 1, 4-9 of bytes 1 and 2, 2-7 of byte 2.
-#define CK_GROUP(g) 3 * (g), 3 * (g), 3 * (g), 3 * (g), 3 * (g), 3 * (g) + 1, 3 * (g), 3 * (g), \
-    3 * (g) + 1, 3 * (g) + 2, 3 * (g), 3 * (g), 3 * (g) + 2, 3 * (g) + 2, 3 * (g), 3 * (g)
+    // Bits of the codes: 0-5 of byte 0; 6-11 of bytes 0 and 1; 4-9 of bytes 1 and 2; 2-7 of byte 2.
+#define CK_GROUP(g) 3 * (g), 3 * (g), 3 * (g), 3 * (g), 3 * (g), 3 * (g), 3 * (g) + 1, 3 * (g), \
+    3 * (g), 3 * (g) + 1, 3 * (g) + 2, 3 * (g), 3 * (g), 3 * (g) + 2, 3 * (g), 3 * (g)
     const bytes spread = __builtin_shufflevector(v, v, CK_GROUP(0), CK_GROUP(1), CK_GROUP(2), CK_GROUP(3));
 #undef CK_GROUP
-    const ck_words mask = CK_IN_GROUPS(63, 63 << 6, 63 << 4, 63 << 2);
-    return ((ck_words)spread & mask) | 0x4b000000u;
+    const ck_words mask = CK_IN_GROUPS(63 << 16, 63 << 14, 63 << 12, 63 << 10);
+    return (ck_f32)(((ck_words)spread & mask) | 0x40000000u);
 }
 #define CK_Q6_SPREAD ck_q6_spread
 #endif
 
-/// Their values; unit: the scale times 2^-shift. Every step is exact.
-CK_INLINE ck_f32 ck_q6_sixteen(const uint8_t *codes, ck_f32 unit) {
-    const ck_f32 zero = CK_IN_GROUPS(0x1p23f + 32, 0x1p23f + 32 * 64, 0x1p23f + 32 * 16, 0x1p23f + 32 * 4);
-    return ((ck_f32)CK_Q6_SPREAD(codes) - zero) * unit;
+/// The scales s of a q6 block's two halves: s 2^(p - 1) and s (2^p + 32), both exact. Nothing for other encodings.
+typedef struct ck_dense_scales {
+    ck_f32 unit[2], zero[2];
+} ck_dense_scales;
+
+/// Whether one of a q6 block's scales is an infinity or NaN: never of an encoder.
+CK_INLINE int ck_q6_is_odd(const uint8_t *row) {
+    uint32_t both;
+    __builtin_memcpy(&both, row + 48, sizeof both);
+    return (((both & 0x7c007c00u) + 0x04000400u) & 0x80008000u) != 0;
 }
 
-/// The scales of a q6 block's two halves, as ck_q6_sixteen takes them; nothing for other encodings.
-CK_INLINE void ck_dense_scales(enum ck_encoding encoding, const uint8_t *row, ck_f32 *scales) {
-    if (encoding != CK_Q6) return;
-    uint16_t halves[2];
-    float values[2];
-    __builtin_memcpy(halves, row + 48, sizeof halves);
-    ck_row_widen_f16(halves, 2, values);
-    const ck_f32 unit = CK_IN_GROUPS(1, 0x1p-6f, 0x1p-4f, 0x1p-2f);
-    scales[0] = values[0] * unit, scales[1] = values[1] * unit;
+CK_INLINE ck_dense_scales ck_scales_of(enum ck_encoding encoding, const uint8_t *row) {
+    ck_dense_scales scales = {{{0}}, {{0}}};
+    if (encoding != CK_Q6) return scales;
+    uint32_t both;
+    __builtin_memcpy(&both, row + 48, sizeof both);
+    const ck_f32 unit = CK_IN_GROUPS(0x1p118f, 0x1p120f, 0x1p122f, 0x1p124f);  // 2^112 moves a half's exponent
+    const ck_f32 zero = CK_IN_GROUPS(160 * 0x1p112f, 544 * 0x1p112f, 2080 * 0x1p112f, 8224 * 0x1p112f);
+#pragma clang loop unroll(full)
+    for (size_t h = 0; h < 2; h++) {
+        const ck_i32 half = (ck_i32)((ck_words){0} + (h ? both : both << 16));
+        const ck_f32 bits = (ck_f32)((half >> 3) & (int32_t)0x8fffe000u);
+        scales.unit[h] = bits * unit, scales.zero[h] = bits * zero;
+    }
+    return scales;
 }
 
-/// Sixteen stored values as floats, the j-th of four.
-CK_INLINE ck_f32 ck_dense_decode(enum ck_encoding encoding, const uint8_t *row, size_t j, const ck_f32 *scales) {
+/// Sixteen stored values as floats, the j-th of four. Of q6, s (2^p + code) - s (2^p + 32), exact; a zero is positive.
+CK_INLINE ck_f32 ck_dense_decode(enum ck_encoding encoding, const uint8_t *row, size_t j, const ck_dense_scales *scales) {
     ck_f32 w;
-    if (encoding == CK_Q6) return ck_q6_sixteen(row + 12 * j, scales[j / 2]);
+    if (encoding == CK_Q6) return ck_fma(CK_Q6_SPREAD(row + 12 * j), scales->unit[j / 2], -scales->zero[j / 2]);
     if (encoding == CK_F32) {
         __builtin_memcpy(&w, row + 64 * j, sizeof w);
         return w;
@@ -78,10 +89,15 @@ CK_INLINE ck_f32 ck_dense_decode(enum ck_encoding encoding, const uint8_t *row, 
 
 /// 64 stored values.
 CK_INLINE void ck_dense_whole(enum ck_encoding encoding, const uint8_t *row, ck_f32 *w) {
-    ck_f32 scales[2];
-    ck_dense_scales(encoding, row, scales);
+    if (encoding == CK_Q6 && __builtin_expect(ck_q6_is_odd(row), 0)) {
+        float values[CK_STRETCH];
+        ck_q6_decode(row, CK_STRETCH, values);
+        __builtin_memcpy(w, values, sizeof values);
+        return;
+    }
+    const ck_dense_scales scales = ck_scales_of(encoding, row);
 #pragma clang loop unroll(full)
-    for (size_t j = 0; j < 4; j++) w[j] = ck_dense_decode(encoding, row, j, scales);
+    for (size_t j = 0; j < 4; j++) w[j] = ck_dense_decode(encoding, row, j, &scales);
 }
 
 /// The last `left` < 64 values of a row, and zeros.
@@ -102,6 +118,18 @@ CK_INLINE void ck_dense_add(const ck_f32 *w, const float *x, size_t left, ck_f32
     for (size_t j = 0; j < 4; j++) s[j] = ck_fma(w[j], ck_load(values + CK_LANES * j, CK_LANES), s[j]);
 }
 
+/// One row of q6 times one vector, decoded in memory: for rows with odd scales, so that the common loop makes no calls.
+static __attribute__((noinline, cold, unused)) float ck_q6_odd_row(const uint8_t *row, size_t n, const float *x) {
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    for (size_t k = 0; k < n; k += CK_STRETCH) {
+        ck_f32 w[4];
+        const size_t left = n - k < CK_STRETCH ? n - k : CK_STRETCH;
+        ck_dense_end(CK_Q6, row + ck_dense_bytes(CK_Q6, k), left, w);
+        ck_dense_add(w, x + k, left, s);
+    }
+    return ck_join(s);
+}
+
 /// One row times one vector, decoded in registers.
 CK_INLINE float ck_dense_one(enum ck_encoding encoding, const uint8_t *row, size_t n, const float *x) {
     ck_f32 s[4] = {{0}, {0}, {0}, {0}};
@@ -110,12 +138,14 @@ CK_INLINE float ck_dense_one(enum ck_encoding encoding, const uint8_t *row, size
         const uint8_t *at = row + ck_dense_bytes(encoding, k);
 #pragma clang loop unroll(full)
         for (size_t line = 0; line < ck_dense_bytes(encoding, CK_STRETCH); line += 64) ck_ask_ahead(at + line);
-        ck_f32 scales[2];
-        ck_dense_scales(encoding, at, scales);
+        if (encoding == CK_Q6 && __builtin_expect(ck_q6_is_odd(at), 0)) return ck_q6_odd_row(row, n, x);
+        const ck_dense_scales scales = ck_scales_of(encoding, at);
 #pragma clang loop unroll(full)
         for (size_t j = 0; j < 4; j++) {
-            const ck_f32 w = ck_dense_decode(encoding, at, j, scales);
+            const ck_f32 w = ck_dense_decode(encoding, at, j, &scales);
             s[j] = ck_fma(w, ck_load(x + k + CK_LANES * j, CK_LANES), s[j]);
+            // One after the other: decoded all at once, they would push sums out of registers.
+            if (encoding == CK_Q6) __asm__ volatile("" ::: "memory");
         }
     }
     if (k < n) {
