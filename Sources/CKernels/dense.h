@@ -7,10 +7,10 @@
 #pragma clang assume_nonnull begin
 
 enum {
-    CK_STRETCH = 64,          ///< values decoded together: once through the four sums
-    CK_DENSE_COLUMNS = 1024,  ///< of a row are decoded at a time, where several vectors share them
-    CK_DENSE_VECTORS = 8,     ///< that share them
-    CK_DENSE_ROWS = 2,        ///< that share each load of a vector
+    CK_STRETCH = 64,        ///< values decoded together: once through the four sums
+    CK_DENSE_ROWS = 4,      ///< decoded side by side, where several vectors share them
+    CK_DENSE_COLUMNS = 512, ///< of them at a time
+    CK_DENSE_VECTORS = 8,   ///< that share them
 };
 
 /// Bytes that `n` values take; n is a multiple of CK_STRETCH or the length of a row.
@@ -162,57 +162,72 @@ typedef struct ck_dense_tile {
     ck_f32 sums[CK_DENSE_ROWS][CK_DENSE_VECTORS][4];
 } ck_dense_tile;
 
-/// Adds `stretches` whole stretches of the tile, times vectors `t` on, to sum j: `rows` and `vectors` are constants.
-CK_INLINE void ck_dense_multiply(ck_dense_tile *tile, size_t rows, size_t t, size_t vectors, size_t j, const float *x, size_t n,
-                                 size_t stretches) {
-    ck_f32 s[CK_DENSE_ROWS][2];
+/// Adds whole stretches of rows r on, one or two (a constant), times one or two vectors from t on, to sum j.
+CK_INLINE void ck_dense_pairs(ck_dense_tile *tile, size_t r, size_t rows, size_t t, size_t vectors, size_t j, const float *x,
+                              size_t n, size_t stretches) {
+    ck_f32 s[2][2];
 #define CK_EACH(count, i, ...) _Pragma("clang loop unroll(full)") for (size_t i = 0; i < (count); i++) { __VA_ARGS__ }
-    CK_EACH(rows, r, CK_EACH(vectors, v, s[r][v] = tile->sums[r][t + v][j];))
+    CK_EACH(rows, i, CK_EACH(vectors, v, s[i][v] = tile->sums[r + i][t + v][j];))
     for (size_t k = 0; k < stretches; k++) {
-        ck_f32 w[CK_DENSE_ROWS];
-        CK_EACH(rows, r, w[r] = tile->w[r][k][j];)
+        ck_f32 w[2];
+        CK_EACH(rows, i, w[i] = tile->w[r + i][k][j];)
         CK_EACH(vectors, v,
             const ck_f32 y = ck_load(x + (t + v) * n + k * CK_STRETCH + j * CK_LANES, CK_LANES);
-            CK_EACH(rows, r, s[r][v] = ck_fma(w[r], y, s[r][v]);)
+            CK_EACH(rows, i, s[i][v] = ck_fma(w[i], y, s[i][v]);)
         )
     }
-    CK_EACH(rows, r, CK_EACH(vectors, v, tile->sums[r][t + v][j] = s[r][v];))
+    CK_EACH(rows, i, CK_EACH(vectors, v, tile->sums[r + i][t + v][j] = s[i][v];))
 #undef CK_EACH
 }
 
-/// `rows` rows (a constant) times a few vectors, decoded once for all.
+/// The same, of as many rows and vectors as there are, at most two of each.
+static __attribute__((unused)) void ck_dense_multiply(ck_dense_tile *tile, size_t r, size_t rows, size_t t, size_t vectors,
+                                                      size_t j, const float *x, size_t n, size_t stretches) {
+    if (rows > 1 && vectors > 1) {
+        ck_dense_pairs(tile, r, 2, t, 2, j, x, n, stretches);
+    } else if (rows > 1) {
+        ck_dense_pairs(tile, r, 2, t, 1, j, x, n, stretches);
+    } else if (vectors > 1) {
+        ck_dense_pairs(tile, r, 1, t, 2, j, x, n, stretches);
+    } else {
+        ck_dense_pairs(tile, r, 1, t, 1, j, x, n, stretches);
+    }
+}
+
+/// A few rows times a few vectors, decoded once for all.
 CK_INLINE void ck_dense_few(enum ck_encoding encoding, const uint8_t *row, size_t rows, size_t n, const float *x, size_t few,
                             float *out, size_t stride) {
     const size_t bytes = ck_dense_bytes(encoding, n);
-    ck_dense_tile tile;
-    __builtin_memset(tile.sums, 0, sizeof tile.sums);
+    ck_dense_tile memory, *tile = &memory;
+    __builtin_memset(tile->sums, 0, sizeof tile->sums);
     for (size_t at = 0; at < n; at += CK_DENSE_COLUMNS) {
         const size_t some = n - at < CK_DENSE_COLUMNS ? n - at : CK_DENSE_COLUMNS;
         const size_t stretches = some / CK_STRETCH, left = some % CK_STRETCH;
         for (size_t r = 0; r < rows; r++) {
             const uint8_t *from = row + r * bytes + ck_dense_bytes(encoding, at);
             for (size_t k = 0; k < stretches; k++) {
-                ck_dense_whole(encoding, from + ck_dense_bytes(encoding, k * CK_STRETCH), tile.w[r][k]);
+                ck_dense_whole(encoding, from + ck_dense_bytes(encoding, k * CK_STRETCH), tile->w[r][k]);
             }
             if (left == 0) continue;
             ck_f32 end[4];
             ck_dense_end(encoding, from + ck_dense_bytes(encoding, stretches * CK_STRETCH), left, end);
-            __builtin_memcpy(tile.w[r][CK_DENSE_COLUMNS / CK_STRETCH - 1], end, sizeof end);  // free: the part is not whole
+            __builtin_memcpy(tile->w[r][CK_DENSE_COLUMNS / CK_STRETCH - 1], end, sizeof end);  // free: the part is not whole
         }
-        for (size_t j = 0; j < 4; j++) {
-            size_t t = 0;
-            for (; t + 2 <= few; t += 2) ck_dense_multiply(&tile, rows, t, 2, j, x + at, n, stretches);
-            if (t < few) ck_dense_multiply(&tile, rows, t, 1, j, x + at, n, stretches);
+        // A pair of vectors stays in the first-level cache while all rows pass.
+        for (size_t t = 0; t < few; t += 2) {
+            for (size_t r = 0; r < rows; r += 2) {
+                for (size_t j = 0; j < 4; j++) ck_dense_multiply(tile, r, rows - r, t, few - t, j, x + at, n, stretches);
+            }
         }
         for (size_t r = 0; left && r < rows; r++) {
-            const ck_f32 *end = tile.w[r][CK_DENSE_COLUMNS / CK_STRETCH - 1];
+            const ck_f32 *end = tile->w[r][CK_DENSE_COLUMNS / CK_STRETCH - 1];
             for (size_t t = 0; t < few; t++) {
-                ck_dense_add(end, x + t * n + at + stretches * CK_STRETCH, left, tile.sums[r][t]);
+                ck_dense_add(end, x + t * n + at + stretches * CK_STRETCH, left, tile->sums[r][t]);
             }
         }
     }
     for (size_t r = 0; r < rows; r++) {
-        for (size_t t = 0; t < few; t++) out[t * stride + r] = ck_join(tile.sums[r][t]);
+        for (size_t t = 0; t < few; t++) out[t * stride + r] = ck_join(tile->sums[r][t]);
     }
 }
 
@@ -222,15 +237,10 @@ CK_INLINE void ck_dense_rows(enum ck_encoding encoding, const uint8_t *matrix, s
     size_t r = begin;
     for (; T == 1 && r < end; r++) out[r] = ck_dense_one(encoding, matrix + r * bytes, n, x);
     while (r < end) {
-        const size_t rows = end - r < CK_DENSE_ROWS ? 1 : CK_DENSE_ROWS;
-        const uint8_t *from = matrix + r * bytes;
+        const size_t rows = end - r < CK_DENSE_ROWS ? end - r : CK_DENSE_ROWS;
         for (size_t t = 0; t < T; t += CK_DENSE_VECTORS) {
             const size_t few = T - t < CK_DENSE_VECTORS ? T - t : CK_DENSE_VECTORS;
-            if (rows == 1) {
-                ck_dense_few(encoding, from, 1, n, x + t * n, few, out + t * stride + r, stride);
-            } else {
-                ck_dense_few(encoding, from, CK_DENSE_ROWS, n, x + t * n, few, out + t * stride + r, stride);
-            }
+            ck_dense_few(encoding, matrix + r * bytes, rows, n, x + t * n, few, out + t * stride + r, stride);
         }
         r += rows;
     }
