@@ -84,13 +84,15 @@ private final class ShiftedClock: Sendable {
     }
 }
 
-/// Serves `models` for as long as `body` runs.
+/// Serves `models`, and what else `prepare` puts into their directory, for as long as `body` runs.
 func withDaemon<R>(
     _ models: [String: UInt64] = ["tiny": 1], _ configuration: ServingConfiguration = .testing,
     opener: @escaping ModelCatalog.Opener = ModelCatalog.load,
+    preparing prepare: (FilePath) throws -> Void = { _ in },
     _ body: (Daemon) async throws -> R
 ) async throws -> R {
     try await withModels(models) { directory in
+        try prepare(directory)
         let places = ModelDirectory([directory])
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let clock = ShiftedClock()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import ModelStore
 import RPC
 
 @testable import Serving
@@ -20,19 +21,24 @@ struct Turns: ~Copyable {
     /// Nanoseconds that a batch of `rows` rows of a model takes.
     typealias Cost = (_ model: Int, _ rows: Int) -> UInt64
     private let cost: Cost
+    /// Of every model.
+    private let memory: SequenceMemory
 
     init(
         slots: Int, chunk: Int = 256, turnTime: UInt64 = 50_000_000,
-        slowReaderTimeout: UInt64 = 1_000_000, prefixBytes: Int = 0,
+        slowReaderTimeout: UInt64 = 1_000_000, prefixBytes: Int = 0, keyValueBytes: Int = 0,
+        memory: SequenceMemory = .recurrent(floats: 0),
         cost: @escaping Cost = { _, _ in 0 }
     ) {
         self.cost = cost
+        self.memory = memory
         var configuration = ServingConfiguration()
         configuration.slots = slots
         configuration.prefillChunk = chunk
         configuration.turnTime = turnTime
         configuration.slowReaderTimeout = slowReaderTimeout
         configuration.prefixBytes = prefixBytes
+        configuration.keyValueBytes = keyValueBytes
         core = SchedulerCore(configuration, states: states)
     }
 
@@ -67,7 +73,8 @@ struct Turns: ~Copyable {
             Request(
                 record: consumer.record, deadline: deadline,
                 model: ObjectIdentifier(Self.models[model]), digest: "\(model)",
-                inputs: inputs.map { [UInt32](repeating: 1, count: $0) }, consumer: consumer))
+                memory: memory, inputs: inputs.map { [UInt32](repeating: 1, count: $0) },
+                consumer: consumer))
         return consumer
     }
 
@@ -145,6 +152,7 @@ final class FakeConsumer: Consumer {
     var stalledSince: UInt64 = 0
     /// Nobody reads it any more.
     var isClosed = false
+    var answerTokens: Int { tokens ?? 0 }
 
     init(tokens: Int?) { self.tokens = tokens }
 

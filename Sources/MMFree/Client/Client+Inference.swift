@@ -32,7 +32,7 @@ extension Client {
     ///   - normalized: whether every vector is scaled to length one.
     ///   - timeout: for each request.
     public func embed(
-        _ inputs: [Prompt], model: String = "", pooling: Pooling = .mean,
+        _ inputs: [Prompt], model: String = "", pooling: Pooling = .automatic,
         normalized: Bool = false, timeout: Duration? = nil
     ) async throws -> [Embedding] {
         var vectors: [Embedding] = []
@@ -53,7 +53,7 @@ extension Client {
 
     /// The vector of a text.
     public func embed(
-        _ text: String, model: String = "", pooling: Pooling = .mean, normalized: Bool = false,
+        _ text: String, model: String = "", pooling: Pooling = .automatic, normalized: Bool = false,
         timeout: Duration? = nil
     ) async throws -> Embedding {
         try await embed(

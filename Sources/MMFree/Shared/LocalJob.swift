@@ -202,12 +202,16 @@ final class LocalVector: LocalConsumer {
     private let normalizes: Bool
     private var vector: PooledVector
     private var tokens = 0
+    /// Of the whole input.
+    private var count = 0
 
-    init(_ call: LocalCall<Embedding>, index: Int, pooling: Pooling, normalizes: Bool) {
+    init(
+        _ call: LocalCall<Embedding>, index: Int, kind: PooledVector.Kind, normalizes: Bool
+    ) {
         self.call = call
         self.index = index
         self.normalizes = normalizes
-        vector = PooledVector(pooling.kind)
+        vector = PooledVector(kind)
     }
 
     var hasRoom: Bool { true }
@@ -216,16 +220,17 @@ final class LocalVector: LocalConsumer {
     func enter() {}
     func fail(_ error: MMFreeError) { call.finish(.failure(error)) }
     func wants(_ index: Int, of count: Int) -> Wants {
-        vector.kind == .last && index < count - 1 ? .nothing : .hidden
+        self.count = count
+        return vector.kind.needs(index, of: count) ? .hidden : .nothing
     }
 
     func take(
         _ rows: Range<Int>, of evaluator: Evaluator, from first: Int, isPromptDone: Bool
     ) -> LocalStep {
         tokens += rows.count
-        // Of the kind `last` only the last row has been computed to its end.
-        let wanted = vector.kind == .last ? rows.suffix(isPromptDone ? 1 : 0) : rows[...]
-        for row in wanted { evaluator.withHidden(row: row) { vector.add($0) } }
+        for row in rows where vector.kind.needs(first + row - rows.lowerBound, of: count) {
+            evaluator.withHidden(row: row) { vector.add($0) }
+        }
         guard isPromptDone else { return .reading }
         guard vector.finish(normalizes: normalizes) else { return failed }
         call.send(
@@ -237,12 +242,12 @@ final class LocalVector: LocalConsumer {
     }
 }
 
-extension Pooling {
-    fileprivate var kind: PooledVector.Kind {
-        switch self {
-        case .mean: .mean
-        case .last: .last
-        case .none: .all
+extension PooledVector.Kind {
+    init(_ pooling: Pooling) {
+        switch pooling {
+        case .automatic, .mean: self = .mean
+        case .last: self = .last
+        case .none: self = .all
         }
     }
 }

@@ -19,16 +19,19 @@ extension SharedModel {
     ///
     /// - Parameter normalized: whether every vector is scaled to length one.
     public func embed(
-        _ inputs: [Prompt], pooling: Pooling = .mean, normalized: Bool = false
+        _ inputs: [Prompt], pooling: Pooling = .automatic, normalized: Bool = false
     ) async throws -> [Embedding] {
         let jobs = try await computing(inputs.reduce(0) { $0 + $1.byteCount }) { [self] in
             try inputs.enumerated().map { index, input in
                 let call = LocalCall<Embedding>(wake: engine.wake)
+                let files = pooling == .automatic ? model.shape.embedding : nil
                 let vector = LocalVector(
-                    call, index: index, pooling: pooling, normalizes: normalized)
-                return (
-                    call, LocalJob(try tokens(of: input, "input[\(index)]", false), vector)
-                )
+                    call, index: index,
+                    kind: files.map { .init($0.pooling) } ?? .init(pooling),
+                    normalizes: normalized || files?.normalizes == true)
+                let ids = try embedded(input, "input[\(index)]")
+                try fits(ids.count, "input[\(index)]")
+                return (call, LocalJob(ids, vector))
             }
         }
         defer { for (call, _) in jobs { call.cancel() } }
@@ -43,7 +46,7 @@ extension SharedModel {
 
     /// The vector of a text.
     public func embed(
-        _ text: String, pooling: Pooling = .mean, normalized: Bool = false
+        _ text: String, pooling: Pooling = .automatic, normalized: Bool = false
     ) async throws -> Embedding {
         try await embed([.text(text)], pooling: pooling, normalized: normalized)[0]
     }
@@ -61,6 +64,8 @@ extension SharedModel {
         let ids = try await computing(input.byteCount) { [self] in
             try scored(input, addsBOS, parsesSpecialTokens)
         }
+        try predicts()
+        try fits(ids.count - 1, "input")
         guard first < ids.count else {
             throw MMFreeError.invalid(
                 "from",
@@ -129,6 +134,32 @@ extension SharedModel {
                 reason: "NO_TOKENIZER")
         }
         return tokenizer
+    }
+
+    /// An embedding model predicts no tokens.
+    private func predicts() throws(MMFreeError) {
+        guard model.shape.hasHead else {
+            throw MMFreeError(
+                .failedPrecondition,
+                "model '\(info.name)' is an embedding model (\(model.shape.name)): it predicts no tokens; embed",
+                reason: "EMBEDDING_MODEL")
+        }
+    }
+
+    /// Whether so many tokens have places in the model's context.
+    private func fits(_ count: Int, _ field: String) throws(MMFreeError) {
+        guard let context = model.shape.memory.context, count > context else { return }
+        throw .invalid(field, "\(count) tokens; model '\(info.name)' has positions for \(context)")
+    }
+
+    /// The tokens of a text whose vector is wanted: of an embedding model with its end token, which stays where the text is cut.
+    private func embedded(_ input: Prompt, _ field: String) throws(MMFreeError) -> [TokenID] {
+        guard case .text(let text) = input.content, model.shape.embedding != nil,
+            let suffix = model.tokenizer?.suffix
+        else { return try tokens(of: input, field, false) }
+        let tokenizer = try tokenizer()
+        let ids = tokenizer.encode(text, addBOS: tokenizer.addsBOS, parseSpecial: false)
+        return ids.prefix((model.shape.memory.context ?? .max) - 1) + [suffix]
     }
 
     private func check(_ tokens: [TokenID], _ field: String) throws(MMFreeError) {
@@ -204,7 +235,10 @@ extension SharedModel {
             throw .invalid("max_tokens", "\(maxTokens); allowed: 0 and more")
         }
         if !options.stop.isEmpty { _ = try tokenizer() }
+        try predicts()
         let ids = try tokens(of: prompt, "prompt", options.parsesSpecialTokens)
+        try fits(ids.count + 1, "prompt")
+        let room = model.shape.memory.context.map { $0 - ids.count } ?? .max
         var echo = ""
         if options.echo {
             switch prompt.content {
@@ -229,7 +263,7 @@ extension SharedModel {
             step: DecodingStep(
                 Sampler(sampling, prompt: ids, kernels: kernels), tokenizer: model.tokenizer,
                 stops: StopMatcher(options.stop), constraint: constraint,
-                maxTokens: maxTokens == 0 ? 256 : maxTokens))
+                maxTokens: min(maxTokens == 0 ? 256 : maxTokens, room)))
         return (call, LocalJob(ids, completion))
     }
 }

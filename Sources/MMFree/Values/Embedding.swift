@@ -15,6 +15,8 @@ public struct Embedding: Sendable, Equatable {
 
 /// How the vectors of an input's tokens become one.
 public enum Pooling: Sendable, CaseIterable {
+    /// What the model's files say, at length one if they say so; their mean where they say nothing.
+    case automatic
     /// Their mean.
     case mean
     /// The last token's.
@@ -35,6 +37,7 @@ public struct Tokens: Sendable, Equatable {
 extension Pooling {
     var wire: RPC.Pooling {
         switch self {
+        case .automatic: .unspecified
         case .mean: .mean
         case .last: .last
         case .none: .none

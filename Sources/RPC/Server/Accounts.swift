@@ -38,6 +38,15 @@ package final class Accounts: Sendable {
         var peak = 0
         var onRelief: @Sendable () -> Void
 
+        /// Takes bytes for a session's state.
+        ///
+        /// - Returns: why not.
+        mutating func takeState(_ bytes: Int, for account: Account) -> String? {
+            states.take(bytes, for: account)
+                ? nil
+                : "the sessions of user \(account.uid) take \(states.holds(account)) bytes, those of all users \(states.used); \(bytes) more exceed the user's share of \(states.share(of: account)): drop some"
+        }
+
         /// Gives bytes back.
         ///
         /// - Returns: whether most of a flood is over: three quarters of 16 MiB or more have been given back.
@@ -137,17 +146,34 @@ package final class Accounts: Sendable {
                 return
                     "user \(account.uid) has \(state.sessions.holds(account)) sessions, all users together \(state.sessions.used); the user's share is \(state.sessions.share(of: account)): drop some"
             }
-            guard state.states.take(bytes, for: account) else {
-                return
-                    "the sessions of user \(account.uid) take \(state.states.holds(account)) bytes, those of all users \(state.states.used); \(bytes) more exceed the user's share of \(state.states.share(of: account)): drop some"
-            }
+            if let refusal = state.takeState(bytes, for: account) { return refusal }
             state.sessions.add(1, to: account)
             return nil
         }
-        guard let refusal else { return SessionCharge(self, account, bytes) }
+        if let refusal { throw Self.quotaError(refusal, account) }
+        return SessionCharge(self, account, bytes)
+    }
+
+    private static func quotaError(_ refusal: String, _ account: Account) -> RPCError {
         var error = RPCError(.resourceExhausted, refusal, reason: "USER_QUOTA")
         error.quota = .init(field: "uid:\(account.uid)", description: refusal)
-        throw error
+        return error
+    }
+
+    fileprivate func reserveState(_ bytes: Int, _ account: Account) throws(RPCError) {
+        if let refusal = state.withLock({ $0.takeState(bytes, for: account) }) {
+            throw Self.quotaError(refusal, account)
+        }
+    }
+
+    fileprivate func changeState(by bytes: Int, _ account: Account) {
+        state.withLock { state in
+            if bytes >= 0 {
+                state.states.add(bytes, to: account)
+            } else {
+                state.states.give(-bytes, back: account)
+            }
+        }
     }
 
     /// As `chargeSession`, for a session that is there already, whatever the limits are now.
@@ -217,12 +243,32 @@ package final class Charge: Sendable {
 package final class SessionCharge: Sendable {
     private let accounts: Accounts
     package let account: Account
-    package let bytes: Int
+    private let held: Atomic<Int>
 
     fileprivate init(_ accounts: Accounts, _ account: Account, _ bytes: Int) {
         self.accounts = accounts
         self.account = account
-        self.bytes = bytes
+        held = Atomic(bytes)
+    }
+
+    package var bytes: Int { held.load(ordering: .relaxed) }
+
+    /// Charges what a turn may add to the state, or says why not.
+    package func reserve(_ bytes: Int) throws(RPCError) {
+        if bytes > 0 { try accounts.reserveState(bytes, account) }
+    }
+
+    /// The turn is over.
+    package func release(_ bytes: Int) {
+        if bytes > 0 { accounts.changeState(by: -bytes, account) }
+    }
+
+    /// The state has become larger. Called by one thread.
+    package func grow(to bytes: Int) {
+        let more = bytes - self.bytes
+        guard more > 0 else { return }
+        accounts.changeState(by: more, account)
+        held.store(bytes, ordering: .relaxed)
     }
 
     deinit { accounts.refundSession(bytes, account) }

@@ -214,8 +214,11 @@ struct SchedulerCore: ~Copyable {
             turn.ended.append(close(request, .refused(refusal)))
             return false
         }
-        guard let sequence = request.waiting.first, sequence.keyValueBytes == 0 else { return true }
-        let tokens = sequence.length + request.consumer.answerTokens
+        guard let context = request.memory.context, let sequence = request.waiting.first,
+            sequence.keyValueBytes == 0
+        else { return true }
+        let tokens = min(
+            context, sequence.length + min(context, request.consumer.answerTokens))
         let bytes = request.memory.pageBytes(tokens)
         switch keyValues.take(bytes, for: request.account) {
         case .granted:

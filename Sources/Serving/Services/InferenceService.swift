@@ -133,7 +133,7 @@ struct InferenceService: Sendable {
             }
             scorer = PromptScorer(tokens, from: 1, top: top, kernels: kernels)
         }
-        let session = try turn(request, loaded, call)
+        let session = try turn(request, loaded, call, adding: tokens.count + maxTokens)
         let record = RequestRecord(
             id: Self.newID(), call: call, model: name, promptTokens: tokens.count)
         var started = Started()
@@ -155,7 +155,7 @@ struct InferenceService: Sendable {
 
     /// A request's place in the turns of its session, if it has one.
     private func turn(
-        _ request: GenerateRequest, _ loaded: LoadedModel, _ call: Call
+        _ request: GenerateRequest, _ loaded: LoadedModel, _ call: Call, adding tokens: Int
     ) throws(RPCError) -> SessionTurn? {
         guard !request.session.isEmpty else { return nil }
         guard request.model.isEmpty || request.model == loaded.name else {
@@ -169,7 +169,8 @@ struct InferenceService: Sendable {
         }
         return try sessions.beginTurn(
             request.session, opening: opening, refusesBusy: request.refuseIfBusy,
-            proof: loaded.proof, for: call.peer)
+            proof: loaded.proof, growth: loaded.model.shape.memory.pageBytes(tokens),
+            for: call.peer)
     }
 
     /// Writes what a request is about to the log, where the administrator wants that.

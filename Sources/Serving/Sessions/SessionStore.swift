@@ -233,15 +233,25 @@ package final class SessionStore: Sendable {
     /// - Parameters:
     ///   - opening: the token that the first turn of all begins with.
     ///   - proof: of the version of the model that computes it.
+    ///   - growth: bytes that it may add to the state.
     func beginTurn(
         _ id: String, opening: UInt32?, refusesBusy: Bool, proof: ModelProof = ModelProof(.sound),
-        for peer: Peer
+        growth: Int = 0, for peer: Peer
     ) throws(RPCError) -> SessionTurn {
         tidy()
-        _ = try state.withLock { state throws(RPCError) in
-            try state.book.beginTurn(id, for: peer, refusesBusy: refusesBusy)
+        let charge = try state.withLock { state throws(RPCError) in
+            let entry = try state.book.find(id, for: peer)
+            try entry.charge.reserve(growth)
+            do throws(RPCError) {
+                _ = try state.book.beginTurn(id, for: peer, refusesBusy: refusesBusy)
+            } catch {
+                entry.charge.release(growth)
+                throw error
+            }
+            return entry.charge
         }
-        return SessionTurn(id: id, opening: opening, proof: proof, store: self)
+        return SessionTurn(
+            id: id, opening: opening, proof: proof, store: self, charge: charge, growth: growth)
     }
 
     fileprivate func commit(_ id: String, _ new: SessionState, _ proof: ModelProof) -> Bool {
@@ -266,6 +276,7 @@ package final class SessionStore: Sendable {
                 return false
             }
             state.memory.remove(old)
+            entry.charge.grow(to: place.byteCount)
             keep(id, generation, encoded)
             return true
         }
@@ -306,13 +317,21 @@ final class SessionTurn: Sendable {
     let opening: UInt32?
     private let proof: ModelProof
     private let store: SessionStore
+    /// What its state is charged to, and the bytes that are charged for what the turn may add.
+    private let charge: SessionCharge
+    private let growth: Int
     private let isOver = Atomic<Bool>(false)
 
-    fileprivate init(id: String, opening: UInt32?, proof: ModelProof, store: SessionStore) {
+    fileprivate init(
+        id: String, opening: UInt32?, proof: ModelProof, store: SessionStore,
+        charge: SessionCharge, growth: Int
+    ) {
         self.id = id
         self.opening = opening
         self.proof = proof
         self.store = store
+        self.charge = charge
+        self.growth = growth
     }
 
     /// Where the session is when this turn comes to run.
@@ -332,7 +351,9 @@ final class SessionTurn: Sendable {
     }
 
     func end() {
-        if !isOver.exchange(true, ordering: .relaxed) { store.endTurn(id) }
+        guard !isOver.exchange(true, ordering: .relaxed) else { return }
+        charge.release(growth)
+        store.endTurn(id)
     }
 
     deinit { end() }

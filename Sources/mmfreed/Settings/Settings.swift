@@ -128,6 +128,7 @@ struct Settings: Sendable {
         configuration.turnTime = UInt64(self.turnTimeMs) * 1_000_000
         configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds
         configuration.prefixBytes = self.prefixCache << 20
+        configuration.keyValueBytes = self.keyValueMemory << 20
         configuration.prefixInterval = self.prefixInterval
         configuration.sharesPrefixes = self.prefixSharing
         configuration.sessionTime = self.sessionTime.nanoseconds

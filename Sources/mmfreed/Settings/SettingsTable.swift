@@ -89,6 +89,10 @@ struct SettingsTable: Sendable {
         "prefix_cache", .whole(0...(1 << 20)), serving.prefixBytes >> 20,
         "MiB of states of prompts and answers that are kept because they may come again; a prompt that begins like one of them is read from where it leaves it. 0 keeps none. They count as the daemon's memory, and the account that holds the most gives up its oldest first."
     )
+    let keyValueMemory = Setting(
+        "key_value_memory", .whole(1...(1 << 20)), serving.keyValueBytes >> 20,
+        "MiB of keys and values of the requests that are computed, of models with attention; HGRNBit has none. A request sets aside what its prompt and its longest answer take, and waits until that is free. A token of BitNet 2B4T takes 150 KiB."
+    )
     let prefixInterval = Setting(
         "prefix_interval", .whole(1...(1 << 20)), serving.prefixInterval,
         "A state is kept each time so many tokens of a prompt have been read, besides those at its end and where it leaves a known one."

@@ -41,7 +41,7 @@ package enum FinishReason: Sendable, Equatable {
 
 /// How the vectors of an input's tokens become one.
 package enum Pooling: Int32, Sendable, Equatable {
-    /// as MEAN
+    /// As the model's files say, at length one if they say so; as MEAN where they say nothing.
     case unspecified = 0
     case mean = 1
     case last = 2

@@ -67,7 +67,7 @@ typedef enum _Mmfree__V1__FinishReason {
  */
 typedef enum _Mmfree__V1__Pooling {
   /*
-   * as MEAN
+   * As the model's files say, at length one if they say so; as MEAN where they say nothing.
    */
   MMFREE__V1__POOLING__POOLING_UNSPECIFIED = 0,
   MMFREE__V1__POOLING__POOLING_MEAN = 1,
