@@ -9,8 +9,9 @@ import Testing
         (#"{"type":"boolean"}"#, ["true", "false"], ["True", "1"]),
         (#"{"type":["integer","null"]}"#, ["null", "0", "-12"], ["01", "1.0", "-0", "+1"]),
         (
-            #"{"type":"number"}"#, ["0", "-1.50", "2e5", "1.2E-07"],
-            [".5", "1.", "1e", "1e100", "00"]
+            #"{"type":"number"}"#,
+            ["0", "-1.50", "2e5", "1.2E-07", "1e100", "-1e-290", "0e099", "0.00E+9999"],
+            [".5", "1.", "1e", "1e291", "1e300", "1e0010", "00", "0.01e999"]
         ),
         (
             #"{"type":"string"}"#,
@@ -45,6 +46,64 @@ import Testing
         (
             #"{"type":"string","format":"date-time"}"#, [#""2024-02-29T23:59:59.5+01:00""#],
             [#""2024-02-29 10:00:00Z""#, #""2024-02-29T24:00:00Z""#]
+        ),
+        (
+            #"{"type":"string","format":"email"}"#,
+            [#""o'neil+x@b--c.museum""#, #""a@b""#, #""\#(String(repeating: "a", count: 70))@b""#],
+            [#""a@-b""#, #""a@b-""#, #""a..b@c""#, #"".a@b""#, #""a@b@c""#, #""a b@c""#]
+        ),
+        (
+            #"{"type":"string","format":"hostname"}"#,
+            [
+                #""a""#, #""a1""#, #""a-1""#, #""a--1""#, #""a-b-c.d""#, #""ab--c""#, #""x""#,
+                #""xn""#,
+                #""xn1""#, #""XN-1--x""#, #""x-n--1""#, #""nx--1""#,
+                #""\#(String(repeating: "x", count: 63)).org""#,
+            ],
+            [
+                #""a-""#, #""-a""#, #""xn--a""#, #""a.Xn--b""#, #""xn-""#, #""x-""#, #""a..b""#,
+                #""a.""#, #""a_b""#,
+                #""\#(String(repeating: "x", count: 64)).org""#,
+            ]
+        ),
+        (
+            #"{"type":"string","format":"ipv6"}"#,
+            [
+                #""::""#, #""::1""#, #""2001:db8::8a2e:370:7334""#, #""1:2:3:4:5:6:7:8""#,
+                #""1:2:3:4:5:6:7::""#,
+            ],
+            [#""1:2:3:4:5:6:7""#, #""1::2::3""#, #""1:2:3:4:5:6:7:8::""#, #"":1""#, #""12345::""#]
+        ),
+        (
+            #"{"type":"string","format":"uri"}"#,
+            [
+                #""https://me:pw@example.org:8080/a/b%20c?d=e&f#g""#, #""mailto:a@b.c""#,
+                #""urn:x:y""#,
+                #""file:///etc""#, #""http:""#,
+            ],
+            [
+                #""example.org""#, #""//a/b""#, #""http://a b""#, #""http://a%2""#, #""http://a<""#,
+                #""1a:b""#,
+                #""http://é""#, #""http://a#b#c""#,
+            ]
+        ),
+        (
+            #"{"type":"string","format":"duration"}"#,
+            [#""P1Y2M3DT4H5M6S""#, #""PT36H""#, #""P4W""#, #""P1M""#, #""PT1M""#],
+            [#""P""#, #""PT""#, #""P1Y3D""#, #""P1W2D""#, #""1D""#, #""PT1H2S""#, #""P1.5D""#]
+        ),
+        (
+            #"{"type":"number","minimum":0,"maximum":1}"#,
+            ["1.0000000000000000", "0.9999999999999999"],
+            ["1.0000000000000001", "1.00000000000000000", "1e0"]
+        ),
+        (
+            #"{"type":"number","minimum":0,"exclusiveMaximum":1}"#, ["0.99999999999999"],
+            ["0.9999999999999999", "1"]
+        ),
+        (
+            #"{"type":"number","exclusiveMinimum":0}"#,
+            ["0.0000000000000001", "9999999999999999.9999999999999999"], ["0", "0.0", "-1"]
         ),
         (
             #"{"type":"string","format":"ipv4"}"#, [#""255.0.10.99""#],
@@ -140,6 +199,16 @@ import Testing
             #"{"type":"string","format":"email","minLength":3,"maxLength":254}"#)
         #expect(try email.accepts(#""a.b@c-d.org""#))
         #expect(try !email.accepts(#""a.b@-d""#))
+        for most in [15, 30, 100, 320] {
+            let bounded = GrammarSource.schema(
+                #"{"type":"string","format":"email","maxLength":\#(most)}"#)
+            #expect(try bounded.accepts(#""a@b.c""#))
+            #expect(try !bounded.accepts(#""a..b@c""#))
+            #expect(try !bounded.accepts(#""\#(String(repeating: "a", count: most))@b.c""#))
+        }
+        let page = GrammarSource.schema(#"{"type":"string","format":"uri","maxLength":255}"#)
+        #expect(try page.accepts(#""https://a.org/b/c""#))
+        #expect(try !page.accepts(#""https://a.org/b c""#))
         let short = GrammarSource.schema(
             #"{"type":"string","pattern":"^[ab]+$","minLength":2,"maxLength":3}"#)
         #expect(try short.accepts(#""aba""#))
@@ -188,8 +257,8 @@ import Testing
         ),
         (#"{"multipleOf":3}"#, "#/multipleOf: 3: only 1 is supported"),
         (
-            #"{"type":"string","format":"uri"}"#,
-            "#/format: 'uri' is not supported; supported are date, "
+            #"{"type":"string","format":"iri"}"#,
+            "#/format: 'iri' is not supported; supported are date, "
         ),
         (#"{"type":"string","pattern":"a(?=b)"}"#, "#/pattern: byte 1: only (…)"),
         (#"{"type":"array","uniqueItems":true}"#, "#/uniqueItems: it is supported with maxItems"),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers are kept to what every reader takes for the same value: integers of at most 18 digits; fractions of at most 15 significant
-// digits where there are bounds, which doubles tell apart; exponents of at most two digits.
+// Numbers are kept to what every reader takes for the same value: integers of at most 18 digits; other numbers of at most 16 before and
+// after the point, of 15 together where a bound is excluded; exponents up to 290, so that a double holds them. A reader with doubles rounds: a number at
+// or above a bound stays so, one above it may become it, unless both have at most 15 digits, which doubles tell apart.
 
 extension SchemaCompiler {
     mutating func number(_ shape: SchemaShape) throws(GrammarError) -> ExpressionID {
@@ -40,12 +41,24 @@ extension SchemaCompiler {
         letter.insert(UInt8(ascii: "E"))
         var sign = ByteSet(UInt8(ascii: "+"))
         sign.insert(UInt8(ascii: "-"))
-        let exponent = grammar.sequence([
-            grammar.bytes(letter), grammar.optional(grammar.bytes(sign)), grammar.loop(digit, 1, 2),
+        let power = grammar.choice([
+            grammar.loop(digit, 1, 2), grammar.sequence([digits(0, 1), digit, digit]),
+            grammar.sequence([digits(2, 2), digits(0, 8), digit]), grammar.literal("290"),
+        ])
+        let e = grammar.sequence([grammar.bytes(letter), grammar.optional(grammar.bytes(sign))])
+        let exponent = grammar.sequence([e, power])
+        // 0 is 0 with any exponent.
+        let zero = grammar.sequence([
+            digits(0, 0),
+            grammar.optional(
+                grammar.sequence([grammar.literal("."), grammar.loop(digits(0, 0), 1, 16)])),
+            e, grammar.loop(digit, 3, 9),
+        ])
+        let number = grammar.sequence([
+            whole, grammar.optional(fraction), grammar.optional(exponent),
         ])
         return grammar.sequence([
-            grammar.optional(grammar.literal("-")), whole, grammar.optional(fraction),
-            grammar.optional(exponent),
+            grammar.optional(grammar.literal("-")), grammar.choice([number, zero]),
         ])
     }
 
@@ -157,8 +170,12 @@ extension SchemaCompiler {
     ) throws(GrammarError) -> ExpressionID {
         let range = NumberRange(lower: low, upper: high)
         if range.isEmpty { return Expressions.never }
-        let count = high?.value.whole.count ?? min(15, max(9, low.value.whole.count + 1))
-        let places = 15 - count
+        // 0 is told from all others.
+        let isExact = [low, high].allSatisfy { $0?.isIncluded != false || $0?.value.isZero == true }
+        let count =
+            high?.value.whole.count
+            ?? (isExact ? 16 : min(15, max(9, low.value.whole.count + 1)))
+        let places = isExact ? 16 : 15 - count
         let needed = max(low.value.fraction.count, high?.value.fraction.count ?? 0)
         guard needed <= places, let first = low.value.wholeValue else {
             throw GrammarError(

@@ -197,18 +197,24 @@ struct SchemaCompiler {
                 JSONText.character(in: &grammar), shape.minLength, shape.maxLength)
             return quotedLexeme(shape.place, inner)
         }
-        let lengths = shape.patterns.map(\.pattern.lengths)
+        // Counting what has no bound of its own takes many steps.
+        let patterns = shape.patterns.map { text in
+            shape.maxLength.flatMap { most in
+                text.format.flatMap { SchemaFormats.short($0, within: most) }
+            } ?? text.pattern
+        }
+        let lengths = patterns.map(\.lengths)
         // Bounds that the patterns keep by themselves are not intersected.
         let least = lengths.contains { $0.least >= shape.minLength } ? 0 : shape.minLength
         let most = shape.maxLength.flatMap { bound in
             lengths.contains { $0.most.map { $0 <= bound } ?? false } ? nil : bound
         }
         let isCounted = least > 0 || most != nil
-        if shape.patterns.count == 1, !isCounted {
-            let inner = shape.patterns[0].pattern.lowered(into: &grammar, JSONText.scalar)
+        if patterns.count == 1, !isCounted {
+            let inner = patterns[0].lowered(into: &grammar, JSONText.scalar)
             return quotedLexeme(shape.place, inner)
         }
-        var nodes = shape.patterns.map(\.pattern)
+        var nodes = patterns
         if isCounted { nodes.append(.loop(.any, least: least, most: most)) }
         guard let inner = try Intersection.expression(of: nodes, in: &grammar, &steps, shape.place)
         else {

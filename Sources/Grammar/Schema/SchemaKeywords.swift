@@ -102,7 +102,9 @@ extension SchemaShape {
                     "format",
                     "'\(name.quoted)' is not supported; supported are \(SchemaFormats.names)")
             }
-            patterns.append(Text(place: located.part("format", value).place, pattern: node))
+            patterns.append(
+                Text(
+                    place: located.part("format", value).place, pattern: node, format: name))
         }
     }
 

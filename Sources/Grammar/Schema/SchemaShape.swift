@@ -53,6 +53,8 @@ struct SchemaShape: Sendable {
     struct Text: Sendable {
         let place: String
         let pattern: RegexNode
+        /// Whose pattern it is, if not a schema's own.
+        var format: String?
     }
 
     /// Where the first of the schemas stands.
