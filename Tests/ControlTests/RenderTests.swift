@@ -92,4 +92,79 @@ struct RenderTests {
         #expect(spelled.status == 64)
         #expect(spelled.errors.contains("spells control tokens of the model (</s>)"))
     }
+
+    @Test(
+        "a chat under a template goes on where it ended, with the session or from the state's file, as one that did not end"
+    )
+    func goesOn() throws {
+        try Program.withDirectory { directory in
+            try FileManager.default.copyItem(atPath: Program.demo, toPath: directory + "/m.gguf")
+            // What it writes of earlier messages is what the session has read.
+            let appending = Self.template.replacingOccurrences(of: ": {{", with: ":{{")
+            _ = try file(appending, "m.jinja", in: directory)
+            try Program.withDaemon(models: directory) { environment in
+                let environment = environment.merging(["XDG_STATE_HOME": directory + "/s"]) { $1 }
+                try goesOn(directory, environment)
+            }
+        }
+    }
+
+    private func goesOn(_ directory: String, _ environment: [String: String]) throws {
+        func chat(_ lines: String, _ more: String...) throws -> Program.Result {
+            try Program.run(
+                ["chat", "--temperature", "0", "-n", "8"] + more, input: Array(lines.utf8),
+                environment: environment)
+        }
+        let state = directory + "/talk.state"
+        let whole = try chat("Hi\n/save \(state)\nand then\nAgain\n")
+        #expect(whole.status == 0, "\(whole.errors)")
+        let first = try chat("Hi\n").output
+        let rest = String(whole.output.dropFirst(first.count))
+        #expect(whole.output.hasPrefix(first) && !rest.isEmpty)
+
+        let restored = try chat("and then\nAgain\n", "--restore", state)
+        #expect(restored.status == 0, "\(restored.errors)")
+        #expect(restored.output == rest)
+        #expect(try chat("/restore \(state)\nand then\nAgain\n").output == rest)
+
+        let id = try #require(
+            try Program.run(["session", "create", "--blank"], environment: environment).lines.first)
+        var parts = ""
+        for line in ["Hi", "and then", "Again"] {
+            let part = try chat(line + "\n", "--session", String(id))
+            #expect(part.status == 0, "\(part.errors)")
+            parts += part.output
+        }
+        #expect(parts == whole.output)
+        #expect(!whole.errors.contains("read again"))
+        let late = try chat("x\n", "--session", String(id), "--system", "S")
+        #expect(late.status == 64 && late.errors.contains("--system"))
+
+        // Somebody else goes on with it; and a file without its conversation.
+        let other = try Program.run(
+            ["generate", "--session", String(id), "-n", "3", "--temperature", "0", "more"],
+            environment: environment)
+        #expect(other.status == 0, "\(other.errors)")
+        let unknown = try chat("x\n", "--session", String(id))
+        #expect(unknown.status == 64)
+        #expect(
+            unknown.errors.contains("tokens are not known") && unknown.errors.contains("--plain"))
+        let message = state + ".messages"
+        try FileManager.default.moveItem(atPath: message, toPath: directory + "/away")
+        try FileManager.default.removeItem(atPath: directory + "/s")
+        let bare = try chat("x\n", "--restore", state)
+        #expect(bare.status == 64 && bare.errors.contains("there is no \(message)"))
+        let text = try String(contentsOfFile: directory + "/away", encoding: .utf8)
+        for (wrong, problem) in [
+            (
+                text.replacingOccurrences(of: "\"tokens\": ", with: "\"tokens\": 1"),
+                "of another state"
+            ),
+            ("{}", "format that is known"), ("[", "byte 1"),
+        ] {
+            _ = try file(wrong, "talk.state.messages", in: directory)
+            let result = try chat("x\n", "--restore", state)
+            #expect(result.status == 65 && result.errors.contains(problem), "\(result.errors)")
+        }
+    }
 }

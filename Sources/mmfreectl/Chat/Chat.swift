@@ -52,8 +52,20 @@ struct Chat: AsyncParsableCommand {
         let models = try await client.models()
         let style = try await ChatStyle.chosen(
             file: template, isPlain: plain, models.first { $0.name == info.model }, client)
+        var record: ConversationRecord?
         if case .conversation = style {
-            info = try await unread(info, client)
+            if info.tokens > 0, session == nil, restore == nil {
+                // The model's initial state.
+                try await client.dropSession(info.id)
+                info = try await client.createSession(
+                    model: info.model, name: "chat", blank: true)
+            }
+            if info.tokens > 0 {
+                record = try ChatLoop.record(of: info, savedAs: restore)
+                guard system == nil else {
+                    throw Failure("--system: the conversation has begun already", .usage)
+                }
+            }
             if let system {
                 try await ConversationText(client: client, model: info.model).check(
                     system, "--system")
@@ -64,23 +76,10 @@ struct Chat: AsyncParsableCommand {
         var options = sampling.options
         options.maxTokens = maxTokens.map { Int($0) }
         let loop = ChatLoop(
-            client, info, style, system: system, options, keeps: session)
+            client, info, style, system: system, record, options, keeps: session)
         let result: Result<Void, any Error>
         do { result = .success(try await loop.run()) } catch { result = .failure(error) }
         await loop.end()
         try result.get()
-    }
-
-    /// A session that has read nothing, which a chat template begins with.
-    private func unread(_ info: Session, _ client: Client) async throws -> Session {
-        guard info.tokens > 0 else { return info }
-        guard session == nil, restore == nil else {
-            throw Failure(
-                "the session has \(info.tokens) tokens whose messages are not known, so a chat template cannot go on with it: give --plain, or --template with sections",
-                .usage)
-        }
-        // The model's initial state.
-        try await client.dropSession(info.id)
-        return try await client.createSession(model: info.model, name: "chat", blank: true)
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import MMFree
 
 /// A chat under way: lines in, answers out, and the sessions behind them.
@@ -23,7 +24,7 @@ final class ChatLoop {
 
     init(
         _ client: Client, _ session: Session, _ style: ChatStyle, system: String?,
-        _ options: GenerateOptions, keeps kept: String?
+        _ record: ConversationRecord?, _ options: GenerateOptions, keeps kept: String?
     ) {
         self.client = client
         self.style = style
@@ -34,7 +35,8 @@ final class ChatLoop {
         switch style {
         case .turns(let template): self.options.stop += template.stops
         case .conversation(let style):
-            conversations[session.id] = Conversation(style, system: system)
+            conversations[session.id] =
+                record.map { Conversation(style, $0) } ?? Conversation(style, system: system)
         }
         isEmpty = session.tokens == 0
         if lines.isInteractive {
@@ -83,6 +85,7 @@ final class ChatLoop {
                 if history.undo() { await drop(history.forget()) }
                 throw error
             }
+            await note()
         } catch { try survive(error) }
     }
 
@@ -119,6 +122,40 @@ final class ChatLoop {
         }
         conversations[history.current] = conversation
         return tokens
+    }
+
+    // MARK: The conversation, for later
+
+    /// What a session has read, written down beside the state's file, or by a chat with a session that stayed.
+    static func record(of session: Session, savedAs path: String?) throws -> ConversationRecord {
+        if let path, path != "-", access(path + messages, F_OK) == 0 {
+            let record = try ConversationRecord(
+                Input(path + messages).bytes(limit: ConversationRecord.sizeLimit), path + messages)
+            guard record.belongs(to: session) else {
+                throw Failure("\(path + messages) is the conversation of another state", .data)
+            }
+            return record
+        }
+        if let record = try ConversationStore()?.record(of: session) { return record }
+        throw Failure(
+            "the messages of the session's \(session.tokens) tokens are not known, so a chat template cannot go on with it: no chat here has had it last\(path.map { ", and there is no \($0 + messages)" } ?? ""); give --plain, or --template with sections",
+            .usage)
+    }
+
+    private static let messages = ".messages"
+
+    /// Writes down what the user's session has read.
+    private func note() async {
+        guard kept != nil, let conversation = conversations[history.current] else { return }
+        do {
+            let session = try await client.session(history.current)
+            try ConversationStore()?.keep(
+                ConversationRecord(conversation, session), of: session)
+        } catch {
+            Terminal.complain(
+                "the conversation is not kept, so a later chat cannot go on with it under a chat template: \(Failure(error)?.message ?? "\(error)")"
+            )
+        }
     }
 
     private func answer(_ text: String) async throws {
@@ -180,17 +217,31 @@ final class ChatLoop {
         case .tokens(let count): options.maxTokens = count
         case .save(let path):
             let state = try await client.saveSession(history.current)
-            try Output(path, replacing: false, inputs: []).write(state)
+            let output = try Output(path, replacing: false, inputs: [])
+            if let conversation = conversations[history.current], path != "-" {
+                let record = ConversationRecord(
+                    conversation, try await client.session(history.current))
+                try Output(path + Self.messages, replacing: false, inputs: []).write(
+                    record.written())
+            }
+            try output.write(state)
             Terminal.note("\(path): \(Terminal.bytes(state.count))")
         case .restore(let path):
             let state = try Input(path).bytes(limit: Self.stateLimit)
             let restored = try await client.restoreSession(state, name: "chat")
+            do { try resume(restored, path) } catch {
+                await drop([restored.id])
+                throw error
+            }
             await drop(history.replace(with: restored.id))
             try await tell("restored")
         case .fork(let name):
             let copy = try await client.forkSession(history.current, name: name)
             Terminal.note(
                 "session \(copy.id), \(copy.tokens) tokens: mmfreectl chat --session \(copy.id)")
+            if let conversation = conversations[history.current], copy.tokens > 0 {
+                try ConversationStore()?.keep(ConversationRecord(conversation, copy), of: copy)
+            }
         case .undo:
             guard history.undo() else { throw Failure("there is no turn to take back", .usage) }
             try await tell("back")
@@ -198,6 +249,15 @@ final class ChatLoop {
             guard history.redo() else { throw Failure("no turn was taken back", .usage) }
             try await tell("again")
         }
+    }
+
+    /// - Parameter path: where the session's state was read.
+    private func resume(_ session: Session, _ path: String) throws {
+        guard case .conversation(let style) = style else { return }
+        conversations[session.id] =
+            session.tokens == 0
+            ? Conversation(style)
+            : Conversation(style, try Self.record(of: session, savedAs: path))
     }
 
     private func tell(_ what: String) async throws {

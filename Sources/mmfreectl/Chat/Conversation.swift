@@ -13,30 +13,41 @@ struct Conversation {
     }
 
     let style: ConversationStyle
-    private(set) var messages: [TemplateValue] = []
-    private(set) var answers: [String] = []
+    private(set) var messages: [Message] = []
     /// What the session has read, answers included.
     private(set) var read = ""
+
+    struct Message: Equatable {
+        let role, content: String
+
+        var value: TemplateValue { ["role": .string(role), "content": .string(content)] }
+    }
+
+    /// The model's own messages.
+    var answers: [String] { messages.filter { $0.role == "assistant" }.map(\.content) }
 
     /// - Parameter system: what the model is told first.
     init(_ style: ConversationStyle, system: String? = nil) {
         self.style = style
-        if let system { messages.append(Self.message("system", system)) }
+        if let system { messages.append(Message(role: "system", content: system)) }
     }
 
-    private static func message(_ role: String, _ content: String) -> TemplateValue {
-        ["role": .string(role), "content": .string(content)]
+    /// One that goes on: under another template than before it is read again from its beginning.
+    init(_ style: ConversationStyle, _ record: ConversationRecord) {
+        self.style = style
+        messages = record.messages
+        read = record.read
     }
 
     /// The user's next message.
     ///
     /// - Throws: what the template does not allow; the conversation is as it was then.
     mutating func say(_ text: String) throws(Failure) -> Turn {
-        let all = messages + [Self.message("user", text)]
+        let all = messages + [Message(role: "user", content: text)]
         let whole: String
         do throws(TemplateError) {
             whole = try style.template.render(
-                messages: all, bosToken: style.bosToken, eosToken: style.eosToken)
+                messages: all.map(\.value), bosToken: style.bosToken, eosToken: style.eosToken)
         } catch {
             throw Failure(
                 error.kind == .raised
@@ -58,8 +69,7 @@ struct Conversation {
 
     /// The model's answer to it.
     mutating func hear(_ text: String) {
-        messages.append(Self.message("assistant", text))
-        answers.append(text)
+        messages.append(Message(role: "assistant", content: text))
         read += text
     }
 }
