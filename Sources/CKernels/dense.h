@@ -206,7 +206,11 @@ CK_INLINE void ck_dense_few(enum ck_encoding encoding, const uint8_t *row, size_
         for (size_t r = 0; r < rows; r++) {
             const uint8_t *from = row + r * bytes + ck_dense_bytes(encoding, at);
             for (size_t k = 0; k < stretches; k++) {
-                ck_dense_whole(encoding, from + ck_dense_bytes(encoding, k * CK_STRETCH), tile->w[r][k]);
+                const uint8_t *stretch = from + ck_dense_bytes(encoding, k * CK_STRETCH);
+                // The same place in the rows that come next.
+#pragma clang loop unroll(full)
+                for (size_t line = 0; line < ck_dense_bytes(encoding, CK_STRETCH); line += 64) ck_ask(stretch + rows * bytes + line);
+                ck_dense_whole(encoding, stretch, tile->w[r][k]);
             }
             if (left == 0) continue;
             ck_f32 end[4];
