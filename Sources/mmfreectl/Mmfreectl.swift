@@ -22,7 +22,8 @@ struct Mmfreectl: AsyncParsableCommand {
             CommandGroup(
                 name: "Ask the daemon",
                 subcommands: [
-                    Generate.self, Chat.self, Render.self, Embed.self, Score.self, Tokenize.self,
+                    Generate.self, Chat.self, Render.self, Embed.self, Search.self, Score.self,
+                    Tokenize.self,
                     Detokenize.self, Models.self,
                     Default.self, SessionVerb.self, Wait.self, Cancel.self, Reload.self,
                 ]),

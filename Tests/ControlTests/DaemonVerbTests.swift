@@ -52,6 +52,74 @@ struct DaemonVerbTests {
         }
     }
 
+    private struct Comparison: Decodable {
+        let similarity: Double
+        let file: String?
+        let line: Int?
+        let text: String?
+    }
+
+    private func comparisons(_ text: String) throws -> [Comparison] {
+        try text.split(separator: "\n").map {
+            try JSONDecoder().decode(Comparison.self, from: Data($0.utf8))
+        }
+    }
+
+    @Test("--similarity is the cosine of the first text's vector and each other's")
+    func similarity() throws {
+        try Program.withDaemon { environment in
+            let texts = ["a cat sat on the mat", "a cat sat on the mat", "the stock market fell"]
+            func run(_ options: [String]) throws -> String {
+                let result = try Program.run(
+                    ["embed", "--json"] + options + texts, environment: environment)
+                #expect(result.status == 0, "\(result.errors)")
+                return result.output
+            }
+            let vectors = try rows(run([])).map(\.values)
+            func length(_ a: [Float]) -> Double {
+                a.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+            }
+            let found = try comparisons(run(["--similarity"])).map(\.similarity)
+            try #require(found.count == 2)
+            for (other, value) in zip(vectors.dropFirst(), found) {
+                let product = zip(vectors[0], other).reduce(0.0) {
+                    $0 + Double($1.0) * Double($1.1)
+                }
+                #expect(abs(product / length(vectors[0]) / length(other) - value) < 1e-6)
+            }
+            #expect(abs(found[0] - 1) < 1e-6 && found[1] < 0.999)
+        }
+    }
+
+    @Test("search finds a passage by itself first, and says where it is")
+    func search() throws {
+        try Program.withDaemon { environment in
+            try Program.withDirectory { directory in
+                let file = directory + "/notes.txt"
+                let text =
+                    "the river was cold\nand deep\n\n\nher brother ate an apple\n\nrain fell\n"
+                try Data(text.utf8).write(to: URL(fileURLWithPath: file))
+                let result = try Program.run(
+                    ["search", "--json", "--top", "2", "her brother ate an apple", file],
+                    environment: environment)
+                #expect(result.status == 0, "\(result.errors)")
+                let found = try comparisons(result.output)
+                try #require(found.count == 2)
+                #expect(abs(found[0].similarity - 1) < 1e-6 && found[1].similarity < 0.9999)
+                #expect(found[0].text == "her brother ate an apple")
+                #expect(found[0].file == file && found[0].line == 5)
+                let plain = try Program.run(
+                    ["search", "the river was cold and deep", "-"], input: Array(text.utf8),
+                    environment: environment)
+                #expect(plain.status == 0, "\(plain.errors)")
+                #expect(plain.output.contains("standard input:1  the river was cold and deep"))
+                let none = try Program.run(
+                    ["search", "a", "-"], input: Array("\n \n".utf8), environment: environment)
+                #expect(none.status == 65 && none.errors.contains("no text to search"))
+            }
+        }
+    }
+
     @Test("tokenize shows the tokens that generate reads, unless asked for others")
     func promptTokens() throws {
         try Program.withDaemon { environment in

@@ -239,6 +239,21 @@ package final class Charge: Sendable {
     deinit { accounts.refund(amount, account) }
 }
 
+/// Bytes that a turn may add to a session's state; given back when the last reference goes.
+package final class StateReservation: Sendable {
+    private let accounts: Accounts
+    private let account: Account
+    private let bytes: Int
+
+    fileprivate init(_ accounts: Accounts, _ account: Account, _ bytes: Int) {
+        self.accounts = accounts
+        self.account = account
+        self.bytes = bytes
+    }
+
+    deinit { if bytes > 0 { accounts.changeState(by: -bytes, account) } }
+}
+
 /// A session that an account holds, and the bytes of its state; refunded when the last reference goes.
 package final class SessionCharge: Sendable {
     private let accounts: Accounts
@@ -254,13 +269,9 @@ package final class SessionCharge: Sendable {
     package var bytes: Int { held.load(ordering: .relaxed) }
 
     /// Charges what a turn may add to the state, or says why not.
-    package func reserve(_ bytes: Int) throws(RPCError) {
+    package func reserve(_ bytes: Int) throws(RPCError) -> StateReservation {
         if bytes > 0 { try accounts.reserveState(bytes, account) }
-    }
-
-    /// The turn is over.
-    package func release(_ bytes: Int) {
-        if bytes > 0 { accounts.changeState(by: -bytes, account) }
+        return StateReservation(accounts, account, bytes)
     }
 
     /// The state has become larger. Called by one thread.

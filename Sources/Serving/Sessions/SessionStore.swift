@@ -239,19 +239,13 @@ package final class SessionStore: Sendable {
         growth: Int = 0, for peer: Peer
     ) throws(RPCError) -> SessionTurn {
         tidy()
-        let charge = try state.withLock { state throws(RPCError) in
-            let entry = try state.book.find(id, for: peer)
-            try entry.charge.reserve(growth)
-            do throws(RPCError) {
-                _ = try state.book.beginTurn(id, for: peer, refusesBusy: refusesBusy)
-            } catch {
-                entry.charge.release(growth)
-                throw error
-            }
-            return entry.charge
+        let reservation = try state.withLock { state throws(RPCError) in
+            let reservation = try state.book.find(id, for: peer).charge.reserve(growth)
+            _ = try state.book.beginTurn(id, for: peer, refusesBusy: refusesBusy)
+            return reservation
         }
         return SessionTurn(
-            id: id, opening: opening, proof: proof, store: self, charge: charge, growth: growth)
+            id: id, opening: opening, proof: proof, store: self, reservation: reservation)
     }
 
     fileprivate func commit(_ id: String, _ new: SessionState, _ proof: ModelProof) -> Bool {
@@ -317,21 +311,19 @@ final class SessionTurn: Sendable {
     let opening: UInt32?
     private let proof: ModelProof
     private let store: SessionStore
-    /// What its state is charged to, and the bytes that are charged for what the turn may add.
-    private let charge: SessionCharge
-    private let growth: Int
+    /// Of what it may add to the state, until it ends.
+    private let reservation: Mutex<StateReservation?>
     private let isOver = Atomic<Bool>(false)
 
     fileprivate init(
         id: String, opening: UInt32?, proof: ModelProof, store: SessionStore,
-        charge: SessionCharge, growth: Int
+        reservation: StateReservation
     ) {
         self.id = id
         self.opening = opening
         self.proof = proof
         self.store = store
-        self.charge = charge
-        self.growth = growth
+        self.reservation = Mutex(reservation)
     }
 
     /// Where the session is when this turn comes to run.
@@ -352,7 +344,7 @@ final class SessionTurn: Sendable {
 
     func end() {
         guard !isOver.exchange(true, ordering: .relaxed) else { return }
-        charge.release(growth)
+        reservation.withLock { $0 = nil }
         store.endTurn(id)
     }
 

@@ -12,10 +12,11 @@ struct Embed: AsyncParsableCommand {
             """)
 
     enum PoolingArgument: String, ExpressibleByArgument, CaseIterable {
-        case mean, last, none
+        case auto, mean, last, none
 
         var value: Pooling {
             switch self {
+            case .auto: .automatic
             case .mean: .mean
             case .last: .last
             case .none: .none
@@ -34,16 +35,29 @@ struct Embed: AsyncParsableCommand {
     @OptionGroup var model: ModelOption
     @OptionGroup var connection: Connection
 
-    @Option(help: "How the tokens' vectors become one: mean, last, or none for all of them.")
-    var pooling = PoolingArgument.mean
+    @Option(
+        help:
+            "How the tokens' vectors become one: mean, last, none for all of them, or auto for what the model's files say, mean where they say nothing."
+    )
+    var pooling = PoolingArgument.auto
 
     @Flag(inversion: .prefixedNo, help: "Scale every vector to length one.")
     var normalize = false
+
+    @Flag(
+        help:
+            "Instead of vectors the cosine of the first text's angle to each other's: 1 for the same direction."
+    )
+    var similarity = false
 
     @Flag(help: "One JSON object a line.")
     var json = false
 
     func validate() throws {
+        guard !similarity || pooling != .none else {
+            throw ValidationError(
+                "--similarity compares texts, --pooling none gives tokens' vectors")
+        }
         if file != nil, !texts.isEmpty { throw ValidationError("give texts or --file, not both") }
         if texts.count > 1, texts.contains("-") {
             throw ValidationError(
@@ -74,6 +88,7 @@ struct Embed: AsyncParsableCommand {
     private func send(_ what: String, _ next: () throws -> String?) async throws {
         let client = connection.client()
         var done = 0
+        var first: [Float]?
         while true {
             var inputs: [Prompt] = []
             var bytes = 0
@@ -86,8 +101,18 @@ struct Embed: AsyncParsableCommand {
             guard !inputs.isEmpty else { return }
             do {
                 for vector in try await client.embed(
-                    inputs, model: model.model, pooling: pooling.value, normalized: normalize)
-                { try write(vector, done + vector.index) }
+                    inputs, model: model.model, pooling: pooling.value,
+                    normalized: normalize || similarity)
+                {
+                    guard similarity else {
+                        try write(vector, done + vector.index)
+                        continue
+                    }
+                    if let first {
+                        try write(cosine(first, vector.values), done + vector.index)
+                    }
+                    first = first ?? vector.values
+                }
             } catch var error as MMFreeError {
                 error.message = Self.placed(error.message, after: done, what)
                 throw error
@@ -107,6 +132,18 @@ struct Embed: AsyncParsableCommand {
     private struct Row: Encodable {
         let index, dimensions, promptTokens: Int
         let values: [Float]
+    }
+
+    private struct Comparison: Encodable {
+        let index: Int
+        let similarity: Double
+    }
+
+    private func write(_ similarity: Double, _ index: Int) throws {
+        Terminal.print(
+            json
+                ? try Terminal.json(Comparison(index: index, similarity: similarity))
+                : String(printf: "%.6f", similarity))
     }
 
     private func write(_ vector: Embedding, _ index: Int) throws {

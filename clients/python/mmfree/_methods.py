@@ -22,7 +22,7 @@ SESSION = "mmfree.v1.Session"
 
 Text = str | Sequence[int]
 """Text, or token ids, which are taken as they are."""
-Pooling = Literal["mean", "last"]
+Pooling = Literal["auto", "mean", "last"]
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -67,7 +67,7 @@ class GenerateOptions(TypedDict, total=False):
 
 
 class EmbedOptions(TypedDict, total=False):
-    """What embed() takes by name: pooling is "mean" (as is none) or "last"; normalize scales every vector to length one."""
+    """What embed() takes by name: pooling is "auto" (what the model's files say, "mean" where they say nothing), "mean" or "last"; normalize scales every vector to length one."""
 
     model: str
     pooling: Pooling
@@ -227,14 +227,14 @@ class Vectors:
 
 
 def embed(
-    inputs: Sequence[Text], *, model: str = "", pooling: str = "mean", normalize: bool = False
+    inputs: Sequence[Text], *, model: str = "", pooling: str = "auto", normalize: bool = False
 ) -> tuple[Method[Any], Vectors]:
     if isinstance(inputs, (str, bytes)):
         raise TypeError("embed() takes a sequence of texts: [text] for one")
-    if pooling not in ("mean", "last", "none"):
-        raise ValueError(f'pooling is "mean" or "last", not {pooling!r}')
+    if pooling not in ("auto", "mean", "last", "none"):
+        raise ValueError(f'pooling is "auto", "mean" or "last", not {pooling!r}')
     request = _message("EmbedRequest")(model=model, normalize=normalize)
-    request.pooling = {"mean": 1, "last": 2, "none": 3}[pooling]
+    request.pooling = {"auto": 0, "mean": 1, "last": 2, "none": 3}[pooling]
     for text in inputs:
         _set_input(request.input.add(), text)
     method = Method(INFERENCE, "Embed", request.SerializeToString(), _reader("EmbedResponse", lambda message: message))
