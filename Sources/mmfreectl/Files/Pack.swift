@@ -12,7 +12,7 @@ struct Pack: ParsableCommand {
         discussion: """
             CHECKPOINT holds config.json, model.safetensors (or its shards and index) and the tokenizer. Every trit and \
             scale is what the original code computes; matrices that are ternary already are kept as they are. Of models with \
-            attention, see docs/bitnet.md; they are packed, checked and run by the reference, and not served yet.
+            attention, see docs/bitnet.md.
             """)
 
     @Argument(help: "The checkpoint's directory.", completion: .directory) var checkpoint: String
