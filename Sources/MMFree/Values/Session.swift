@@ -2,7 +2,7 @@
 
 import RPC
 
-/// A conversation that a daemon remembers: a recurrent state of fixed size. Prompts with ``GenerateOptions/session`` go on with it.
+/// A conversation that a daemon remembers: a model's state. Prompts with ``GenerateOptions/session`` go on with it.
 public struct Session: Sendable, Equatable {
     /// What calls name it by.
     public var id: String
