@@ -66,7 +66,7 @@ struct FieldTests {
                 }
                 #expect(
                     try await inference.collect(GenerateRequest("abc", count: 3)).tokens.count == 3)
-                #expect(daemon.service.load == (0, 0))
+                try await daemon.wait(active: 0)
             }
         }
     }
