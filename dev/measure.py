@@ -14,10 +14,11 @@ cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 short = False
 
 
-def figure(name, value, unit, goal, ok):
+def figure(name, value, unit, goal=None, ok=True):
+    """A line; without a goal it is there to be looked at."""
     global short
     short |= not ok
-    print(f"{name} | {value:.4g} {unit} | {goal} | {'ok' if ok else 'short'}", flush=True)
+    print(f"{name} | {value:.4g} {unit} | " + (f"{goal} | {'ok' if ok else 'short'}" if goal else "-"), flush=True)
 
 
 def finish():

@@ -107,6 +107,22 @@ struct AttentionServiceTests {
         }
     }
 
+    @Test("pages that prefixes share are counted once")
+    func sharedPages() async throws {
+        var configuration = ServingConfiguration.testing
+        configuration.prefixInterval = 16
+        try await withService(configuration) { daemon, client in
+            let inference = InferenceClient(client)
+            _ = try await inference.collect(request(tokens(100, 1), count: 1))
+            let prefixes = try #require(try await ControlClient(client).status().prefixes)
+            // At 16, 32 … 96, 99 and 100 tokens; seven pages of 16 tokens.
+            #expect(prefixes.states == 8)
+            let page = try daemon.model("bn_odd_packed").shape.memory.pageBytes(16)
+            #expect(prefixes.bytes >= UInt64(7 * page))
+            #expect(prefixes.bytes < UInt64(8 * page + 8 * 1024))
+        }
+    }
+
     @Test("sessions go on, are forked, saved and restored with the bits of one long prompt")
     func sessions() async throws {
         try await withService { daemon, client in

@@ -72,6 +72,15 @@ package final class StateSnapshot: Sendable {
         }
     }
 
+    /// The pages that other snapshots may share, and the bytes of each; none of a state that is a block of its own.
+    package var sharedPages: (ids: [ObjectIdentifier], bytes: Int) {
+        switch contents {
+        case .values: ([], 0)
+        case .pages(let pages, let shape):
+            (pages.map(ObjectIdentifier.init), shape.floatsPerPage * 4)
+        }
+    }
+
     /// The pages that hold it, or new ones.
     func pages(_ shape: AttentionMemoryShape) throws(ModelError) -> [KeyValuePage] {
         switch contents {

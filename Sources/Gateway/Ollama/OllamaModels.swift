@@ -35,25 +35,40 @@ extension Gateway {
         let name = try fields.ollamaModel()
         fields.ignore("verbose")
         try fields.finish()
-        let models = try await usableModels(call)
-        guard let model = models.first(where: { $0.name == name }) else {
-            throw APIError(404, "model_not_found", "model '\(printable(name))' not found")
+        func find() async throws -> ModelInfo {
+            guard let model = try await usableModels(call).first(where: { $0.name == name }) else {
+                throw APIError(404, "model_not_found", "model '\(printable(name))' not found")
+            }
+            return model
+        }
+        var model = try await find()
+        if model.architecture.isEmpty {
+            // Nobody has asked for it: any call opens its file, and what is known of it then.
+            _ = try? await call.client.detokenize([], model: name)
+            model = try await find()
+        }
+        let kind = model.architecture
+        var facts: [JSON.Member] = [
+            .init("general.architecture", .string(kind)),
+            .init("general.parameter_count", .integer(Self.parameters(model))),
+            .init("\(kind).block_count", .integer(model.layers)),
+            .init("\(kind).embedding_length", .integer(model.hidden)),
+            .init("\(kind).feed_forward_length", .integer(model.intermediate)),
+            .init("\(kind).vocab_size", .integer(model.vocabulary)),
+        ]
+        if let context = model.context {
+            facts.append(.init("\(kind).context_length", .integer(context)))
         }
         try await reply.send(
             .object([
                 .init("modelfile", .string("")), .init("parameters", .string("")),
                 .init("template", .string("")), .init("details", Self.details(model)),
+                .init("model_info", .object(facts)),
                 .init(
-                    "model_info",
-                    .object([
-                        .init("general.architecture", .string("hgrnbit")),
-                        .init("general.parameter_count", .integer(Self.parameters(model))),
-                        .init("hgrnbit.block_count", .integer(model.layers)),
-                        .init("hgrnbit.embedding_length", .integer(model.hidden)),
-                        .init("hgrnbit.feed_forward_length", .integer(model.intermediate)),
-                        .init("hgrnbit.vocab_size", .integer(model.vocabulary)),
-                    ])),
-                .init("capabilities", .array([.string("completion"), .string("embedding")])),
+                    "capabilities",
+                    .array(
+                        (model.isEmbeddingModel ? ["embedding"] : ["completion", "embedding"])
+                            .map { .string($0) })),
             ]))
     }
 
@@ -66,7 +81,8 @@ extension Gateway {
         let millions = parameters(model) / 1_000_000
         return .object([
             .init("parent_model", .string("")), .init("format", .string("gguf")),
-            .init("family", .string("hgrnbit")), .init("families", .array([.string("hgrnbit")])),
+            .init("family", .string(model.architecture)),
+            .init("families", .array([.string(model.architecture)])),
             .init(
                 "parameter_size",
                 .string(

@@ -54,7 +54,8 @@ public final class SharedModel: Sendable {
             hasTokenizer: model.tokenizer != nil, state: .mapped, error: "", isDefault: false,
             path: file.path.string,
             protection: protection ?? ModelInfo.Protection(rawValue: "\(file.map.protection)"),
-            digestCheck: nil)
+            digestCheck: nil, architecture: model.shape.name,
+            context: model.shape.memory.context, isEmbeddingModel: !model.shape.hasHead)
     }
 
     /// Maps a packed model that this user may read.

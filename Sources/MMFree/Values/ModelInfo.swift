@@ -100,6 +100,12 @@ public struct ModelInfo: Sendable, Equatable {
     /// The file that is mapped: stat's st_dev and st_ino; 0 unless it is mapped.
     public var device: UInt64 = 0
     public var inode: UInt64 = 0
+    /// "hgrnbit", "bitnet", "llama-bitnet", "qwen3-bitnet"; empty while its file has not been opened.
+    public var architecture = ""
+    /// Tokens of prompt and answer together, at most; `nil` for no limit.
+    public var context: Int?
+    /// It predicts no tokens: embed only.
+    public var isEmbeddingModel = false
 }
 
 /// The models a daemon knows.
@@ -133,6 +139,9 @@ extension ModelInfo {
             path: wire.path, protection: Protection(wire.protection),
             digestCheck: DigestCheck(wire.digestCheck), cachedBytes: wire.cachedBytes,
             residentBytes: wire.residentBytes, shareBytes: wire.shareBytes, memory: wire.memory,
-            loadedBytes: wire.loadedBytes, device: wire.device, inode: wire.inode)
+            loadedBytes: wire.loadedBytes, device: wire.device, inode: wire.inode,
+            architecture: wire.architecture,
+            context: wire.context == 0 ? nil : Int(wire.context),
+            isEmbeddingModel: wire.isEmbeddingModel)
     }
 }

@@ -43,6 +43,9 @@ final class LoadedModel: Sendable {
         info.hasTokenizer = model.tokenizer != nil
         info.device = model.file.map.identity.device
         info.inode = model.file.map.identity.inode
+        info.architecture = model.shape.name
+        info.context = UInt32(clamping: model.shape.memory.context ?? 0)
+        info.isEmbeddingModel = !model.shape.hasHead
         info.protection = Protection(model.file.map.protection)
         facts = info
     }

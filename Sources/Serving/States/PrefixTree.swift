@@ -10,9 +10,9 @@ struct KnownPrefix {
     /// What its tokens and the next one were scored.
     var scores: KnownScores?
 
-    var byteCount: Int {
-        snapshot.byteCount + (hiddenSum?.count ?? 0) * 4 + (scores?.byteCount ?? 0)
-    }
+    var byteCount: Int { snapshot.byteCount + resultBytes }
+    /// Of what is known beside the state.
+    var resultBytes: Int { (hiddenSum?.count ?? 0) * 4 + (scores?.byteCount ?? 0) }
 }
 
 /// Token sequences that begin alike share their beginning: a radix tree with a state at some of its nodes. Every leaf has one.
@@ -40,8 +40,10 @@ struct PrefixTree {
     /// By number; numbers are never used again.
     private var nodes = [root: Node(edge: [], parent: root)]
     private var last = root
-    /// Of states, tokens and nodes.
+    /// Of states, tokens and nodes; a page that several states share counts once.
     private(set) var bytes = 0
+    /// How many states have each page.
+    private var pages: [ObjectIdentifier: Int] = [:]
     /// Nodes with a state.
     private(set) var states = 0
 
@@ -90,8 +92,11 @@ struct PrefixTree {
         // What came next may be another token now, and is likelier to come again.
         new.scores = known.scores ?? new.scores
         nodes[number]?.known = new
-        bytes += new.byteCount - (old?.byteCount ?? 0)
-        states += old == nil ? 1 : 0
+        bytes += new.resultBytes - (old?.resultBytes ?? 0)
+        if old == nil {
+            hold(new.snapshot)
+            states += 1
+        }
         return number
     }
 
@@ -99,9 +104,29 @@ struct PrefixTree {
     mutating func remove(_ number: Int) {
         guard let known = nodes[number]?.known else { return }
         nodes[number]?.known = nil
-        bytes -= known.byteCount
+        bytes -= known.resultBytes
+        release(known.snapshot)
         states -= 1
         tidy(number)
+    }
+
+    private mutating func hold(_ snapshot: StateSnapshot) {
+        let (ids, size) = snapshot.sharedPages
+        bytes += ids.isEmpty ? snapshot.byteCount : 0
+        for id in ids {
+            if pages[id] == nil { bytes += size }
+            pages[id, default: 0] += 1
+        }
+    }
+
+    private mutating func release(_ snapshot: StateSnapshot) {
+        let (ids, size) = snapshot.sharedPages
+        bytes -= ids.isEmpty ? snapshot.byteCount : 0
+        for id in ids {
+            let left = (pages[id] ?? 1) - 1
+            pages[id] = left == 0 ? nil : left
+            if left == 0 { bytes -= size }
+        }
     }
 
     private func child(of number: Int, _ tokens: ArraySlice<UInt32>) -> Int? {

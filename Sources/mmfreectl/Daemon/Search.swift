@@ -11,8 +11,8 @@ struct Search: AsyncParsableCommand {
             turns query and passages into vectors, and passages are ranked by the cosine of their angle to the query. Nothing is kept: \
             each search reads the files again.
 
-            An embedding model answers best; \(Self.exampleQuery) asks as bitnet-embedding-0.6b was trained to be asked. Of other models the mean \
-            of the hidden states serves, with less success.
+            An embedding model answers best. The example of bitnet-embedding-0.6b's publisher begins a query, and no passage, with \
+            "query: ": that is \(Self.exampleQuery). Of other models the mean of the hidden states serves, with less success.
             """)
 
     private static let exampleQuery = "--instruction \"query: \""

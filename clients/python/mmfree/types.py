@@ -295,6 +295,12 @@ class ModelInfo:
     # The file that is mapped (stat's st_dev and st_ino), which may have lost its name since.
     device: int
     inode: int
+    # general.architecture: "hgrnbit", "bitnet", "llama-bitnet", "qwen3-bitnet".
+    architecture: str
+    # Tokens of prompt and answer together, at most; 0 for no limit.
+    context: int
+    # It predicts no tokens: Embed only.
+    is_embedding_model: bool
 
     @classmethod
     def _read(cls, m: Any) -> ModelInfo:
@@ -322,6 +328,9 @@ class ModelInfo:
             loaded_bytes=m.loaded_bytes,
             device=m.device,
             inode=m.inode,
+            architecture=m.architecture,
+            context=m.context,
+            is_embedding_model=m.is_embedding_model,
         )
 
 

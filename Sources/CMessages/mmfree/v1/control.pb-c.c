@@ -1950,7 +1950,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__list_models_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[23] =
+static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[26] =
 {
   {
     "name",
@@ -2228,9 +2228,47 @@ static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "architecture",
+    27,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, architecture),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "context",
+    28,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, context),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "is_embedding_model",
+    29,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, is_embedding_model),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
+  23,   /* field[23] = architecture */
   16,   /* field[16] = cached_bytes */
+  24,   /* field[24] = context */
   21,   /* field[21] = device */
   1,   /* field[1] = digest */
   15,   /* field[15] = digest_check */
@@ -2242,6 +2280,7 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   22,   /* field[22] = inode */
   6,   /* field[6] = intermediate */
   12,   /* field[12] = is_default */
+  25,   /* field[25] = is_embedding_model */
   5,   /* field[5] = layers */
   20,   /* field[20] = loaded_bytes */
   19,   /* field[19] = memory */
@@ -2258,7 +2297,7 @@ static const ProtobufCIntRange mmfree__v1__model_info__number_ranges[2 + 1] =
 {
   { 1, 0 },
   { 20, 16 },
-  { 0, 23 }
+  { 0, 26 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
 {
@@ -2268,7 +2307,7 @@ const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
   "Mmfree__V1__ModelInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__ModelInfo),
-  23,
+  26,
   mmfree__v1__model_info__field_descriptors,
   mmfree__v1__model_info__field_indices_by_name,
   2,  mmfree__v1__model_info__number_ranges,

@@ -589,6 +589,12 @@ package struct ModelInfo: CMessage {
     /// The file that is mapped (stat's st_dev and st_ino), which may have lost its name since.
     package var device: UInt64 = 0
     package var inode: UInt64 = 0
+    /// general.architecture: "hgrnbit", "bitnet", "llama-bitnet", "qwen3-bitnet".
+    package var architecture: String = ""
+    /// Tokens of prompt and answer together, at most; 0 for no limit.
+    package var context: UInt32 = 0
+    /// It predicts no tokens: Embed only.
+    package var isEmbeddingModel: Bool = false
 
     package init() {}
 
@@ -615,7 +621,10 @@ package struct ModelInfo: CMessage {
         memory: String = "",
         loadedBytes: UInt64 = 0,
         device: UInt64 = 0,
-        inode: UInt64 = 0
+        inode: UInt64 = 0,
+        architecture: String = "",
+        context: UInt32 = 0,
+        isEmbeddingModel: Bool = false
     ) {
         self.name = name
         self.digest = digest
@@ -640,6 +649,9 @@ package struct ModelInfo: CMessage {
         self.loadedBytes = loadedBytes
         self.device = device
         self.inode = inode
+        self.architecture = architecture
+        self.context = context
+        self.isEmbeddingModel = isEmbeddingModel
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ModelInfo>?) -> Void {
@@ -679,6 +691,9 @@ package struct ModelInfo: CMessage {
         self.loadedBytes = c.loaded_bytes
         self.device = c.device
         self.inode = c.inode
+        self.architecture = try Wire.text(c.architecture, "architecture")
+        self.context = c.context
+        self.isEmbeddingModel = c.is_embedding_model != 0
     }
 
     func fill(_ c: inout Mmfree__V1__ModelInfo, _ arena: Arena) {
@@ -714,6 +729,9 @@ package struct ModelInfo: CMessage {
         c.loaded_bytes = self.loadedBytes
         c.device = self.device
         c.inode = self.inode
+        c.architecture = arena.string(self.architecture)
+        c.context = self.context
+        c.is_embedding_model = self.isEmbeddingModel ? 1 : 0
     }
 }
 

@@ -336,6 +336,18 @@ struct  Mmfree__V1__ModelInfo
    */
   uint64_t device;
   uint64_t inode;
+  /*
+   * general.architecture: "hgrnbit", "bitnet", "llama-bitnet", "qwen3-bitnet".
+   */
+  char *architecture;
+  /*
+   * Tokens of prompt and answer together, at most; 0 for no limit.
+   */
+  uint32_t context;
+  /*
+   * It predicts no tokens: Embed only.
+   */
+  protobuf_c_boolean is_embedding_model;
   Mmfree__V1__ModelInfo__CachedBytesSetCase cached_bytes_set_case;
   union {
     uint64_t cached_bytes;
@@ -351,7 +363,7 @@ struct  Mmfree__V1__ModelInfo
 };
 #define MMFREE__V1__MODEL_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__model_info__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, MMFREE__V1__PROTECTION__PROTECTION_UNSPECIFIED, MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED, (char *)protobuf_c_empty_string, 0, 0, 0, MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, MMFREE__V1__PROTECTION__PROTECTION_UNSPECIFIED, MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__NOT_SET, {0} }
 
 
 /*
