@@ -87,7 +87,8 @@ package struct AttentionShape: Sendable, Equatable {
             (keys.headCount, \.heads, 1 << 12),
             (keys.keyHeadCount, \.keyHeads, 1 << 12),
             (keys.keyLength, \.headSize, 1 << 12),
-            (keys.contextLength, \.context, Int(Int32.max)),
+            // Angles are exact for so many positions.
+            (keys.contextLength, \.context, 1 << 20),
         ]
     }
 

@@ -194,7 +194,9 @@ enum FirstToken {
         func once() throws -> Double {
             let began = ContinuousClock.now
             let local = try LocalModel(path, options)
-            try local.feed([UInt32(1)], wants: .logits) { _, _ in }
+            try local.feed([UInt32(1)], wants: local.model.shape.hasHead ? .logits : .hidden) {
+                _, _ in
+            }
             return seconds(since: began)
         }
         dropCache(path)

@@ -25,6 +25,11 @@ final class LocalEvalModel: EvalModel {
             throw Failure(
                 "the file was packed without a tokenizer and takes token ids only", .configuration)
         }
+        guard model.shape.hasHead else {
+            throw Failure(
+                "architecture \(model.shape.name) is an embedding model: it predicts no tokens",
+                .usage)
+        }
         self.tokenizer = tokenizer
         self.addsBOS = addsBOS
         kernels = try options.table()
@@ -41,6 +46,12 @@ final class LocalEvalModel: EvalModel {
 
     func logProbabilities(_ question: EvalQuestion) throws -> [Double] {
         let pairs = try question.pairs.map(encode)
+        let longest = pairs.map(\.all.count).max() ?? 0
+        if let context = model.shape.memory.context, longest > context {
+            throw Failure(
+                "an answer of \(longest) tokens with its question; this model has positions for \(context) (context_length)",
+                .data)
+        }
         let shared = Self.sharedPrefix(pairs.map(\.context))
         states.reset(0)
         var batch: [(row: BatchRow, answer: Int, next: UInt32?)] = pairs[0].context[..<shared].map {

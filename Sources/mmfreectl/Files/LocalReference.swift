@@ -10,31 +10,24 @@ final class LocalReference: LocalRun {
     let model: AttentionModel
     let tokenizer: Tokenizer?
     let byteCount: Int
-    private let file: PackedFile?
     private var state: AttentionModel.State
 
-    init(_ weights: AttentionWeights, tokenizer: Tokenizer?, file: PackedFile? = nil) throws {
+    init(_ weights: AttentionWeights, tokenizer: Tokenizer?) throws {
         model = try AttentionModel(weights)
         byteCount = weights.byteCount
         self.tokenizer = tokenizer
-        self.file = file
         state = model.freshState
     }
 
     var vocabulary: Int { model.shape.vocabulary }
     var hidden: Int { model.shape.hidden }
-    /// Tokens it has positions for.
-    var context: Int { model.shape.context }
-    var isEmbedding: Bool { !model.shape.family.hasHead }
-    /// A text's vector.
-    func embed(_ tokens: [UInt32]) throws -> [Float] { try model.embed(tokens.map { Int($0) }) }
     func reset() { state = model.freshState }
 
     func feed(
         _ tokens: [UInt32], wants: Wants, _ body: (Int, UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
         try check(tokens)
-        guard wants != .logits || !isEmbedding else {
+        guard wants != .logits || model.shape.family.hasHead else {
             throw Failure(
                 "architecture \(model.shape.family.rawValue) is an embedding model: it has no logits; ask for --hidden or --embedding",
                 .usage)
@@ -42,7 +35,6 @@ final class LocalReference: LocalRun {
         for (place, token) in tokens.enumerated() {
             let output = try model.run(
                 [Int(token)], state: &state, logits: wants == .logits ? .all : .none)
-            try file?.map.checkUnchanged()
             let row = wants == .logits ? output.logits[0] : output.hidden[0]
             try row.withUnsafeBufferPointer { row in
                 guard row.isFinite else {
