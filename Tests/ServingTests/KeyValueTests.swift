@@ -67,6 +67,43 @@ struct KeyValueTests {
         #expect(turns.running() == ["A0"])
     }
 
+    @Test("a preempted sequence goes on though its user's next one waits for memory")
+    func preemptedBeforeWaiting() {
+        var turns = turns(2, tokens: 64)
+        turns.generate("A", prompt: 16, count: 16)
+        turns.generate("A", prompt: 32, count: 32)
+        #expect(turns.running() == ["A0"], "A1 waits for memory, not for a slot")
+        turns.now += turns.core.configuration.slotTime
+        turns.generate("B", prompt: 4, count: 40, model: Turns.recurrent)
+        #expect(turns.running() == ["A0", "B0"])
+        turns.generate("C", prompt: 4, count: 2, model: Turns.recurrent)
+        #expect(turns.running() == ["B0", "C0"])
+        #expect(turns.running() == ["B0", "C0"])
+        #expect(turns.running() == ["B0", "A0"])
+    }
+
+    @Test("models without keys and values do not wait for those that have them")
+    func recurrent() {
+        var turns = turns(4, tokens: 64)
+        turns.generate("A", prompt: 16, count: 16)
+        turns.turn()
+        turns.generate("B", prompt: 32, count: 32)
+        turns.generate("C", prompt: 4, count: 4, model: Turns.recurrent)
+        #expect(turns.running() == ["A0", "C0"])
+    }
+
+    @Test("what an account waited for is over: its next request does not wait in its place")
+    func nextOfAccount() {
+        var turns = turns(4, tokens: 64)
+        turns.generate("A", prompt: 16, count: 16)
+        turns.turn()
+        turns.generate("B", prompt: 32, count: 32)
+        turns.generate("B", prompt: 8, count: 8)
+        #expect(turns.running() == ["A0"])
+        turns.gone("B0")
+        #expect(turns.running() == ["A0", "B1"])
+    }
+
     @Test("what will never fit is refused, with the numbers")
     func never() throws {
         var turns = turns(2, tokens: 64)

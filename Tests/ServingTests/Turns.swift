@@ -17,6 +17,8 @@ struct Turns: ~Copyable {
     /// Any two objects are two models.
     final class FakeModel: Sendable {}
     static let models = [FakeModel(), FakeModel(), FakeModel()]
+    /// The one that has no keys and values, whatever the others have.
+    static let recurrent = 2
 
     /// Nanoseconds that a batch of `rows` rows of a model takes.
     typealias Cost = (_ model: Int, _ rows: Int) -> UInt64
@@ -73,7 +75,8 @@ struct Turns: ~Copyable {
             Request(
                 record: consumer.record, deadline: deadline,
                 model: ObjectIdentifier(Self.models[model]), digest: "\(model)",
-                memory: memory, inputs: inputs.map { [UInt32](repeating: 1, count: $0) },
+                memory: model == Self.recurrent ? .recurrent(floats: 0) : memory,
+                inputs: inputs.map { [UInt32](repeating: 1, count: $0) },
                 consumer: consumer))
         return consumer
     }

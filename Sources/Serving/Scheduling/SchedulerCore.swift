@@ -238,6 +238,12 @@ struct SchedulerCore: ~Copyable {
         }
     }
 
+    /// Whether a request's next sequence has to set memory aside. One that was preempted has some.
+    private func lacksMemory(_ id: String) -> Bool {
+        guard let request = open[id], request.memory.context != nil else { return false }
+        return request.waiting.first?.keyValueBytes == 0
+    }
+
     private mutating func wakeNext() {
         if let account = keyValues.awake { claim(account) }
     }
@@ -436,7 +442,7 @@ struct SchedulerCore: ~Copyable {
             user.joined = joins
         }
         users[id] = user.used == 0 && user.waiting.isEmpty ? nil : user
-        if let first = user.waiting.first, !keyValues.blocks(id) {
+        if let first = user.waiting.first, !(keyValues.blocks(id) && lacksMemory(first.key)) {
             claims.set(
                 id, Claim(used: user.used, place: user.used == 0 ? user.joined : first.priority))
         } else {
@@ -453,6 +459,8 @@ struct SchedulerCore: ~Copyable {
         if ending.leavesState { keepEnd(of: request, resident) }
         for sequence in resident where sequence.request === request { leave(sequence) }
         for sequence in request.waiting { giveMemory(of: sequence) }
+        // What its account waited for may have been this.
+        if !request.waiting.isEmpty { keyValues.forget(request.account) }
         resident.removeAll { $0.request === request }
         request.waiting = []
         enqueue(request)
