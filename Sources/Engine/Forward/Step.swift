@@ -51,7 +51,7 @@ struct Product {
     var tiles: Int { operands.reduce(0) { $0 + $1.matrix.tiles } }
     var bytes: Int { operands.reduce(0) { $0 + $1.matrix.bytes } }
     /// Sets of quantised rows that it takes.
-    var sets: Int { (operands.map(\.set).max() ?? 0) + 1 }
+    var sets: Int { operands.reduce(0) { max($0, $1.set + 1) } }
 }
 
 /// What a worker does with channels that it has just computed, while they are in its cache.
