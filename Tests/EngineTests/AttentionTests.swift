@@ -193,6 +193,21 @@ struct AttentionEngineTests {
         }
     }
 
+    @Test("a slot that is given up keeps no pages; a snapshot of it does")
+    func freed() throws {
+        let model = try Case("bn_odd_packed").model
+        let tokens = tokens(40, model)
+        let states = try StatePool(slots: 1, model: model)
+        let evaluator = try Evaluator(
+            model: model, workers: WorkerPool(threads: 1), maxRows: 64,
+            kernels: Kernels.fromEnvironment())
+        try evaluator.run(
+            tokens.map { BatchRow(slot: 0, token: $0, wants: .nothing) }, states: states)
+        let (values, snapshot) = (states.values(0), states.save(0, history: TokenHistory(tokens)))
+        states.free(0)
+        #expect(states.values(0).isEmpty && snapshot.values == values)
+    }
+
     @Test("a saved state is read again as the same numbers, and goes on with the same bits")
     func saved() throws {
         let model = try Case("ll_gqa1_sharded").model

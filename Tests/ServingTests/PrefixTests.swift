@@ -149,6 +149,8 @@ private final class TokenStates: SlotStates {
         slots[slot] = snapshot?.values.map { UInt32($0) } ?? []
     }
 
+    func free(_ slot: Int, of model: ModelID) { slots[slot] = nil }
+
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
         let tokens = slots[slot] ?? []
         precondition(history == TokenHistory(tokens), "slot \(slot) has read other tokens")

@@ -128,6 +128,8 @@ final class FakeStates: SlotStates {
         slots[slot] = snapshot?.values ?? []
     }
 
+    func free(_ slot: Int, of model: ModelID) { slots[slot] = nil }
+
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
         StateSnapshot(modelDigest: "", history: history, values: slots[slot] ?? [])
     }

@@ -43,6 +43,12 @@ package struct StatePool: ~Copyable {
         }
     }
 
+    /// Nobody will read the slot before it is reset or restored: memory that grows with what it has read is given back.
+    package func free(_ slot: Int) {
+        check(slot)
+        if case .attention(let states) = memory { states.reset(slot) }
+    }
+
     /// The slot's state as values: [layers × inner], or [tokens][layers][keys, values][width].
     package func values(_ slot: Int) -> [Float] {
         check(slot)

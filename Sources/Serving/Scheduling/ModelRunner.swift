@@ -105,6 +105,8 @@ final class ModelRunners: SlotStates {
         }
     }
 
+    func free(_ slot: Int, of model: ModelID) { entries[model]?.runner.states.free(slot) }
+
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
         self[model].states.save(slot, history: history)
     }

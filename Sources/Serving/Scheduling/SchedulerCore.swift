@@ -368,6 +368,7 @@ struct SchedulerCore: ~Copyable {
         var ended: [Ended] = []
         for ((sequence, count), step) in zip(batch.parts, steps) {
             let request = sequence.request
+            defer { for tap in sequence.taps { pool.freeTap(tap.slot, of: batch.model) } }
             guard open[request.id] === request else { continue }
             keepTaps(of: sequence, step)
             if let end = apply(step, sequence, count, now) { ended.append(end) }

@@ -12,6 +12,8 @@ protocol SlotStates: AnyObject {
     /// - Throws: `noMemory`.
     func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) throws(ModelError)
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot
+    /// Nobody needs what a slot remembers.
+    func free(_ slot: Int, of model: ModelID)
 }
 
 /// The slots: numbers below `count`, each at most once in a lease. A number is the same slot whichever model uses it.
@@ -41,6 +43,11 @@ final class SlotPool {
         return SlotLease(slot: slot, model: model, pool: self)
     }
 
+    /// The batch is over whose tap a slot was, if it was one.
+    func freeTap(_ slot: Int, of model: ModelID) {
+        if slot >= count { states.free(slot, of: model) }
+    }
+
     /// What a slot that was a tap of the last batch remembers of the tokens of `history`.
     func save(_ slot: Int, of model: ModelID, _ history: TokenHistory) -> StateSnapshot {
         states.save(slot, of: model, history: history)
@@ -58,5 +65,8 @@ struct SlotLease: ~Copyable {
         pool.states.save(slot, of: model, history: history)
     }
 
-    deinit { pool.free.append(slot) }
+    deinit {
+        pool.states.free(slot, of: model)
+        pool.free.append(slot)
+    }
 }
