@@ -25,6 +25,16 @@ struct SavedStateTests {
         #expect(try SavedState(decoding: empty.encoded()).state.isEmpty)
     }
 
+    @Test("has the bytes that docs/format.md describes, as another program writes them")
+    func bytes() {
+        let expected =
+            "4d4d465354415445010000000100000004000000010000000300000000000000c319a1e657eefdb5"
+            + "03000000000000003061306200000000" + "0500000000000000"
+            + "0000003f000080bf0000004000000000" + "d609d2e738e96c66"
+        let found = saved.encoded().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+        #expect(found.joined() == expected)
+    }
+
     @Test("is refused with any bit changed, cut anywhere, or with a byte more")
     func damage() {
         let bytes = saved.encoded()

@@ -136,12 +136,26 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         precondition(text.map { Array($0.utf8) } == render().map { Array($0.utf8) })
     }
 
-    /// A saved state that is accepted is written again as the same bytes. The fuzzer finds no checksum, so a second try has the one
-    /// that fits.
+    /// A saved state that is accepted is written again as the same bytes, and is the same in parts. The fuzzer finds no checksum, so a
+    /// second try has the one that fits.
     private static func state(_ bytes: [UInt8]) {
         func check(_ bytes: [UInt8]) {
-            guard let saved = try? SavedState(decoding: bytes) else { return }
-            precondition(saved.encoded() == bytes)
+            let saved = try? SavedState(decoding: bytes)
+            var reader = SavedStateReader()
+            let isTaken: Bool
+            do {
+                var rest = bytes[...]
+                while let first = rest.first {
+                    // Cut where the bytes themselves say.
+                    let part = rest.prefix(1 + Int(first & 31))
+                    try reader.take(part)
+                    rest = rest.dropFirst(part.count)
+                }
+                isTaken = reader.isComplete
+            } catch { isTaken = false }
+            precondition(isTaken == (saved != nil))
+            guard let saved else { return }
+            precondition(saved.encoded() == bytes && reader.header?.tokens == saved.state.history)
         }
         check(bytes)
         guard bytes.count >= 8, bytes.count % 8 == 0 else { return }

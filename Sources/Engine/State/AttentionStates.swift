@@ -146,13 +146,16 @@ extension AttentionMemoryShape {
     func values(_ pages: [KeyValuePage], tokens: Int) -> [Float] {
         var values: [Float] = []
         values.reserveCapacity(tokens * floatsPerToken)
-        for token in 0..<tokens {
-            let page = pages[token / Self.pageTokens].base
-            visit(lane: token % Self.pageTokens) { first, stride in
-                for e in 0..<headSize { values.append(page[first + e * stride]) }
-            }
-        }
+        for token in 0..<tokens { append(token, of: pages, to: &values) }
         return values
+    }
+
+    /// Appends one token's keys and values.
+    func append(_ token: Int, of pages: [KeyValuePage], to values: inout [Float]) {
+        let page = pages[token / Self.pageTokens].base
+        visit(lane: token % Self.pageTokens) { first, stride in
+            for e in 0..<headSize { values.append(page[first + e * stride]) }
+        }
     }
 
     /// Pages of what `values` has given.

@@ -61,6 +61,28 @@ package final class StateSnapshot: Sendable {
         }
     }
 
+    /// How many numbers there are.
+    package var valueCount: Int {
+        switch contents {
+        case .values(let values): values.count
+        case .pages(_, let shape): history.count * shape.floatsPerToken
+        }
+    }
+
+    /// Gives the bytes of `values` in parts, those of attention a token's at a time, so that they are never all there once more.
+    func withValues(_ body: (UnsafeRawBufferPointer) -> Void) {
+        switch contents {
+        case .values(let values): values.withUnsafeBytes(body)
+        case .pages(let pages, let shape):
+            var values: [Float] = []
+            for token in 0..<history.count {
+                values.removeAll(keepingCapacity: true)
+                shape.append(token, of: pages, to: &values)
+                values.withUnsafeBytes(body)
+            }
+        }
+    }
+
     /// How many tokens have been read.
     package var tokens: Int { history.count }
 
