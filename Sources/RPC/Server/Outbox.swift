@@ -234,3 +234,11 @@ extension ScoreResponse: MergeableMessage {
         usage = next.usage ?? usage
     }
 }
+
+extension SaveSessionResponse: MergeableMessage {
+    package mutating func merge(_ next: SaveSessionResponse) {
+        state += next.state
+        session = session ?? next.session
+        stateBytes = max(stateBytes, next.stateBytes)
+    }
+}

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CLinux
 import Engine
 import ModelStore
 import RPC
+import Synchronization
 
 /// mmfree.v1.Session.
 struct SessionService: Sendable {
     let catalog: ModelCatalog
     let store: SessionStore
+    /// Reads what goes out in parts, when a reader has caught up: no event loop does.
+    private let saves = JobThread(name: "mmf-saves")
+
+    init(catalog: ModelCatalog, store: SessionStore) {
+        self.catalog = catalog
+        self.store = store
+    }
 
     func register(in services: inout Services) {
         let name = ServiceName.session
@@ -19,7 +28,7 @@ struct SessionService: Sendable {
                         request.session, name: request.name, ttl: request.ttl, for: call.peer)
                 }, reply)
         }
-        services.unary(name, "Save", save)
+        services.stream(name, "Save", save)
         services.deferred(name, "Restore", restore)
         services.deferred(name, "Drop") { (request: DropSessionRequest, call, reply) in
             let result = Result<DropSessionResponse, any Error> {
@@ -79,48 +88,155 @@ struct SessionService: Sendable {
             ttl: ttl, for: call.peer)
     }
 
-    private func save(_ request: SaveSessionRequest, _ call: Call) throws -> SaveSessionResponse {
+    private func save(
+        _ request: SaveSessionRequest, _ call: Call, _ outbox: Outbox<SaveSessionResponse>
+    ) throws {
         _ = try store.find(request.session, for: call.peer)
-        let (entry, state) = try store.read(request.session)
-        var response = SaveSessionResponse()
-        response.state = SavedState(
-            modelDigest: entry.digest, state: state
-        ).encoded()
-        response.session = entry.info(now: store.clock())
-        return response
+        let stream = try SaveStream(store, try store.whole(request.session), call, outbox)
+        outbox.onDrain { [saves] in saves.post { stream.run() } }
+        call.onCancel {
+            outbox.fail(RPCError(.cancelled, "the caller has gone", reason: "CANCELLED"))
+        }
+        stream.run()
     }
 
     private func restore(
         _ request: RestoreSessionRequest, _ call: Call,
         _ reply: @escaping Services.Reply<SessionInfo>
     ) {
-        let saved: SavedState
-        do throws(SavedStateError) { saved = try SavedState(decoding: request.state) } catch {
-            return reply(.failure(RPCError(error)))
-        }
-        let body: @Sendable (Result<LoadedModel, CatalogError>) -> Void = { found in
-            begun(
+        if !request.session.isEmpty {
+            return begun(
                 Result {
-                    let loaded = try Self.model(found)
-                    let state: SessionState
-                    do throws(SavedStateError) {
-                        state = try saved.state(for: loaded.model)
-                    } catch { throw RPCError(error) }
-                    return try create(state, loaded, request.name, request.ttl, call)
+                    try store.restore(
+                        request.session, request.state, at: request.offset, isLast: !request.more,
+                        for: call.peer)
                 }, reply)
+        }
+        let found: (digest: String, create: @Sendable (LoadedModel) throws -> SessionInfo)
+        do throws(RPCError) {
+            found = try request.more ? first(request, call) : whole(request, call)
+        } catch { return reply(.failure(error)) }
+        let body: @Sendable (Result<LoadedModel, CatalogError>) -> Void = { result in
+            begun(Result { try found.create(Self.model(result)) }, reply)
         }
         let bytes = request.state.count
         if request.model.isEmpty {
-            catalog.withModel(digest: saved.modelDigest, for: call, bytes: bytes, body)
+            catalog.withModel(digest: found.digest, for: call, bytes: bytes, body)
         } else {
             catalog.withModel(request.model, for: call, bytes: bytes, body)
         }
+    }
+
+    /// A state that is all there.
+    private func whole(
+        _ request: RestoreSessionRequest, _ call: Call
+    ) throws(RPCError) -> (String, @Sendable (LoadedModel) throws -> SessionInfo) {
+        let saved: SavedState
+        do throws(SavedStateError) { saved = try SavedState(decoding: request.state) } catch {
+            throw RPCError(error)
+        }
+        return (
+            saved.modelDigest,
+            { loaded in
+                let state: SessionState
+                do throws(SavedStateError) {
+                    state = try saved.state(for: loaded.model)
+                } catch { throw RPCError(error) }
+                return try create(state, loaded, request.name, request.ttl, call)
+            }
+        )
+    }
+
+    /// The first part of a state.
+    private func first(
+        _ request: RestoreSessionRequest, _ call: Call
+    ) throws(RPCError) -> (String, @Sendable (LoadedModel) throws -> SessionInfo) {
+        guard request.offset == 0 else {
+            throw .invalid(
+                "offset", "\(request.offset), of the first part of a state; it begins at 0")
+        }
+        let most = SavedStateHeader.mostBytes
+        var reader = SavedStateReader()
+        do throws(SavedStateError) { try reader.take(request.state.prefix(most)) } catch {
+            throw RPCError(error)
+        }
+        guard let header = reader.header else {
+            throw .invalid(
+                "state",
+                "\(request.state.count) bytes; the first part has the state's first \(most) at least"
+            )
+        }
+        return (
+            header.modelDigest,
+            { loaded in
+                do throws(SavedStateError) { try header.check(for: loaded.model) } catch {
+                    throw RPCError(error)
+                }
+                return try store.restore(
+                    header, request.state, name: request.name, model: loaded.name,
+                    ttl: request.ttl, for: call.peer)
+            }
+        )
     }
 
     private static func model(
         _ found: Result<LoadedModel, CatalogError>
     ) throws(RPCError) -> LoadedModel {
         do { return try found.get() } catch { throw RPCError(error) }
+    }
+}
+
+/// A state on its way to a caller, as fast as it is read there: two parts wait in the daemon at most.
+private final class SaveStream: Sendable {
+    private struct Source {
+        var parts: StateParts
+        /// What the first message tells.
+        var info: SessionInfo?
+    }
+    private let source: Mutex<Source>
+    private let store: SessionStore
+    private let entry: SessionBook.Entry
+    private let call: Call
+    private let outbox: Outbox<SaveSessionResponse>
+
+    init(
+        _ store: SessionStore, _ entry: SessionBook.Entry, _ call: Call,
+        _ outbox: Outbox<SaveSessionResponse>
+    ) throws(RPCError) {
+        do throws(StateParts.Failure) {
+            let parts = try StateParts(store, entry)
+            source = Mutex(Source(parts: parts, info: entry.info(now: store.clock())))
+        } catch { throw store.refusal(error, entry) }
+        (self.store, self.entry, self.call, self.outbox) = (store, entry, call, outbox)
+    }
+
+    /// Sends what the reader takes.
+    func run() {
+        do throws(RPCError) {
+            while let message = try next() {
+                guard outbox.send(message) == .accepted else { return }
+            }
+            outbox.finish()
+        } catch { outbox.fail(error) }
+    }
+
+    private func next() throws(RPCError) -> SaveSessionResponse? {
+        guard cl_monotonic_nanoseconds() < call.deadline else {
+            throw RPCError(.deadlineExceeded, "the state was not read in time", reason: "DEADLINE")
+        }
+        return try source.withLock { source throws(RPCError) in
+            var message = SaveSessionResponse()
+            if let info = source.info {
+                message.session = info
+                message.stateBytes = UInt64(source.parts.byteCount)
+                source.info = nil
+            }
+            do throws(StateParts.Failure) {
+                guard let bytes = try source.parts.next() else { return nil }
+                message.state = bytes
+            } catch { throw store.refusal(error, entry) }
+            return message
+        }
     }
 }
 

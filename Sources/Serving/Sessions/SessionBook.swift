@@ -31,6 +31,8 @@ struct SessionBook {
         var stored: UInt64 = 0
         /// Turns that run or wait.
         var turns = 0
+        /// What is still to come of its state, if Restore is given it in parts and some are missing.
+        var partial: PartialState?
 
         var owner: Account { charge.account }
 
@@ -48,6 +50,15 @@ struct SessionBook {
             }
         }
 
+        /// Refuses a session of whose state some is missing.
+        func checkWhole() throws(RPCError) {
+            guard let partial else { return }
+            throw RPCError(
+                .failedPrecondition,
+                "session '\(id)' is incomplete: \(partial.received) of the \(partial.byteCount) bytes of its state have come; restore the others, or drop it",
+                reason: "SESSION_INCOMPLETE")
+        }
+
         func info(now: UInt64) -> SessionInfo {
             var info = SessionInfo()
             info.session = id
@@ -63,6 +74,8 @@ struct SessionBook {
             info.uid = owner.uid
             info.turns = UInt32(clamping: turns)
             info.onDisk = stored == generation
+            info.incomplete = partial != nil
+            info.receivedBytes = UInt64(partial?.received ?? 0)
             return info
         }
     }
@@ -97,7 +110,7 @@ struct SessionBook {
     /// A session that `peer` may use.
     func find(_ id: String, for peer: Peer) throws(RPCError) -> Entry {
         if let loss = losses[id], !Permissions.mayUse(peer, sessionOf: loss.owner) {
-            throw Self.unknown(id)
+            throw .noSession(id)
         }
         let entry = try find(id)
         guard Permissions.mayUse(peer, sessionOf: entry.owner) else {
@@ -109,7 +122,7 @@ struct SessionBook {
     }
 
     func find(_ id: String) throws(RPCError) -> Entry {
-        guard let entry = entries[id] else { throw losses[id]?.error ?? Self.unknown(id) }
+        guard let entry = entries[id] else { throw losses[id]?.error ?? RPCError.noSession(id) }
         return entry
     }
 
@@ -152,6 +165,7 @@ struct SessionBook {
         _ id: String, for peer: Peer, refusesBusy: Bool
     ) throws(RPCError) -> Entry {
         let entry = try find(id, for: peer)
+        try entry.checkWhole()
         guard entry.turns == 0 || !refusesBusy else {
             throw RPCError(
                 .aborted, "\(entry.turns) turns of session '\(id)' run or wait",
@@ -186,6 +200,19 @@ struct SessionBook {
         rest(id)
     }
 
+    /// A part of its state has come; with the last one it is complete.
+    ///
+    /// - Returns: the session, if it still waits for parts of this one.
+    mutating func receive(_ id: String, _ partial: PartialState, isComplete: Bool, now: UInt64)
+        -> Entry?
+    {
+        guard entries[id]?.partial === partial else { return nil }
+        entries[id]?.used = now
+        if isComplete { entries[id]?.partial = nil }
+        rest(id)
+        return entries[id]
+    }
+
     /// Takes out what has not been used for its time to live. What has turns stays.
     mutating func expire(now: UInt64) -> [Entry] {
         var gone: [Entry] = []
@@ -202,7 +229,10 @@ struct SessionBook {
         ends.set(id, isOver ? .max : end)
     }
 
-    private static func unknown(_ id: String) -> RPCError {
+}
+
+extension RPCError {
+    static func noSession(_ id: String) -> RPCError {
         RPCError(
             .notFound, "no session '\(id)': it was dropped, or its time to live was over",
             reason: "NO_SUCH_SESSION")

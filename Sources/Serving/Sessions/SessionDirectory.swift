@@ -61,10 +61,21 @@ final class SessionDirectory: Sendable {
     func file(_ id: String) -> FilePath { path.appending(id + Self.suffix) }
 
     /// Replaces a session's file, and returns when that will outlive a power cut.
-    func write(_ id: String, _ record: [UInt8]) throws(StoreError) {
+    ///
+    /// - Parameter part: the record from an offset on, some bytes of it: none at its end, `nil` if it is gone.
+    /// - Returns: false if it is gone; then the file is as it was.
+    func write(_ id: String, _ part: (Int) -> [UInt8]?) throws(StoreError) -> Bool {
+        guard var bytes = part(0) else { return false }
         var output = try OutputFile(file(id), replacing: true, nameless: false, tidies: false)
-        try output.write(record, at: 0)
+        var offset = 0
+        while !bytes.isEmpty {
+            try output.write(bytes, at: offset)
+            offset += bytes.count
+            guard let next = part(offset) else { return false }
+            bytes = next
+        }
         try output.commit(mode: [.ownerReadWrite])
+        return true
     }
 
     func remove(_ id: String) {

@@ -18,12 +18,16 @@ final class SessionDisk: Sendable {
         self.logger = logger
     }
 
-    /// - Parameter done: called once the record will outlive a power cut; not at all if it cannot be written.
-    func keep(_ id: String, _ record: [UInt8], done: @escaping @Sendable () -> Void) {
+    /// - Parameters:
+    ///   - part: the record from an offset on, as `SessionDirectory.write` takes it; of one that is gone nothing is written.
+    ///   - done: called once the record will outlive a power cut; not at all if it cannot be written.
+    func keep(
+        _ id: String, _ part: @escaping @Sendable (Int) -> [UInt8]?,
+        done: @escaping @Sendable () -> Void
+    ) {
         thread.post { [self] in
             do throws(StoreError) {
-                try directory.write(id, record)
-                done()
+                if try directory.write(id, part) { done() }
             } catch {
                 guard let held = complaints.pass() else { return }
                 logger.error(

@@ -18,7 +18,7 @@ final class SessionMemory: @unchecked Sendable {
     struct Place: Sendable, Equatable {
         fileprivate let entry: Int
         fileprivate let pages: Range<Int>
-        fileprivate let length: Int
+        let length: Int
 
         /// Bytes of memory that it takes.
         var byteCount: Int { pages.count * SessionMemory.page }
@@ -127,33 +127,58 @@ final class SessionMemory: @unchecked Sendable {
 
     /// Writes a record. `nil` if there is no room or no memory for it.
     func add(_ bytes: [UInt8]) -> Place? {
-        guard let entry = freeEntries.last, let pages = extents.take(Self.pages(bytes.count)) else {
+        guard let place = reserve(bytes.count) else { return nil }
+        guard bytes.withUnsafeBytes({ write($0, at: 0, in: place) }), publish(place) else {
+            remove(place)
             return nil
         }
-        let place = Place(entry: entry, pages: pages, length: bytes.count)
-        let offset = pages.lowerBound * Self.page
-        guard write(bytes, at: offset), set(entry, offset, bytes.count) else {
-            release(pages)
-            return nil
-        }
-        freeEntries.removeLast()
         return place
     }
 
-    func read(_ place: Place) -> [UInt8]? {
-        var bytes = [UInt8](repeating: 0, count: place.length)
-        var done = 0
-        while done < place.length {
-            let got = bytes.withUnsafeMutableBytes {
-                pread(
-                    descriptor, $0.baseAddress! + done, place.length - done,
-                    off_t(place.pages.lowerBound * Self.page + done))
-            }
-            if got < 0, errno == EINTR { continue }
-            guard got > 0 else { return nil }
-            done += got
+    /// A place for a record that is to be written, and that no entry leads to: if the process ends, it is free. It takes no memory
+    /// before it is written. `nil` if there is no room.
+    func reserve(_ length: Int) -> Place? {
+        guard let entry = freeEntries.last, let pages = extents.take(Self.pages(length)) else {
+            return nil
         }
-        return bytes
+        freeEntries.removeLast()
+        return Place(entry: entry, pages: pages, length: length)
+    }
+
+    /// Writes a part of a record that is not published yet: without the lock, if nobody else can remove the place meanwhile.
+    ///
+    /// - Returns: false if there is no memory for it.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int, in place: Place) -> Bool {
+        precondition(offset >= 0 && bytes.count <= place.length - offset)
+        return write(bytes, at: place.pages.lowerBound * Self.page + offset)
+    }
+
+    /// The record is whole: it outlives the process from now on.
+    func publish(_ place: Place) -> Bool {
+        set(place.entry, place.pages.lowerBound * Self.page, place.length)
+    }
+
+    func read(_ place: Place) -> [UInt8]? { read(place, 0..<place.length) }
+
+    /// Some of a record's bytes.
+    func read(_ place: Place, _ range: Range<Int>) -> [UInt8]? {
+        precondition(range.lowerBound >= 0 && range.upperBound <= place.length)
+        let start = place.pages.lowerBound * Self.page + range.lowerBound
+        var isRead = true
+        let bytes = [UInt8](unsafeUninitializedCapacity: range.count) { buffer, count in
+            while count < range.count {
+                let got = pread(
+                    descriptor, buffer.baseAddress! + count, range.count - count,
+                    off_t(start + count))
+                if got < 0, errno == EINTR { continue }
+                guard got > 0 else {
+                    isRead = false
+                    return
+                }
+                count += got
+            }
+        }
+        return isRead ? bytes : nil
     }
 
     func remove(_ place: Place) {
@@ -181,12 +206,14 @@ final class SessionMemory: @unchecked Sendable {
     }
 
     private func write(_ bytes: [UInt8], at offset: Int) -> Bool {
+        bytes.withUnsafeBytes { write($0, at: offset) }
+    }
+
+    private func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Bool {
         var done = 0
         while done < bytes.count {
-            let put = bytes.withUnsafeBytes {
-                pwrite(
-                    descriptor, $0.baseAddress! + done, bytes.count - done, off_t(offset + done))
-            }
+            let put = pwrite(
+                descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
             if put < 0, errno == EINTR { continue }
             guard put > 0 else { return false }
             done += put

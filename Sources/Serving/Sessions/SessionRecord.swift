@@ -14,7 +14,7 @@ struct SessionRecord {
     static let version: UInt16 = 1
     /// The one flag there is.
     private static let unproven: UInt16 = 1
-    private static let headerBytes = 80
+    static let headerBytes = 80
     var id: String
     var name: String
     var model: String
@@ -31,7 +31,7 @@ struct SessionRecord {
     var history: TokenHistory
     /// Some turn was computed with a file whose bytes had not all been compared with their digests.
     var isUnproven = false
-    /// A `SavedState`.
+    /// A `SavedState`; empty where it is elsewhere.
     var state: [UInt8]
 
     /// Whether it has not been used for its time to live.
@@ -42,9 +42,10 @@ struct SessionRecord {
 
     private var texts: [String] { [id, name, model, digest] }
 
-    func encoded() -> [UInt8] {
+    /// What stands before a state of so many bytes; they are a multiple of eight, as the state's are.
+    func front(stateBytes: Int) -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(Self.headerBytes + 512 + state.count)
+        bytes.reserveCapacity(Self.headerBytes + 512)
         func append(_ value: some FixedWidthInteger) {
             withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
         }
@@ -54,13 +55,29 @@ struct SessionRecord {
         for number in [generation, ttl, created, used, UInt64(history.count), history.digest] {
             append(number)
         }
-        append(UInt64(state.count))
+        append(UInt64(stateBytes))
         for text in texts { append(UInt32(text.utf8.count)) }
         for text in texts { bytes += text.utf8 }
         while bytes.count % 8 != 0 { bytes.append(0) }
-        bytes += state
+        return bytes
+    }
+
+    /// Bytes of the checksum behind the state.
+    static let endBytes = 8
+
+    /// How long the state is, by a record's first bytes.
+    static func stateBytes(_ front: [UInt8]) -> Int {
+        front.withUnsafeBytes {
+            Int(
+                clamping: UInt64(
+                    littleEndian: $0.loadUnaligned(fromByteOffset: 56, as: UInt64.self)))
+        }
+    }
+
+    func encoded() -> [UInt8] {
+        var bytes = front(stateBytes: state.count) + state
         while bytes.count % 8 != 0 { bytes.append(0) }
-        append(SavedState.checksum(bytes[...]))
+        withUnsafeBytes(of: SavedState.checksum(bytes[...]).littleEndian) { bytes += $0 }
         return bytes
     }
 
@@ -68,7 +85,7 @@ struct SessionRecord {
         id: String, name: String, model: String, digest: String, uid: UInt32, generation: UInt64,
         ttl: UInt64,
         created: UInt64, used: UInt64, history: TokenHistory, isUnproven: Bool = false,
-        state: [UInt8]
+        state: [UInt8] = []
     ) {
         self.isUnproven = isUnproven
         (self.id, self.name, self.model) = (id, name, model)

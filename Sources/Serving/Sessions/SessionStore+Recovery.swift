@@ -86,9 +86,7 @@ extension SessionStore {
         }
         state.withLock { state in
             for entry in state.book.all where entry.stored != entry.generation {
-                if let record = state.memory.read(entry.place) {
-                    keep(entry.id, entry.generation, record)
-                }
+                keep(entry.id, entry.generation)
             }
         }
     }

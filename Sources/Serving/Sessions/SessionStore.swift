@@ -93,37 +93,48 @@ package final class SessionStore: Sendable {
         name: String, model: String, digest: String, state: SessionState, bytes: Int,
         ttl: UInt64, for peer: Peer, origin: SessionBook.Entry? = nil
     ) throws(RPCError) -> SessionInfo {
-        guard name.utf8.count <= 256 else {
-            throw .invalid("name", "\(name.utf8.count) bytes; at most 256 are allowed")
-        }
+        try Self.check(name: name)
         let now = tidy()
         let charge = try accounts.chargeSession(bytes, to: peer.account)
         let record = SessionRecord(
             id: Self.newID(), name: name, model: model, digest: digest, uid: peer.uid,
-            generation: 1, ttl: ttl == 0 ? configuration.sessionTime : ttl, created: now,
-            used: now, history: state.history, isUnproven: origin?.isProvisional ?? false,
-            state: SavedState(modelDigest: digest, state: state).encoded())
-        let encoded = record.encoded()
-        let entry: SessionBook.Entry? = try self.state.withLock { shared throws(RPCError) in
-            // It may have been lost meanwhile.
-            if let origin { _ = try shared.book.find(origin.id) }
-            guard let place = shared.memory.add(encoded) else { return nil }
+            generation: 1, ttl: time(ttl), created: now,
+            used: now, history: state.history, isUnproven: origin?.isProvisional ?? false)
+        guard let place = write(record, SavedState(modelDigest: digest, state: state)) else {
+            throw Self.noMemory
+        }
+        return try self.state.withLock { shared throws(RPCError) in
+            do throws(RPCError) {
+                // It may have been lost meanwhile.
+                if let origin { _ = try shared.book.find(origin.id) }
+                guard shared.memory.publish(place) else { throw Self.noMemory }
+            } catch {
+                shared.memory.remove(place)
+                throw error
+            }
             let entry = SessionBook.Entry(
                 id: record.id, name: name, model: model, digest: digest, charge: charge,
                 ttl: record.ttl, created: now, used: now, place: place, generation: 1,
                 history: state.history, proofs: origin?.proofs ?? [],
                 isUnproven: origin?.isUnproven ?? false)
             shared.book.insert(entry)
-            keep(record.id, 1, encoded)
-            return entry
+            keep(record.id, 1)
+            return entry.info(now: now)
         }
-        guard let entry else {
-            throw RPCError(
-                .resourceExhausted, "there is no memory for another session", reason: "NO_MEMORY"
-            ).retrying(after: 1_000_000_000)
-        }
-        return entry.info(now: now)
     }
+
+    static func check(name: String) throws(RPCError) {
+        guard name.utf8.count <= 256 else {
+            throw .invalid("name", "\(name.utf8.count) bytes; at most 256 are allowed")
+        }
+    }
+
+    /// The time to live for one that is asked for; 0 leaves it to the settings.
+    func time(_ ttl: UInt64) -> UInt64 { ttl == 0 ? configuration.sessionTime : ttl }
+
+    static let noMemory = RPCError(
+        .resourceExhausted, "there is no memory for another session", reason: "NO_MEMORY"
+    ).retrying(after: 1_000_000_000)
 
     func fork(
         _ id: String, name: String, ttl: UInt64, for peer: Peer
@@ -159,21 +170,17 @@ package final class SessionStore: Sendable {
         }
     }
 
-    /// A session at its last complete turn. One that is damaged is lost.
-    func read(_ id: String) throws(RPCError) -> (entry: SessionBook.Entry, state: SessionState) {
-        let (entry, bytes) = try state.withLock { state throws(RPCError) in
-            let entry = try state.book.find(id)
-            return (entry, state.memory.read(entry.place))
+    /// Takes out a session whose record is of no use, unless it has another one now.
+    func lose(_ entry: SessionBook.Entry, _ why: String) -> RPCError {
+        state.withLock { state in
+            do throws(RPCError) {
+                guard try state.book.find(entry.id).generation == entry.generation else {
+                    return refusal(.gone, entry)
+                }
+            } catch { return error }
+            // The file, where there is one, is read again at the next start.
+            return lose(entry.id, why, in: &state)
         }
-        let damage: String
-        do {
-            guard let bytes else { throw SessionRecord.Damage("it cannot be read") }
-            let record = try SessionRecord(decoding: bytes)
-            return (entry, try SavedState(decoding: record.state).state)
-        } catch { damage = "its record is damaged: \(error)" }
-        // The file, where there is one, is read again at the next start.
-        let error = state.withLock { lose(id, damage, in: &$0) }
-        throw error
     }
 
     /// Takes out a session that is of no use, and says so.
@@ -202,8 +209,10 @@ package final class SessionStore: Sendable {
 
     /// Has a record written to the disk, if sessions are to be there. With the lock held, so that writing and removing are in
     /// the order of what they follow from.
-    func keep(_ id: String, _ generation: UInt64, _ record: [UInt8]) {
-        disk?.keep(id, record) { [weak self] in
+    func keep(_ id: String, _ generation: UInt64) {
+        disk?.keep(id) { [weak self] in
+            self?.part(id, generation, $0..<$0 + Self.partBytes)
+        } done: { [weak self] in
             self?.state.withLock { $0.book.stored(id, generation) }
         }
     }
@@ -257,21 +266,20 @@ package final class SessionStore: Sendable {
         let record = SessionRecord(
             id: id, name: entry.name, model: entry.model, digest: entry.digest,
             uid: entry.owner.uid, generation: generation, ttl: entry.ttl, created: entry.created,
-            used: clock(), history: new.history, isUnproven: entry.isProvisional,
-            state: SavedState(modelDigest: entry.digest, state: new).encoded())
-        let encoded = record.encoded()
+            used: clock(), history: new.history, isUnproven: entry.isProvisional)
+        let place = write(record, SavedState(modelDigest: entry.digest, state: new))
         let isKept = state.withLock { state in
-            guard proof.verdict != .damaged, let place = state.memory.add(encoded) else {
-                return false
-            }
-            guard let old = state.book.commit(id, place, generation, new.history, proof) else {
-                // Dropped meanwhile.
+            guard let place else { return false }
+            guard proof.verdict != .damaged, state.memory.publish(place),
+                let old = state.book.commit(id, place, generation, new.history, proof)
+            else {
+                // Or dropped meanwhile.
                 state.memory.remove(place)
                 return false
             }
             state.memory.remove(old)
             entry.charge.grow(to: place.byteCount)
-            keep(id, generation, encoded)
+            keep(id, generation)
             return true
         }
         if !isKept {
@@ -288,7 +296,7 @@ package final class SessionStore: Sendable {
 
     /// Drops what is over.
     @discardableResult
-    private func tidy() -> UInt64 {
+    func tidy() -> UInt64 {
         let now = clock()
         state.withLock { state in
             for entry in state.book.expire(now: now) {
@@ -299,7 +307,7 @@ package final class SessionStore: Sendable {
         return now
     }
 
-    private static func newID() -> String {
+    static func newID() -> String {
         "s" + String(UInt64.random(in: .min ... .max) >> 4, radix: 36)
     }
 }

@@ -594,6 +594,10 @@ class SessionInfo:
     turns: int
     # Its last complete turn is on disk, too, and will be there after a reboot.
     on_disk: bool
+    # Restore was not given all of its state yet: until then it has no turns, and is neither forked nor saved.
+    incomplete: bool
+    # Of an incomplete one: how much of its state has come. The next part begins there.
+    received_bytes: int
 
     @classmethod
     def _read(cls, m: Any) -> SessionInfo:
@@ -611,19 +615,26 @@ class SessionInfo:
             uid=m.uid,
             turns=m.turns,
             on_disk=m.on_disk,
+            incomplete=m.incomplete,
+            received_bytes=m.received_bytes,
         )
 
 
 @dataclass(frozen=True)
 class SaveSessionResponse:
+    # The next bytes: as a stream at most 1 MiB in a message, else all of them if a frame holds them.
     state: bytes
+    # In the first message.
     session: SessionInfo | None
+    # Of the whole state. In the first message.
+    state_bytes: int
 
     @classmethod
     def _read(cls, m: Any) -> SaveSessionResponse:
         return cls(
             state=m.state,
             session=SessionInfo._read(m.session) if m.HasField("session") else None,
+            state_bytes=m.state_bytes,
         )
 
 

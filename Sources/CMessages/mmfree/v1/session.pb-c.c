@@ -502,7 +502,7 @@ void   mmfree__v1__get_session_request__free_unpacked
   assert(message->base.descriptor == &mmfree__v1__get_session_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor mmfree__v1__session_info__field_descriptors[13] =
+static const ProtobufCFieldDescriptor mmfree__v1__session_info__field_descriptors[15] =
 {
   {
     "session",
@@ -660,15 +660,41 @@ static const ProtobufCFieldDescriptor mmfree__v1__session_info__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "incomplete",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionInfo, incomplete),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "received_bytes",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SessionInfo, received_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__session_info__field_indices_by_name[] = {
   9,   /* field[9] = age_ns */
   6,   /* field[6] = bytes */
   8,   /* field[8] = idle_ns */
+  13,   /* field[13] = incomplete */
   2,   /* field[2] = model */
   3,   /* field[3] = model_digest */
   1,   /* field[1] = name */
   12,   /* field[12] = on_disk */
+  14,   /* field[14] = received_bytes */
   0,   /* field[0] = session */
   4,   /* field[4] = tokens */
   5,   /* field[5] = tokens_digest */
@@ -679,7 +705,7 @@ static const unsigned mmfree__v1__session_info__field_indices_by_name[] = {
 static const ProtobufCIntRange mmfree__v1__session_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__session_info__descriptor =
 {
@@ -689,7 +715,7 @@ const ProtobufCMessageDescriptor mmfree__v1__session_info__descriptor =
   "Mmfree__V1__SessionInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__SessionInfo),
-  13,
+  15,
   mmfree__v1__session_info__field_descriptors,
   mmfree__v1__session_info__field_indices_by_name,
   1,  mmfree__v1__session_info__number_ranges,
@@ -875,7 +901,7 @@ const ProtobufCMessageDescriptor mmfree__v1__save_session_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__save_session_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__save_session_response__field_descriptors[2] =
+static const ProtobufCFieldDescriptor mmfree__v1__save_session_response__field_descriptors[3] =
 {
   {
     "state",
@@ -901,15 +927,28 @@ static const ProtobufCFieldDescriptor mmfree__v1__save_session_response__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "state_bytes",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__SaveSessionResponse, state_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__save_session_response__field_indices_by_name[] = {
   1,   /* field[1] = session */
   0,   /* field[0] = state */
+  2,   /* field[2] = state_bytes */
 };
 static const ProtobufCIntRange mmfree__v1__save_session_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__save_session_response__descriptor =
 {
@@ -919,14 +958,14 @@ const ProtobufCMessageDescriptor mmfree__v1__save_session_response__descriptor =
   "Mmfree__V1__SaveSessionResponse",
   "mmfree.v1",
   sizeof(Mmfree__V1__SaveSessionResponse),
-  2,
+  3,
   mmfree__v1__save_session_response__field_descriptors,
   mmfree__v1__save_session_response__field_indices_by_name,
   1,  mmfree__v1__save_session_response__number_ranges,
   (ProtobufCMessageInit) mmfree__v1__save_session_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__restore_session_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor mmfree__v1__restore_session_request__field_descriptors[7] =
 {
   {
     "state",
@@ -976,17 +1015,56 @@ static const ProtobufCFieldDescriptor mmfree__v1__restore_session_request__field
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "session",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RestoreSessionRequest, session),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RestoreSessionRequest, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "more",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__RestoreSessionRequest, more),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__restore_session_request__field_indices_by_name[] = {
   3,   /* field[3] = model */
+  6,   /* field[6] = more */
   1,   /* field[1] = name */
+  5,   /* field[5] = offset */
+  4,   /* field[4] = session */
   0,   /* field[0] = state */
   2,   /* field[2] = ttl_ns */
 };
 static const ProtobufCIntRange mmfree__v1__restore_session_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__restore_session_request__descriptor =
 {
@@ -996,7 +1074,7 @@ const ProtobufCMessageDescriptor mmfree__v1__restore_session_request__descriptor
   "Mmfree__V1__RestoreSessionRequest",
   "mmfree.v1",
   sizeof(Mmfree__V1__RestoreSessionRequest),
-  4,
+  7,
   mmfree__v1__restore_session_request__field_descriptors,
   mmfree__v1__restore_session_request__field_indices_by_name,
   1,  mmfree__v1__restore_session_request__number_ranges,

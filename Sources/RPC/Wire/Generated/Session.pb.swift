@@ -28,6 +28,10 @@ package struct SessionInfo: CMessage {
     package var turns: UInt32 = 0
     /// Its last complete turn is on disk, too, and will be there after a reboot.
     package var onDisk: Bool = false
+    /// Restore was not given all of its state yet: until then it has no turns, and is neither forked nor saved.
+    package var incomplete: Bool = false
+    /// Of an incomplete one: how much of its state has come. The next part begins there.
+    package var receivedBytes: UInt64 = 0
 
     package init() {}
 
@@ -44,7 +48,9 @@ package struct SessionInfo: CMessage {
         age: UInt64 = 0,
         uid: UInt32 = 0,
         turns: UInt32 = 0,
-        onDisk: Bool = false
+        onDisk: Bool = false,
+        incomplete: Bool = false,
+        receivedBytes: UInt64 = 0
     ) {
         self.session = session
         self.name = name
@@ -59,6 +65,8 @@ package struct SessionInfo: CMessage {
         self.uid = uid
         self.turns = turns
         self.onDisk = onDisk
+        self.incomplete = incomplete
+        self.receivedBytes = receivedBytes
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__SessionInfo>?) -> Void {
@@ -79,6 +87,8 @@ package struct SessionInfo: CMessage {
         self.uid = c.uid
         self.turns = c.turns
         self.onDisk = c.on_disk != 0
+        self.incomplete = c.incomplete != 0
+        self.receivedBytes = c.received_bytes
     }
 
     func fill(_ c: inout Mmfree__V1__SessionInfo, _ arena: Arena) {
@@ -95,6 +105,8 @@ package struct SessionInfo: CMessage {
         c.uid = self.uid
         c.turns = self.turns
         c.on_disk = self.onDisk ? 1 : 0
+        c.incomplete = self.incomplete ? 1 : 0
+        c.received_bytes = self.receivedBytes
     }
 }
 
@@ -202,17 +214,23 @@ package struct SaveSessionRequest: CMessage {
 }
 
 package struct SaveSessionResponse: CMessage {
+    /// The next bytes: as a stream at most 1 MiB in a message, else all of them if a frame holds them.
     package var state: [UInt8] = []
+    /// In the first message.
     package var session: SessionInfo?
+    /// Of the whole state. In the first message.
+    package var stateBytes: UInt64 = 0
 
     package init() {}
 
     package init(
         state: [UInt8] = [],
-        session: SessionInfo? = nil
+        session: SessionInfo? = nil,
+        stateBytes: UInt64 = 0
     ) {
         self.state = state
         self.session = session
+        self.stateBytes = stateBytes
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__SaveSessionResponse>?) -> Void {
@@ -222,21 +240,35 @@ package struct SaveSessionResponse: CMessage {
     mutating func read(_ c: Mmfree__V1__SaveSessionResponse) throws(WireError) {
         self.state = Wire.bytes(c.state)
         self.session = try Wire.message(c.session)
+        self.stateBytes = c.state_bytes
     }
 
     func fill(_ c: inout Mmfree__V1__SaveSessionResponse, _ arena: Arena) {
         c.state = arena.bytes(self.state)
         c.session = arena.optional(self.session)
+        c.state_bytes = self.stateBytes
     }
 }
 
+/// A state that is larger than a frame comes in several requests, one after the other. The first has `more` and at least the state's
+/// first 184 bytes; its answer names the session, which is charged in full and incomplete. The others have its id and where they begin.
+/// It is complete when all bytes have come that its first ones tell of. Bytes that are no state drop the session.
 package struct RestoreSessionRequest: CMessage {
+    /// All of it, or the next bytes.
     package var state: [UInt8] = []
+    /// This and what follows up to `model`: of the first request.
     package var name: String = ""
     /// Nanoseconds.
     package var ttl: UInt64 = 0
     /// Must be the state's model, if it is given.
     package var model: String = ""
+    /// Whose state these bytes belong to; empty in the first request.
+    package var session: String = ""
+    /// Where in the state they belong. Anything but what has come so far is refused (FAILED_PRECONDITION, WRONG_OFFSET): a request whose answer
+    /// was lost may be repeated, and Get tells where to go on.
+    package var offset: UInt64 = 0
+    /// Other requests follow.
+    package var more: Bool = false
 
     package init() {}
 
@@ -244,12 +276,18 @@ package struct RestoreSessionRequest: CMessage {
         state: [UInt8] = [],
         name: String = "",
         ttl: UInt64 = 0,
-        model: String = ""
+        model: String = "",
+        session: String = "",
+        offset: UInt64 = 0,
+        more: Bool = false
     ) {
         self.state = state
         self.name = name
         self.ttl = ttl
         self.model = model
+        self.session = session
+        self.offset = offset
+        self.more = more
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__RestoreSessionRequest>?) -> Void {
@@ -261,6 +299,9 @@ package struct RestoreSessionRequest: CMessage {
         self.name = try Wire.text(c.name, "name")
         self.ttl = c.ttl_ns
         self.model = try Wire.text(c.model, "model")
+        self.session = try Wire.text(c.session, "session")
+        self.offset = c.offset
+        self.more = c.more != 0
     }
 
     func fill(_ c: inout Mmfree__V1__RestoreSessionRequest, _ arena: Arena) {
@@ -268,6 +309,9 @@ package struct RestoreSessionRequest: CMessage {
         c.name = arena.string(self.name)
         c.ttl_ns = self.ttl
         c.model = arena.string(self.model)
+        c.session = arena.string(self.session)
+        c.offset = self.offset
+        c.more = self.more ? 1 : 0
     }
 }
 

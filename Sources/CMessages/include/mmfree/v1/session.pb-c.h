@@ -70,10 +70,18 @@ struct  Mmfree__V1__SessionInfo
    * Its last complete turn is on disk, too, and will be there after a reboot.
    */
   protobuf_c_boolean on_disk;
+  /*
+   * Restore was not given all of its state yet: until then it has no turns, and is neither forked nor saved.
+   */
+  protobuf_c_boolean incomplete;
+  /*
+   * Of an incomplete one: how much of its state has come. The next part begins there.
+   */
+  uint64_t received_bytes;
 };
 #define MMFREE__V1__SESSION_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__session_info__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Mmfree__V1__CreateSessionRequest
@@ -126,28 +134,62 @@ struct  Mmfree__V1__SaveSessionRequest
 struct  Mmfree__V1__SaveSessionResponse
 {
   ProtobufCMessage base;
+  /*
+   * The next bytes: as a stream at most 1 MiB in a message, else all of them if a frame holds them.
+   */
   ProtobufCBinaryData state;
+  /*
+   * In the first message.
+   */
   Mmfree__V1__SessionInfo *session;
+  /*
+   * Of the whole state. In the first message.
+   */
+  uint64_t state_bytes;
 };
 #define MMFREE__V1__SAVE_SESSION_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__save_session_response__descriptor) \
-    , {0,NULL}, NULL }
+    , {0,NULL}, NULL, 0 }
 
 
+/*
+ * A state that is larger than a frame comes in several requests, one after the other. The first has `more` and at least the state's
+ * first 184 bytes; its answer names the session, which is charged in full and incomplete. The others have its id and where they begin.
+ * It is complete when all bytes have come that its first ones tell of. Bytes that are no state drop the session.
+ */
 struct  Mmfree__V1__RestoreSessionRequest
 {
   ProtobufCMessage base;
+  /*
+   * All of it, or the next bytes.
+   */
   ProtobufCBinaryData state;
+  /*
+   * This and what follows up to `model`: of the first request.
+   */
   char *name;
   uint64_t ttl_ns;
   /*
    * Must be the state's model, if it is given.
    */
   char *model;
+  /*
+   * Whose state these bytes belong to; empty in the first request.
+   */
+  char *session;
+  /*
+   * Where in the state they belong. Anything but what has come so far is refused (FAILED_PRECONDITION, WRONG_OFFSET): a request whose answer
+   * was lost may be repeated, and Get tells where to go on.
+   */
+  uint64_t offset;
+  /*
+   * Other requests follow.
+   */
+  protobuf_c_boolean more;
 };
 #define MMFREE__V1__RESTORE_SESSION_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__restore_session_request__descriptor) \
-    , {0,NULL}, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+    , {0,NULL}, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0 }
 
 
 struct  Mmfree__V1__DropSessionRequest
