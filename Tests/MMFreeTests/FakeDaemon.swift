@@ -21,6 +21,10 @@ final class FakeDaemon: Sendable {
     /// Messages of "flood" that the outbox took at once; it is full now.
     let flooded = Mutex(0)
     let isFull = Mutex(false)
+    /// What sessions have of their states.
+    let states = Mutex<[String: [UInt8]]>([:])
+    /// Parts that the next Restore takes and loses the answers of.
+    let lostAnswers = Mutex(0)
 
     init(_ socket: String? = nil) {
         self.socket =
@@ -64,6 +68,33 @@ final class FakeDaemon: Sendable {
             }
             outbox.finish()
         }
+        services.stream(ServiceName.session, "Save") {
+            (request: SaveSessionRequest, _, outbox: Outbox<SaveSessionResponse>) in
+            try enter("Save")
+            let state = owner?()?.states.withLock { $0[request.session] } ?? []
+            for start in stride(from: 0, to: state.count, by: 300_000) {
+                let part = state[start..<min(state.count, start + 300_000)]
+                outbox.send(
+                    SaveSessionResponse(
+                        state: Array(part), stateBytes: start == 0 ? UInt64(state.count) : 0))
+            }
+            outbox.finish()
+        }
+        services.unary(ServiceName.session, "Restore") { (request: RestoreSessionRequest, _) in
+            try enter("Restore")
+            return try owner?()?.restore(request) ?? SessionInfo()
+        }
+        services.unary(ServiceName.session, "Get") { (request: GetSessionRequest, _) in
+            try enter("Get")
+            let count = owner?()?.states.withLock { $0[request.session]?.count } ?? 0
+            return SessionInfo(
+                session: request.session, incomplete: true, receivedBytes: UInt64(count))
+        }
+        services.unary(ServiceName.session, "Drop") { (request: DropSessionRequest, _) in
+            try enter("Drop")
+            owner?()?.states.withLock { $0[request.session] = nil }
+            return DropSessionResponse()
+        }
         services.stream(ServiceName.inference, "Generate") {
             (request: GenerateRequest, call, outbox: Outbox<GenerateResponse>) in
             try enter("Generate")
@@ -86,6 +117,29 @@ final class FakeDaemon: Sendable {
         if let refusal = refusals.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
             throw refusal
         }
+    }
+
+    private func restore(_ request: RestoreSessionRequest) throws(RPCError) -> SessionInfo {
+        let id = request.session.isEmpty ? "s1" : request.session
+        let count = try states.withLock { states throws(RPCError) in
+            let state = states[id] ?? []
+            guard request.offset == state.count else {
+                throw RPCError(
+                    .failedPrecondition, "\(state.count) have come", reason: "WRONG_OFFSET")
+            }
+            states[id] = state + request.state
+            return state.count + request.state.count
+        }
+        let isLost = lostAnswers.withLock { lost in
+            guard request.offset > 0, lost > 0 else { return false }
+            lost -= 1
+            return true
+        }
+        guard !isLost else {
+            throw RPCError(.unavailable, "lost").retrying(after: 1_000_000)
+        }
+        return SessionInfo(
+            session: id, incomplete: request.more, receivedBytes: UInt64(request.more ? count : 0))
     }
 
     private func answer(

@@ -4,7 +4,7 @@ import RPC
 
 /// Conversations that the daemon remembers. Each is its owner's and root's alone.
 extension Client {
-    private func session<Answer: WireMessage>(
+    func session<Answer: WireMessage>(
         _ method: String, _ question: some WireMessage, _ timeout: Duration?, repeats: Bool
     ) async throws -> Answer {
         try await call(
@@ -37,25 +37,6 @@ extension Client {
         return Session(try await session("Fork", request, timeout, repeats: false))
     }
 
-    /// A session's state at its last complete turn, for ``restoreSession(_:name:model:timeToLive:timeout:)``.
-    public func saveSession(_ id: String, timeout: Duration? = nil) async throws -> [UInt8] {
-        let answer: SaveSessionResponse = try await session(
-            "Save", SaveSessionRequest(session: id), timeout, repeats: true)
-        return answer.state
-    }
-
-    /// A new session out of what ``saveSession(_:timeout:)`` gave. Refused where anything differs: the model, the layout, a byte.
-    ///
-    /// - Parameter model: must be the state's; empty takes it by its digest.
-    public func restoreSession(
-        _ state: [UInt8], name: String = "", model: String = "", timeToLive: Duration? = nil,
-        timeout: Duration? = nil
-    ) async throws -> Session {
-        let request = RestoreSessionRequest(
-            state: state, name: name, ttl: nanoseconds(of: timeToLive), model: model)
-        return Session(try await session("Restore", request, timeout, repeats: false))
-    }
-
     public func dropSession(_ id: String, timeout: Duration? = nil) async throws {
         let _: DropSessionResponse = try await session(
             "Drop", DropSessionRequest(session: id), timeout, repeats: false)
@@ -73,7 +54,7 @@ extension Client {
             try await session("Get", GetSessionRequest(session: id), timeout, repeats: true))
     }
 
-    private func nanoseconds(of duration: Duration?) -> UInt64 {
+    func nanoseconds(of duration: Duration?) -> UInt64 {
         duration.flatMap { nanoseconds($0) } ?? 0
     }
 }

@@ -25,6 +25,17 @@ public struct Session: Sendable, Equatable {
     public var turns: Int
     /// Its last complete turn is on disk, too, and will be there after a reboot.
     public var isOnDisk: Bool
+    /// Some of the state that it is restored from has not come yet: until then it has no turns.
+    public var isIncomplete: Bool
+    /// Of an incomplete one: how much of the state has come.
+    public var receivedBytes: Int
+}
+
+/// Some of a session's saved state.
+public struct SessionStatePart: Sendable, Equatable {
+    public var bytes: [UInt8]
+    /// Bytes of the whole state; 0 if the daemon does not tell.
+    public var stateBytes: Int
 }
 
 extension Session {
@@ -42,5 +53,7 @@ extension Session {
         uid = info.uid
         turns = Int(info.turns)
         isOnDisk = info.onDisk
+        isIncomplete = info.incomplete
+        receivedBytes = Int(clamping: info.receivedBytes)
     }
 }

@@ -43,9 +43,7 @@ struct Chat: AsyncParsableCommand {
             // The chat's own copies; the session itself is the one that is written to.
             info = try await client.session(session)
         } else if let restore {
-            info = try await client.restoreSession(
-                try Input(restore).bytes(limit: ChatLoop.stateLimit), name: "chat",
-                model: model.model)
+            info = try await StateFile.restore(restore, name: "chat", model: model.model, client)
         } else {
             info = try await client.createSession(model: model.model, name: "chat")
         }

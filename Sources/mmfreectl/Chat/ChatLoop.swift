@@ -5,9 +5,6 @@ import MMFree
 
 /// A chat under way: lines in, answers out, and the sessions behind them.
 final class ChatLoop {
-    /// More than any state has.
-    static let stateLimit = 4 << 20
-
     private let client: Client
     private let style: ChatStyle
     private let model: String
@@ -216,19 +213,20 @@ final class ChatLoop {
         case .temperature(let value): options.temperature = value
         case .tokens(let count): options.maxTokens = count
         case .save(let path):
-            let state = try await client.saveSession(history.current)
-            let output = try Output(path, replacing: false, inputs: [])
+            _ = try Output(path, replacing: false, inputs: [])
+            var messages: (place: Output, bytes: [UInt8])?
             if let conversation = conversations[history.current], path != "-" {
                 let record = ConversationRecord(
                     conversation, try await client.session(history.current))
-                try Output(path + Self.messages, replacing: false, inputs: []).write(
-                    record.written())
+                let place = try Output(path + Self.messages, replacing: false, inputs: [])
+                messages = (place, record.written())
             }
-            try output.write(state)
-            Terminal.note("\(path): \(Terminal.bytes(state.count))")
+            let count = try await StateFile.save(
+                history.current, to: path, replacing: false, client)
+            if let messages { try messages.place.write(messages.bytes) }
+            Terminal.note("\(path): \(Terminal.bytes(count))")
         case .restore(let path):
-            let state = try Input(path).bytes(limit: Self.stateLimit)
-            let restored = try await client.restoreSession(state, name: "chat")
+            let restored = try await StateFile.restore(path, name: "chat", client)
             do { try resume(restored, path) } catch {
                 await drop([restored.id])
                 throw error

@@ -95,7 +95,8 @@ struct SessionVerb: AsyncParsableCommand {
                     session.id, session.name, session.model, "\(session.tokens)",
                     Terminal.bytes(UInt64(session.bytes)), "\(session.idle.components.seconds)",
                     "\(session.timeToLive.components.seconds)", "\(session.turns)",
-                    "\(session.uid)", session.isOnDisk ? "yes" : "no",
+                    "\(session.uid)",
+                    session.isIncomplete ? "incomplete" : session.isOnDisk ? "yes" : "no",
                 ])
             }
             Terminal.print(table.text)
@@ -114,8 +115,10 @@ struct SessionVerb: AsyncParsableCommand {
         @OptionGroup var connection: Connection
 
         func run() async throws {
-            let output = try Output(output, replacing: replacing.force, inputs: [])
-            try output.write(await connection.client().saveSession(id.session))
+            // What is in the way is told before the daemon is asked.
+            _ = try Output(output, replacing: replacing.force, inputs: [])
+            _ = try await StateFile.save(
+                id.session, to: output, replacing: replacing.force, connection.client())
         }
     }
 
@@ -130,10 +133,10 @@ struct SessionVerb: AsyncParsableCommand {
         @Flag(help: "One JSON object.") var json = false
 
         func run() async throws {
-            let state = try Input(file).bytes(limit: Client.textLimit)
             try Row.print(
-                await connection.client().restoreSession(
-                    state, name: life.name, model: model.name ?? "", timeToLive: life.timeToLive),
+                await StateFile.restore(
+                    file, name: life.name, model: model.name ?? "", timeToLive: life.timeToLive,
+                    connection.client()),
                 json)
         }
     }
@@ -151,7 +154,8 @@ struct SessionVerb: AsyncParsableCommand {
         let tokens, bytes, turns: Int
         let uid: UInt32
         let ttlS, idleS, ageS: Double
-        let onDisk: Bool
+        let onDisk, incomplete: Bool
+        let receivedBytes: Int
 
         init(_ value: Session) {
             (session, name, model) = (value.id, value.name, value.model)
@@ -164,6 +168,7 @@ struct SessionVerb: AsyncParsableCommand {
             idleS = value.idle / .seconds(1)
             ageS = value.age / .seconds(1)
             onDisk = value.isOnDisk
+            (incomplete, receivedBytes) = (value.isIncomplete, value.receivedBytes)
         }
 
         static func print(_ session: Session, _ json: Bool) throws {

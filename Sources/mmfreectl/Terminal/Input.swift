@@ -31,6 +31,15 @@ final class Input {
         return Failure("cannot read \(name): \(problem)", Failure.status(of: problem))
     }
 
+    /// Bytes of the file; `nil` of what is no regular one.
+    var size: Int? {
+        var status = stat()
+        guard fstat(file.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            return nil
+        }
+        return Int(status.st_size)
+    }
+
     /// Returns how many bytes have come; 0 at the end.
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(Failure) -> Int {
         while true {

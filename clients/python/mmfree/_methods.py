@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 
@@ -314,9 +314,24 @@ def fork_session(session: str, name: str, ttl: float | None) -> Method[types.Ses
     return _session("Fork", _message("ForkSessionRequest")(session=session, name=name, ttl_ns=_ttl(ttl)))
 
 
-def restore_session(state: bytes, name: str, model: str, ttl: float | None) -> Method[types.SessionInfo]:
-    request = _message("RestoreSessionRequest")(state=state, name=name, model=model, ttl_ns=_ttl(ttl))
-    return _session("Restore", request)
+STATE_IN_ONE = (4 << 20) - (64 << 10)
+"""Bytes of a state that one request holds, with what else is in it."""
+STATE_PART = 1 << 20
+
+
+def restore_session(
+    state: bytes, name: str, model: str, ttl: float | None
+) -> Generator[Method[types.SessionInfo], types.SessionInfo, types.SessionInfo]:
+    """The calls that restore a state, each of which is sent the answer to the one before; returns the last answer."""
+    size = len(state) if len(state) <= STATE_IN_ONE else STATE_PART
+    first = {"name": name, "model": model, "ttl_ns": _ttl(ttl), "more": size < len(state)}
+    info = yield _session("Restore", _message("RestoreSessionRequest")(state=state[:size], **first))
+    for offset in range(size, len(state), STATE_PART):
+        end = min(len(state), offset + STATE_PART)
+        request = _message("RestoreSessionRequest")(session=info.session, offset=offset, state=state[offset:end])
+        request.more = end < len(state)
+        info = yield _session("Restore", request)
+    return info
 
 
 def get_session(session: str) -> Method[types.SessionInfo]:

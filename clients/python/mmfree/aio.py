@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
@@ -285,13 +286,41 @@ class AsyncClient:
 
     async def save_session(self, session: str, *, timeout: float | None = None) -> bytes:
         """A session's state at its last complete turn."""
-        return await self._unary(_methods.save_session(session), timeout)
+        method = _methods.save_session(session)
+
+        async def collect(connection: AsyncConnection, call: Call, deadline: float | None) -> bytes:
+            parts: list[bytes] = []
+            while True:
+                await connection.wait(call, deadline)
+                message = call.take()
+                if message is None:
+                    return b"".join(parts)
+                parts.append(method.read(message))
+
+        found: bytes = await self._repeated(method, True, timeout, collect)
+        return found
 
     async def restore_session(
         self, state: bytes, *, name: str = "", model: str = "", ttl: float | None = None, timeout: float | None = None
     ) -> types.SessionInfo:
-        """A new session out of what save_session gave."""
-        return await self._unary(_methods.restore_session(state, name, model, ttl), timeout)
+        """A new session out of what save_session gave. A large state is sent in several requests, and timeout is for each; if one
+        fails, the session that has begun is dropped."""
+        requests = _methods.restore_session(state, name, model, ttl)
+        request, begun = next(requests), ""
+        while True:
+            try:
+                info = await self._unary(request, timeout)
+            except BaseException:
+                if begun:
+                    with contextlib.suppress(MMFreeError):
+                        await self.drop_session(begun, timeout=5.0)
+                raise
+            begun = info.session
+            try:
+                request = requests.send(info)
+            except StopIteration as end:
+                found: types.SessionInfo = end.value
+                return found
 
     async def drop_session(self, session: str, *, timeout: float | None = None) -> None:
         await self._unary(_methods.drop_session(session), timeout)

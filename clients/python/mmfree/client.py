@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -174,13 +175,41 @@ class Client:
 
     def save_session(self, session: str, *, timeout: float | None = None) -> bytes:
         """A session's state at its last complete turn."""
-        return self._unary(_methods.save_session(session), timeout)
+        method = _methods.save_session(session)
+
+        def collect(connection: _connection.Connection, call: Call, deadline: float | None) -> bytes:
+            parts: list[bytes] = []
+            while True:
+                connection.wait(call, deadline)
+                message = call.take()
+                if message is None:
+                    return b"".join(parts)
+                parts.append(method.read(message))
+
+        found: bytes = self._repeated(method, True, timeout, collect)
+        return found
 
     def restore_session(
         self, state: bytes, *, name: str = "", model: str = "", ttl: float | None = None, timeout: float | None = None
     ) -> types.SessionInfo:
-        """A new session out of what save_session gave."""
-        return self._unary(_methods.restore_session(state, name, model, ttl), timeout)
+        """A new session out of what save_session gave. A large state is sent in several requests, and timeout is for each; if one
+        fails, the session that has begun is dropped."""
+        requests = _methods.restore_session(state, name, model, ttl)
+        request, begun = next(requests), ""
+        while True:
+            try:
+                info = self._unary(request, timeout)
+            except BaseException:
+                if begun:
+                    with contextlib.suppress(MMFreeError):
+                        self.drop_session(begun, timeout=5.0)
+                raise
+            begun = info.session
+            try:
+                request = requests.send(info)
+            except StopIteration as end:
+                found: types.SessionInfo = end.value
+                return found
 
     def drop_session(self, session: str, *, timeout: float | None = None) -> None:
         self._unary(_methods.drop_session(session), timeout)
