@@ -94,8 +94,9 @@ struct SessionService: Sendable {
         _ = try store.find(request.session, for: call.peer)
         let stream = try SaveStream(store, try store.whole(request.session), call, outbox)
         outbox.onDrain { [saves] in saves.post { stream.run() } }
-        call.onCancel {
-            outbox.fail(RPCError(.cancelled, "the caller has gone", reason: "CANCELLED"))
+        // The outbox holds the call: were it held by the call in turn, neither would go.
+        call.onCancel { [weak outbox] in
+            outbox?.fail(RPCError(.cancelled, "the caller has gone", reason: "CANCELLED"))
         }
         stream.run()
     }

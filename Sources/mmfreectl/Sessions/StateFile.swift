@@ -7,6 +7,9 @@ import SystemPackage
 
 /// A session's state in a file: written and read part by part, for it may be larger than one would keep in memory.
 enum StateFile {
+    /// For a whole state: as long as the daemon allows, for whoever reads a pipe may be slow.
+    private static let timeout = Duration.seconds(3600)
+
     /// Writes a session's state to a file, which appears whole or not at all; or to standard output for "-".
     ///
     /// - Returns: its bytes.
@@ -16,14 +19,14 @@ enum StateFile {
         let progress = ProgressLine()
         var count = 0
         guard path != "-" else {
-            for try await part in client.sessionState(session) {
+            for try await part in client.sessionState(session, timeout: timeout) {
                 part.bytes.withUnsafeBytes { Terminal.write($0) }
                 count += part.bytes.count
             }
             return count
         }
         var file = try OutputFile(FilePath(path), replacing: replacing)
-        for try await part in client.sessionState(session) {
+        for try await part in client.sessionState(session, timeout: timeout) {
             try file.write(part.bytes, at: count)
             count += part.bytes.count
             progress.show(count, of: part.stateBytes, "saving \(session)")
