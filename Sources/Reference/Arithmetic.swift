@@ -5,12 +5,14 @@ internal import Glibc
 /// The few functions the model is made of, written as their definitions. Sums in Double.
 enum Arithmetic {
     /// x · w / sqrt(mean(x²) + epsilon).   x, w: [n].
-    static func rms(_ x: [Float], _ weight: [Float], _ epsilon: Float) -> [Float] {
+    static func rms(
+        _ x: [Float], _ weight: [Float], _ epsilon: Float, _ rounded: Precision = .float32
+    ) -> [Float] {
         var squares = 0.0
         for value in x { squares += Double(value) * Double(value) }
         let factor = Float(1 / (squares / Double(x.count) + Double(epsilon)).squareRoot())
         var out = x
-        for k in 0..<x.count { out[k] = x[k] * factor * weight[k] }
+        for k in 0..<x.count { out[k] = rounded(rounded(x[k] * factor) * weight[k]) }
         return out
     }
 

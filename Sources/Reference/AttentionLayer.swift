@@ -15,31 +15,35 @@ package struct LayerCache: Equatable {
 /// Source: transformers 5.24, models/bitnet/modeling_bitnet.py, models/llama/modeling_llama.py, models/qwen3/modeling_qwen3.py.
 struct AttentionLayer {
     private let shape: AttentionShape
+    private let rounded: Precision
     private let attentionNorm, feedForwardNorm: [Float]
     private let query, key, value, output, gate, up, down: TernaryProduct
     private let queryNorm, keyNorm, attentionSubNorm, feedForwardSubNorm: [Float]?
 
-    init(_ weights: AttentionWeights, _ layer: AttentionLayout.Layer) throws(PackError) {
+    init(
+        _ weights: AttentionWeights, _ layer: AttentionLayout.Layer, _ precision: Precision
+    ) throws(PackError) {
         shape = weights.shape
-        attentionNorm = try weights.vector(layer.attentionNorm)
-        feedForwardNorm = try weights.vector(layer.feedForwardNorm)
-        query = try TernaryProduct(weights, layer.query)
-        key = try TernaryProduct(weights, layer.key)
-        value = try TernaryProduct(weights, layer.value)
-        output = try TernaryProduct(weights, layer.output)
-        gate = try TernaryProduct(weights, layer.gate)
-        up = try TernaryProduct(weights, layer.up)
-        down = try TernaryProduct(weights, layer.down)
-        queryNorm = try weights.vector(layer.queryNorm)
-        keyNorm = try weights.vector(layer.keyNorm)
-        attentionSubNorm = try weights.vector(layer.attentionSubNorm)
-        feedForwardSubNorm = try weights.vector(layer.feedForwardSubNorm)
+        rounded = precision
+        attentionNorm = try weights.vector(layer.attentionNorm, precision)
+        feedForwardNorm = try weights.vector(layer.feedForwardNorm, precision)
+        query = try TernaryProduct(weights, layer.query, precision)
+        key = try TernaryProduct(weights, layer.key, precision)
+        value = try TernaryProduct(weights, layer.value, precision)
+        output = try TernaryProduct(weights, layer.output, precision)
+        gate = try TernaryProduct(weights, layer.gate, precision)
+        up = try TernaryProduct(weights, layer.up, precision)
+        down = try TernaryProduct(weights, layer.down, precision)
+        queryNorm = try weights.vector(layer.queryNorm, precision)
+        keyNorm = try weights.vector(layer.keyNorm, precision)
+        attentionSubNorm = try weights.vector(layer.attentionSubNorm, precision)
+        feedForwardSubNorm = try weights.vector(layer.feedForwardSubNorm, precision)
     }
 
     /// One token.   input: [D]; cache: what the tokens before it left. Returns [D].
     func run(_ input: [Float], cache: inout LayerCache, _ rotation: Rotation) -> [Float] {
         var h = input
-        var x = Arithmetic.rms(h, attentionNorm, shape.epsilon)
+        var x = rms(h, attentionNorm)
         var q = query(x)
         var k = key(x)
         let v = value(x)
@@ -48,18 +52,18 @@ struct AttentionLayer {
             k = rmsByHead(k, keyNorm)
         }
         let position = cache.keys.count
-        rotation.rotate(&q, position: position)
-        rotation.rotate(&k, position: position)
+        rotation.rotate(&q, position: position, rounded)
+        rotation.rotate(&k, position: position, rounded)
         cache.keys.append(k)
         cache.values.append(v)
         var o = attention(q, cache)
-        if let attentionSubNorm { o = Arithmetic.rms(o, attentionSubNorm, shape.epsilon) }
+        if let attentionSubNorm { o = rms(o, attentionSubNorm) }
         add(output(o), to: &h)
 
-        x = Arithmetic.rms(h, feedForwardNorm, shape.epsilon)
+        x = rms(h, feedForwardNorm)
         let (gated, passed) = (gate(x), up(x))
-        var y = (0..<gated.count).map { activation(gated[$0]) * passed[$0] }
-        if let feedForwardSubNorm { y = Arithmetic.rms(y, feedForwardSubNorm, shape.epsilon) }
+        var y = (0..<gated.count).map { rounded(activation(gated[$0]) * passed[$0]) }
+        if let feedForwardSubNorm { y = rms(y, feedForwardSubNorm) }
         add(down(y), to: &h)
         return h
     }
@@ -74,17 +78,21 @@ struct AttentionLayer {
             let scores = cache.keys.map { key in
                 var sum = 0.0
                 for e in 0..<d { sum += Double(q[from + e]) * Double(key[at + e]) }
-                return Float(sum) * scale
+                return rounded(rounded(Float(sum)) * scale)
             }
             let largest = scores.max() ?? 0
             let powers = scores.map { exp(Double($0 - largest)) }
             let total = powers.reduce(0, +)
+            // In float32 the shares are not rounded before they are summed.
+            let shares = powers.map {
+                rounded == .float32 ? $0 / total : Double(rounded(Float($0 / total)))
+            }
             for e in 0..<d {
                 var sum = 0.0
-                for j in 0..<powers.count {
-                    sum += powers[j] / total * Double(cache.values[j][at + e])
+                for j in 0..<shares.count {
+                    sum += shares[j] * Double(cache.values[j][at + e])
                 }
-                out[from + e] = Float(sum)
+                out[from + e] = rounded(Float(sum))
             }
         }
         return out
@@ -93,18 +101,22 @@ struct AttentionLayer {
     /// relu² of BitNet, SiLU of the others.
     private func activation(_ x: Float) -> Float {
         switch shape.family {
-        case .bitnet: max(x, 0) * max(x, 0)
-        case .llama, .qwen3: Arithmetic.silu(x)
+        case .bitnet: rounded(max(x, 0) * max(x, 0))
+        case .llama, .qwen3: rounded(Arithmetic.silu(x))
         }
     }
 
     private func rmsByHead(_ x: [Float], _ weight: [Float]) -> [Float] {
         stride(from: 0, to: x.count, by: weight.count).flatMap {
-            Arithmetic.rms(Array(x[$0..<$0 + weight.count]), weight, shape.epsilon)
+            rms(Array(x[$0..<$0 + weight.count]), weight)
         }
     }
 
+    private func rms(_ x: [Float], _ weight: [Float]) -> [Float] {
+        Arithmetic.rms(x, weight, shape.epsilon, rounded)
+    }
+
     private func add(_ values: [Float], to h: inout [Float]) {
-        for k in 0..<h.count { h[k] += values[k] }
+        for k in 0..<h.count { h[k] = rounded(h[k] + values[k]) }
     }
 }

@@ -3,8 +3,8 @@
 package import ModelStore
 package import Packer
 
-/// A model with attention as the authors' code computes it in float32: one token and one row at a time, in the order the model is
-/// written down. Slow, and meant to be read.
+/// A model with attention as the authors' code computes it, in float32 or in bfloat16: one token and one row at a time, in the order the
+/// model is written down. Slow, and meant to be read.
 package final class AttentionModel {
     /// What tokens leave behind, by layer.
     package struct State: Equatable {
@@ -14,20 +14,25 @@ package final class AttentionModel {
 
     package let shape: AttentionShape
     private let weights: AttentionWeights
+    private let rounded: Precision
     private let layers: [AttentionLayer]
     private let norm: [Float]
     private let rotation: Rotation
     /// The embedding, where it is the head; nil in embedding models.
     private let head: TensorRole?
 
-    package init(_ weights: AttentionWeights) throws(PackError) {
+    /// - Parameter precision: in bfloat16 the checkpoint's numbers are rounded to it first, as casting a loaded model does.
+    package init(
+        _ weights: AttentionWeights, precision: Precision = .float32
+    ) throws(PackError) {
         self.weights = weights
+        rounded = precision
         shape = weights.shape
         let layout = weights.layout
         var layers: [AttentionLayer] = []
-        for layer in layout.layers { layers.append(try AttentionLayer(weights, layer)) }
+        for layer in layout.layers { layers.append(try AttentionLayer(weights, layer, precision)) }
         self.layers = layers
-        norm = try weights.vector(layout.finalNorm)
+        norm = try weights.vector(layout.finalNorm, precision)
         rotation = Rotation(theta: shape.theta, headSize: shape.headSize)
         head = shape.family.hasHead ? layout.head ?? layout.embedding : nil
     }
@@ -51,12 +56,12 @@ package final class AttentionModel {
             hiddenLayers: Array(repeating: [], count: layers.count))
         for (place, token) in tokens.enumerated() {
             precondition(token >= 0 && token < shape.vocabulary, "token out of range")
-            var h = try weights.row(weights.layout.embedding, token)
+            var h = rounded(try weights.row(weights.layout.embedding, token))
             for (index, layer) in layers.enumerated() {
                 output.hiddenLayers[index].append(h)
                 h = layer.run(h, cache: &state.layers[index], rotation)
             }
-            let y = Arithmetic.rms(h, norm, shape.epsilon)
+            let y = Arithmetic.rms(h, norm, shape.epsilon, rounded)
             output.hidden.append(y)
             switch wanted {
             case .all: output.logits.append(try logits(y))
@@ -73,10 +78,10 @@ package final class AttentionModel {
         var out: [Float] = []
         out.reserveCapacity(shape.vocabulary)
         for index in 0..<shape.vocabulary {
-            let row = try weights.row(head, index)
+            let row = rounded(try weights.row(head, index))
             var sum = 0.0
             for k in 0..<row.count { sum += Double(y[k]) * Double(row[k]) }
-            out.append(Float(sum))
+            out.append(rounded(Float(sum)))
         }
         return out
     }

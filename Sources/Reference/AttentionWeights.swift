@@ -43,17 +43,28 @@ package enum AttentionWeights {
         }
     }
 
-    func vector(_ role: TensorRole?) throws(PackError) -> [Float]? {
-        guard let role else { return nil }
-        return try vector(role)
+    func vector(_ role: TensorRole, _ rounded: Precision) throws(PackError) -> [Float] {
+        rounded(try vector(role))
     }
 
-    /// Trits, [rows, columns], and their factor.
+    func vector(_ role: TensorRole?, _ rounded: Precision) throws(PackError) -> [Float]? {
+        guard let role else { return nil }
+        return rounded(try vector(role))
+    }
+
+    /// Trits, [rows, columns], and their factor, in float32.
     func matrix(
-        _ product: AttentionLayout.Product
+        _ product: AttentionLayout.Product, _ precision: Precision
     ) throws(PackError) -> (trits: [Int8], scale: Float) {
         switch self {
         case .checkpoint(let checkpoint, let masters):
+            let tensor = try checkpoint.tensor(product.weight)
+            // Masters that lose digits to the cast become other trits.
+            if precision == .bfloat16, shape.scaleSource == .masters, tensor.type != .bf16,
+                masters != .keep
+            {
+                return ternarised(precision(try tensor.floats()))
+            }
             let matrix = try checkpoint.matrix(product, masters: masters)
             return (matrix.allTrits(), matrix.scale)
         case .packed(let file):
@@ -70,6 +81,15 @@ package enum AttentionWeights {
                 return (trits, matrix.scale)
             }
         }
+    }
+
+    /// Source: transformers 5.24, integrations/bitnet.py, `WeightQuant`.
+    private func ternarised(_ weights: [Float]) -> (trits: [Int8], scale: Float) {
+        var sum = 0.0
+        for value in weights { sum += Double(abs(value)) }
+        let factor = 1 / max(Float(sum / Double(weights.count)), 1e-5)
+        let trits = weights.map { Int8(max(-1, min(1, ($0 * factor).rounded(.toNearestOrEven)))) }
+        return (trits, 1 / factor)
     }
 
     /// One row of the embedding, or of a head that is not the embedding.

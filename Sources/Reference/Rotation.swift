@@ -22,14 +22,15 @@ package struct Rotation {
     }
 
     /// x: [heads · d], in place.
-    func rotate(_ x: inout [Float], position: Int) {
-        let (c, s) = table(position)
+    func rotate(_ x: inout [Float], position: Int, _ rounded: Precision) {
+        let table = table(position)
+        let (c, s) = (rounded(table.cosines), rounded(table.sines))
         let half = frequencies.count
         for head in stride(from: 0, to: x.count, by: 2 * half) {
             for i in 0..<half {
                 let (a, b) = (x[head + i], x[head + half + i])
-                x[head + i] = a * c[i] - b * s[i]
-                x[head + half + i] = b * c[i] + a * s[i]
+                x[head + i] = rounded(rounded(a * c[i]) - rounded(b * s[i]))
+                x[head + half + i] = rounded(rounded(b * c[i]) + rounded(a * s[i]))
             }
         }
     }

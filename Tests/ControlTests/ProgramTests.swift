@@ -60,6 +60,40 @@ struct ProgramTests {
         }
     }
 
+    @Test("compare shows beside the file's distance how far the authors' code in bfloat16 is")
+    func bfloat16() throws {
+        struct Row: Decodable {
+            struct Distance: Decodable {
+                let norm: Double
+                let sameLikeliest, tokens: Int
+            }
+            let distance: Distance
+            let hfBf16: Distance?
+        }
+        try Program.withDirectory { directory in
+            let fixture = Program.root.appendingPathComponent("Tests/Fixtures/bitnet/bn_odd_packed")
+                .path
+            let (file, ids) = (directory + "/m.gguf", directory + "/ids")
+            try #require(Program.run(["pack", fixture, "-o", file]).status == 0)
+            // The golden's input_ids.
+            let tokens: [UInt8] = [1, 43, 24, 55, 36, 183, 11, 196, 84, 98, 152, 123]
+            try Data(tokens.flatMap { [$0, 0] }).write(to: URL(fileURLWithPath: ids))
+            let line = ["compare", fixture, file, "--ids", ids, "--decode", "2"]
+            let decoder = JSONDecoder()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+            let row = try decoder.decode(
+                Row.self, from: Data(Program.run(line + ["--json"]).output.utf8))
+            #expect(row.distance.norm < 1e-6 && row.distance.tokens == 12)
+            #expect(row.distance.sameLikeliest == 12)
+            let bf16 = try #require(row.hfBf16)
+            // The authors' code: 0.037 over all twelve.
+            #expect(bf16.norm > 0.02 && bf16.norm < 0.06 && bf16.sameLikeliest >= 11)
+            let text = try Program.run(line).output
+            #expect(text.contains("FROM HF-FP32") && text.contains("HF-bf16"))
+            #expect(try !Program.run(line + ["--no-bf16"]).output.contains("HF-bf16"))
+        }
+    }
+
     @Test("compare with a checkpoint of fewer tokens is an error of data")
     func smaller() throws {
         try withCheckpoint { _, ids, _ in

@@ -5,15 +5,17 @@ import ModelStore
 import Packer
 import Reference
 
-/// A model with attention, run by the reference program: exact, and slow.
+/// A model with attention, run by the reference program: as the authors' code computes it, and slow.
 final class LocalReference: LocalRun {
     let model: AttentionModel
     let tokenizer: Tokenizer?
     let byteCount: Int
     private var state: AttentionModel.State
 
-    init(_ weights: AttentionWeights, tokenizer: Tokenizer?) throws {
-        model = try AttentionModel(weights)
+    init(
+        _ weights: AttentionWeights, tokenizer: Tokenizer?, precision: Precision = .float32
+    ) throws {
+        model = try AttentionModel(weights, precision: precision)
         byteCount = weights.byteCount
         self.tokenizer = tokenizer
         state = model.freshState

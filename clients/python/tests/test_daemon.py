@@ -8,8 +8,10 @@ import os
 import threading
 import time
 import unittest
+from unittest import mock
 
 import mmfree
+from mmfree import _methods
 
 from .support import HAS_SHARING, Daemon
 
@@ -69,6 +71,31 @@ class Inference(unittest.TestCase):
             self.client.generate(PROMPT, session=session).read()
         with self.assertRaises(mmfree.InvalidArgument):
             self.client.restore_session(b"nothing")
+
+    def test_a_state_larger_than_a_request_is_restored_in_parts_and_damaged_leaves_nothing(self):
+        session = self.client.create_session(model="demo", ttl=60).session
+        self.client.generate(PROMPT, max_tokens=8, temperature=0.0, session=session).read()
+        state = self.client.save_session(session)
+        damaged = bytearray(state)
+        damaged[len(damaged) // 2] ^= 1
+
+        async def restored():
+            async with mmfree.AsyncClient(daemon.socket) as client:
+                info = await client.restore_session(state, name="parts")
+                return info, await client.save_session(info.session)
+
+        with mock.patch.multiple(_methods, STATE_IN_ONE=0, STATE_PART=len(state) // 7):
+            info = self.client.restore_session(state, name="parts")
+            other, saved = asyncio.run(restored())
+            with self.assertRaises(mmfree.InvalidArgument):
+                self.client.restore_session(bytes(damaged))
+        self.assertEqual(self.client.save_session(info.session), state)
+        self.assertEqual(saved, state)
+        self.assertEqual((info.name, info.incomplete, other.name), ("parts", False, "parts"))
+        mine = {session, info.session, other.session}
+        self.assertEqual({each.session for each in self.client.sessions()}, mine)
+        for each in mine:
+            self.client.drop_session(each)
 
     def test_a_greedy_answer_is_the_original_codes(self):
         answer = self.client.generate(PROMPT, max_tokens=24, temperature=0.0)
