@@ -76,8 +76,11 @@ struct Conversation: Sendable {
             switch way {
             case 0: ids.append(try await sessions.fork(ids[0]).session)
             case 1:
-                let state = try await sessions.save(ids[0])
+                let state = try await sessions.saved(ids[0]).flatMap(\.state)
                 ids.append(try await sessions.restore(.init(state: state)).session)
+                let count = Int.random(in: 184..<state.count, using: &random)
+                ids.append(try await sessions.begin(state[..<count]).session)
+                _ = try await sessions.add(state[count...], to: ids[2], at: count, more: false)
             case 2:
                 try await cut(daemon, ids[0], after: parts, expected)
                 try await goOn(inference, sessions, ids[0], expected)
