@@ -353,15 +353,18 @@ struct PartialStateTests {
         #expect(error?.code == .permissionDenied)
     }
 
-    @Test("a restart keeps what is complete, and nothing of what is not")
-    func restart() throws {
+    @Test(
+        "a restart keeps what is complete, in the same memory or a larger one, and nothing of what is not",
+        arguments: [64 << 20, 128 << 20])
+    func restart(_ size: Int) throws {
         let first = try store()
         let state = bytes(100_000)
         _ = try begin(first, state, 300_000)
         let whole = try begin(first, state, 300_000)
         _ = try first.restore(
             whole, Array(state[300_000...]), at: 300_000, isLast: true, for: peer(1))
-        let second = try store(kept: dup(first.descriptor))
+        let second = try store(bytes: size, kept: dup(first.descriptor))
+        #expect(second.isAdopted == (size == 64 << 20))
         #expect(second.list(for: peer(1)).map(\.session) == [whole])
         let values = try second.read(whole).state.snapshot?.values
         #expect(values == (0..<100_000).map { Float($0) })
@@ -381,9 +384,10 @@ struct PartialStateTests {
             store.finish()
             #expect(names(in: directory) == [id + ".session"])
             #expect(store.isOnDisk(id))
-            let record = try SessionRecord(
-                decoding: TestSupport.bytes(of: directory.appending(id + ".session")))
-            #expect(record.state == state && record.id == id && record.uid == 1)
+            let file = try TestSupport.bytes(of: directory.appending(id + ".session"))
+            let record = try SessionRecord(length: file.count) { Array(file[$0]) }
+            #expect(record.id == id && record.uid == 1)
+            #expect(Array(file.dropLast(8).suffix(state.count)) == state)
         }
     }
 

@@ -20,7 +20,7 @@ final class SessionDirectory: Sendable {
         guard isMade || errno == EEXIST else {
             throw .io(Errno(rawValue: errno), doing: "make the directory", path)
         }
-        descriptor = open(path.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        descriptor = Glibc.open(path.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         var status = stat()
         guard descriptor >= 0, fstat(descriptor, &status) == 0 else {
             throw .io(Errno(rawValue: errno), doing: "open the directory", path)
@@ -83,10 +83,38 @@ final class SessionDirectory: Sendable {
     }
 
     /// - Parameter most: the bytes a record may have.
-    func read(_ id: String, most: Int) throws(SessionRecord.Damage) -> SessionRecord {
-        let handle = open(file(id).string, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+    func open(_ id: String, most: Int) throws(SessionRecord.Damage) -> RecordFile {
+        let file = try RecordFile(file(id), most: most)
+        guard file.record.id == id else { throw .init("it is of session \(file.record.id)") }
+        return file
+    }
+}
+
+/// A session's file, open for reading. All of it has been checked, and none is in memory.
+final class RecordFile {
+    let record: SessionRecord
+    let length: Int
+    private let descriptor: Int32
+
+    fileprivate init(_ path: FilePath, most: Int) throws(SessionRecord.Damage) {
+        let handle = Glibc.open(path.string, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
         guard handle >= 0 else { throw .init("it cannot be opened: \(Errno(rawValue: errno))") }
-        defer { close(handle) }
+        do throws(SessionRecord.Damage) {
+            length = try Self.length(handle, most: most)
+            record = try SessionRecord(length: length) { readBytes(of: handle, $0) }
+        } catch {
+            close(handle)
+            throw error
+        }
+        descriptor = handle
+    }
+
+    deinit { close(descriptor) }
+
+    /// Some of its bytes; `nil` if they cannot be read.
+    func part(_ range: Range<Int>) -> [UInt8]? { readBytes(of: descriptor, range) }
+
+    private static func length(_ handle: Int32, most: Int) throws(SessionRecord.Damage) -> Int {
         var status = stat()
         guard fstat(handle, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             throw .init("it is no regular file")
@@ -94,19 +122,9 @@ final class SessionDirectory: Sendable {
         guard [0, geteuid()].contains(status.st_uid) else {
             throw .init("it belongs to user \(status.st_uid)")
         }
-        let size = Int(status.st_size)
-        guard size <= most else {
-            throw .init("it has \(size) bytes; at most \(most) are possible")
+        guard status.st_size <= most else {
+            throw .init("it has \(status.st_size) bytes; at most \(most) are possible")
         }
-        var bytes = [UInt8](repeating: 0, count: size)
-        do {
-            let count = try bytes.withUnsafeMutableBytes {
-                try FileDescriptor(rawValue: handle).read(fromAbsoluteOffset: 0, into: $0)
-            }
-            guard count == size else { throw Errno.ioError }
-        } catch { throw .init("it cannot be read: \(error)") }
-        let record = try SessionRecord(decoding: bytes)
-        guard record.id == id else { throw .init("it is of session \(record.id)") }
-        return record
+        return Int(status.st_size)
     }
 }

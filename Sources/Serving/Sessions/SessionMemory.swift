@@ -82,7 +82,8 @@ final class SessionMemory: @unchecked Sendable {
 
     /// Reads every record there is, once, after adopting. What cannot be read is told and given up, and costs nothing else.
     func recover<Record>(
-        _ decode: ([UInt8]) throws(SessionRecord.Damage) -> Record
+        _ decode: (_ length: Int, _ part: (Range<Int>) -> [UInt8]?) throws(SessionRecord.Damage)
+            -> Record
     ) -> (found: [(place: Place, record: Record)], damage: [String]) {
         var table = [UInt8](repeating: 0, count: Self.entries * Self.entryBytes)
         let got = table.withUnsafeMutableBytes {
@@ -107,8 +108,7 @@ final class SessionMemory: @unchecked Sendable {
                 let first = offset / Self.page
                 let place = Place(
                     entry: entry, pages: first..<first + Self.pages(length), length: length)
-                guard let bytes = read(place) else { throw .init("entry \(entry) cannot be read") }
-                let record = try decode(bytes)
+                let record = try decode(length) { read(place, $0) }
                 // Only what is whole takes its pages.
                 guard extents.take(place.pages) else {
                     throw .init("entry \(entry) leads to another's record")
@@ -125,10 +125,19 @@ final class SessionMemory: @unchecked Sendable {
         return (found, damage)
     }
 
-    /// Writes a record. `nil` if there is no room or no memory for it.
-    func add(_ bytes: [UInt8]) -> Place? {
-        guard let place = reserve(bytes.count) else { return nil }
-        guard bytes.withUnsafeBytes({ write($0, at: 0, in: place) }), publish(place) else {
+    /// Writes a record that comes in parts. `nil` if there is no room or no memory for it, or a part does not come.
+    func add(_ length: Int, _ part: (Range<Int>) -> [UInt8]?) -> Place? {
+        guard let place = reserve(length) else { return nil }
+        for from in stride(from: 0, to: length, by: SessionStore.partBytes) {
+            let range = from..<min(length, from + SessionStore.partBytes)
+            guard let bytes = part(range),
+                bytes.withUnsafeBytes({ write($0, at: from, in: place) })
+            else {
+                remove(place)
+                return nil
+            }
+        }
+        guard publish(place) else {
             remove(place)
             return nil
         }
@@ -158,27 +167,11 @@ final class SessionMemory: @unchecked Sendable {
         set(place.entry, place.pages.lowerBound * Self.page, place.length)
     }
 
-    func read(_ place: Place) -> [UInt8]? { read(place, 0..<place.length) }
-
     /// Some of a record's bytes.
     func read(_ place: Place, _ range: Range<Int>) -> [UInt8]? {
         precondition(range.lowerBound >= 0 && range.upperBound <= place.length)
         let start = place.pages.lowerBound * Self.page + range.lowerBound
-        var isRead = true
-        let bytes = [UInt8](unsafeUninitializedCapacity: range.count) { buffer, count in
-            while count < range.count {
-                let got = pread(
-                    descriptor, buffer.baseAddress! + count, range.count - count,
-                    off_t(start + count))
-                if got < 0, errno == EINTR { continue }
-                guard got > 0 else {
-                    isRead = false
-                    return
-                }
-                count += got
-            }
-        }
-        return isRead ? bytes : nil
+        return readBytes(of: descriptor, start..<start + range.count)
     }
 
     func remove(_ place: Place) {
@@ -225,4 +218,23 @@ final class SessionMemory: @unchecked Sendable {
     static func bytes(_ state: Int) -> Int { pages(state + 1024) * page }
 
     private static func pages(_ bytes: Int) -> Int { (bytes + page - 1) / page }
+}
+
+/// Some bytes of a file; `nil` if not all of them can be read.
+func readBytes(of descriptor: Int32, _ range: Range<Int>) -> [UInt8]? {
+    var isRead = true
+    let bytes = [UInt8](unsafeUninitializedCapacity: range.count) { buffer, count in
+        while count < range.count {
+            let got = pread(
+                descriptor, buffer.baseAddress! + count, range.count - count,
+                off_t(range.lowerBound + count))
+            if got < 0, errno == EINTR { continue }
+            guard got > 0 else {
+                isRead = false
+                return
+            }
+            count += got
+        }
+    }
+    return isRead ? bytes : nil
 }

@@ -31,8 +31,6 @@ struct SessionRecord {
     var history: TokenHistory
     /// Some turn was computed with a file whose bytes had not all been compared with their digests.
     var isUnproven = false
-    /// A `SavedState`; empty where it is elsewhere.
-    var state: [UInt8]
 
     /// Whether it has not been used for its time to live.
     func isOver(at now: UInt64) -> Bool {
@@ -74,37 +72,51 @@ struct SessionRecord {
         }
     }
 
-    func encoded() -> [UInt8] {
-        var bytes = front(stateBytes: state.count) + state
-        while bytes.count % 8 != 0 { bytes.append(0) }
-        withUnsafeBytes(of: SavedState.checksum(bytes[...]).littleEndian) { bytes += $0 }
-        return bytes
-    }
-
     init(
         id: String, name: String, model: String, digest: String, uid: UInt32, generation: UInt64,
         ttl: UInt64,
-        created: UInt64, used: UInt64, history: TokenHistory, isUnproven: Bool = false,
-        state: [UInt8] = []
+        created: UInt64, used: UInt64, history: TokenHistory, isUnproven: Bool = false
     ) {
         self.isUnproven = isUnproven
         (self.id, self.name, self.model) = (id, name, model)
         (self.digest, self.uid) = (digest, uid)
         (self.generation, self.ttl, self.created, self.used) = (generation, ttl, created, used)
-        (self.history, self.state) = (history, state)
+        self.history = history
     }
 
-    init(decoding bytes: [UInt8]) throws(Damage) {
-        guard bytes.count >= Self.headerBytes + 8, bytes.count % 8 == 0 else {
-            throw Damage("it has \(bytes.count) bytes")
+    /// Reads a record in parts. Its state is checked with it, and not kept.
+    ///
+    /// - Parameter part: some of its bytes; `nil` if they cannot be read.
+    init(length: Int, _ part: (Range<Int>) -> [UInt8]?) throws(Damage) {
+        guard length >= Self.headerBytes + Self.endBytes, length % 8 == 0 else {
+            throw Damage("it has \(length) bytes")
         }
+        let checked = length - Self.endBytes
+        var sum = StateChecksum()
+        var (front, end): ([UInt8], [UInt8]) = ([], [])
+        for from in stride(from: 0, to: length, by: SessionStore.partBytes) {
+            let to = min(length, from + SessionStore.partBytes)
+            guard let bytes = part(from..<to), bytes.count == to - from else {
+                throw Damage("it cannot be read")
+            }
+            if from == 0 { front = bytes }
+            sum.add(bytes.prefix(max(0, checked - from)))
+            end += bytes.dropFirst(max(0, checked - from))
+        }
+        guard end.elementsEqual(withUnsafeBytes(of: sum.value.littleEndian) { Array($0) }) else {
+            throw Damage("its checksum does not match")
+        }
+        try self.init(front, before: checked)
+    }
+
+    /// - Parameters:
+    ///   - bytes: of the record, from its first on; all that stands before the state.
+    ///   - end: of the state.
+    private init(_ bytes: [UInt8], before end: Int) throws(Damage) {
         func number<T: FixedWidthInteger>(_ offset: Int, _: T.Type) -> T {
             bytes.withUnsafeBytes {
                 T(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: T.self))
             }
-        }
-        guard SavedState.checksum(bytes.dropLast(8)) == number(bytes.count - 8, UInt64.self) else {
-            throw Damage("its checksum does not match")
         }
         let (version, flags) = (number(0, UInt16.self), number(2, UInt16.self))
         guard version == Self.version, flags & ~Self.unproven == 0 else {
@@ -118,20 +130,19 @@ struct SessionRecord {
         used = number(32, UInt64.self)
         history = TokenHistory(
             count: Int(clamping: number(40, UInt64.self)), digest: number(48, UInt64.self))
-        let size = Int(clamping: number(56, UInt64.self))
+        let size = Self.stateBytes(bytes)
         var offset = Self.headerBytes
         var texts: [String] = []
         for index in 0..<4 {
-            let end = offset + Int(number(64 + index * 4, UInt32.self))
-            guard end <= bytes.count - 8,
-                let text = String(validating: bytes[offset..<end], as: UTF8.self)
+            let next = offset + Int(number(64 + index * 4, UInt32.self))
+            guard next <= min(bytes.count, end),
+                let text = String(validating: bytes[offset..<next], as: UTF8.self)
             else { throw Damage("a text in it ends after it does, or is not UTF-8") }
             texts.append(text)
-            offset = end
+            offset = next
         }
         (id, name, model, digest) = (texts[0], texts[1], texts[2], texts[3])
         offset = (offset + 7) / 8 * 8
-        guard size <= bytes.count - 8 - offset else { throw Damage("its state ends after it does") }
-        state = Array(bytes[offset..<offset + size])
+        guard size <= end - offset else { throw Damage("its state ends after it does") }
     }
 }

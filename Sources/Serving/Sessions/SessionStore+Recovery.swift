@@ -13,11 +13,8 @@ extension SessionStore {
     /// Takes the sessions in an earlier process's memory.
     func recover(from old: SessionMemory, to memory: SessionMemory) {
         var records: [String: (place: SessionMemory.Place, record: SessionRecord)] = [:]
-        var (found, damage) = old.recover { bytes throws(SessionRecord.Damage) in
-            var record = try SessionRecord(decoding: bytes)
-            // Read again when it is used: thousands of sessions need not be in memory twice.
-            if old === memory { record.state = [] }
-            return record
+        var (found, damage) = old.recover { length, part throws(SessionRecord.Damage) in
+            try SessionRecord(length: length, part)
         }
         for (place, record) in found {
             guard let other = records[record.id] else {
@@ -34,7 +31,7 @@ extension SessionStore {
         {
             if old === memory {
                 enter(record, at: place)
-            } else if !enter(record) {
+            } else if !enter(record, place.length, { old.read(place, $0) }) {
                 damage.append("there is no room for session \(record.id)")
             }
         }
@@ -61,7 +58,8 @@ extension SessionStore {
         var damage: [String] = []
         for id in ids {
             do throws(SessionRecord.Damage) {
-                let record = try directory.read(id, most: most)
+                let file = try directory.open(id, most: most)
+                let record = file.record
                 let known = state.withLock { try? $0.book.find(id) }
                 if let known, known.generation >= record.generation {
                     state.withLock { $0.book.stored(id, record.generation) }
@@ -70,7 +68,9 @@ extension SessionStore {
                     over += 1
                 } else {
                     discard(id)
-                    guard enter(record) else { throw .init("there is no room for it in memory") }
+                    guard enter(record, file.length, file.part) else {
+                        throw .init("there is no room for it in memory")
+                    }
                     state.withLock { $0.book.stored(id, record.generation) }
                     taken += 1
                 }
@@ -94,8 +94,10 @@ extension SessionStore {
     /// Enters a session whose record is not in memory yet.
     ///
     /// - Returns: false if there is no room.
-    private func enter(_ record: SessionRecord) -> Bool {
-        guard let place = state.withLock({ $0.memory.add(record.encoded()) }) else { return false }
+    private func enter(
+        _ record: SessionRecord, _ length: Int, _ part: (Range<Int>) -> [UInt8]?
+    ) -> Bool {
+        guard let place = state.withLock({ $0.memory.add(length, part) }) else { return false }
         enter(record, at: place)
         return true
     }
