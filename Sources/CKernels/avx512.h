@@ -104,7 +104,7 @@ CK_INLINE void ck_tiles_by_rows(const uint8_t *w, size_t vectors, size_t tiles, 
 #include "blocks.h"
 #include "avx512strips.h"
 
-static uint64_t ck_dot_peak(uint64_t multiply_adds) {
+static __attribute__((unused)) uint64_t ck_dot_peak(uint64_t multiply_adds) {
     __m512i acc[16], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(2);
     for (size_t i = 0; i < 16; i++) acc[i] = _mm512_setzero_si512();
     const uint64_t rounds = multiply_adds / (16 * 64) + 1;

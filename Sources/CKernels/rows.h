@@ -267,7 +267,7 @@ static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
     size_t at = 0;
     for (; at + 256 <= count; at += 256) {
         for (size_t j = 0; j < 4; j++) {
-            ck_ask_ahead(bytes + at + 64 * j);
+            ck_ask(bytes + at + 64 * j + CK_ASK_EARLY);
             ck_u64 v;
             __builtin_memcpy(&v, bytes + at + 64 * j, sizeof v);
             s[j] += v;

@@ -3,9 +3,20 @@
 // The only file that asks the CPU.
 #include "tables.h"
 #include <string.h>
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#endif
+
+#if defined(__x86_64__)
+/// Whether Linux lends this process the tile registers: it keeps 8 KiB more of each thread that has used them.
+static int ck_has_tiles(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };  // asm/prctl.h, asm/fpu/types.h
+    return __builtin_cpu_supports("amx-int8") && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
 #endif
 
 const ck_table *ck_runnable(size_t i) {
@@ -29,6 +40,7 @@ const ck_table *ck_runnable(size_t i) {
     if (gfni && !intel) runnable[count++] = &ck_avx512gfni;
     if (vbmi) runnable[count++] = &ck_avx512vbmi;
     if (gfni && intel) runnable[count++] = &ck_avx512gfni;
+    if (gfni && ck_has_tiles()) runnable[count++] = &ck_avx512amx;
 #elif defined(__aarch64__)
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) runnable[count++] = &ck_neon;
 #endif

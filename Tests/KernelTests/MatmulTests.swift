@@ -78,10 +78,10 @@ struct MatmulTests {
         arguments: Table.others)
     func largeEqualsScalar(_ table: Table) {
         var g = SeededGenerator(3)
-        let rows = 1200
-        let columns = 1203
-        let packed = (0..<ck_packed_bytes(rows, columns)).map { _ in UInt8(g.next() % 243) }
-        for batch in [9, 17] {
+        for (rows, columns, batch) in [
+            (1200, 1203, 9), (1200, 1203, 17), (80, 8003, 14), (80, 8003, 33),
+        ] {
+            let packed = (0..<ck_packed_bytes(rows, columns)).map { _ in UInt8(g.next() % 243) }
             let x = Activations(randomRows(batch, columns, &g), columns: columns)
             let stride = 16 * ck_tiles(rows)
             let wanted = product(.scalar, packed, rows: rows, x, stride: stride)
@@ -92,15 +92,15 @@ struct MatmulTests {
     @Test("the largest sums there are come out exact", arguments: Table.all)
     func extremes(_ table: Table) {
         let columns = 7001
-        let rows = 16
+        let rows = 32
         for trit: Int8 in [-1, 1] {
             for value: Int8 in [-127, 127] {
                 let packed = pack(
                     [Int8](repeating: trit, count: rows * columns), rows: rows, columns: columns)
-                for batch in [1, 2, 3, 4, 5, 8, 11] {
+                for batch in [1, 2, 3, 4, 5, 8, 11, 20] {
                     let row = [Int8](repeating: value, count: columns)
                     let x = Activations([[Int8]](repeating: row, count: batch), columns: columns)
-                    let y = product(table, packed, rows: rows, x, stride: 16)
+                    let y = product(table, packed, rows: rows, x, stride: rows)
                     #expect(y.allSatisfy { $0 == Int32(trit) * Int32(value) * Int32(columns) })
                 }
             }

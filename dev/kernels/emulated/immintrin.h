@@ -90,8 +90,49 @@ EMULATED __m512i e_ternary(__m512i a, __m512i b, __m512i c, int table) {
     return out;
 }
 
+// AMX: eight registers of up to 16 rows of 64 bytes, shaped by ldtilecfg; rows and bytes beyond the shape are zero.
+static struct e_tile {
+    unsigned rows, bytes;
+    uint8_t row[16][64];
+} e_tiles[8];
+EMULATED void e_tile_shapes(const void *shapes) {
+    const uint8_t *p = (const uint8_t *)shapes;
+    memset(e_tiles, 0, sizeof e_tiles);
+    for (int i = 0; i < 8; i++) e_tiles[i].rows = p[48 + i], e_tiles[i].bytes = p[16 + 2 * i];
+}
+EMULATED void e_tile_release(void) { memset(e_tiles, 0, sizeof e_tiles); }
+EMULATED void e_tile_zero(int i) { memset(e_tiles[i].row, 0, sizeof e_tiles[i].row); }
+EMULATED void e_tile_load(int i, const void *p, size_t stride) {
+    e_tile_zero(i);
+    for (unsigned r = 0; r < e_tiles[i].rows; r++) memcpy(e_tiles[i].row[r], (const char *)p + r * stride, e_tiles[i].bytes);
+}
+EMULATED void e_tile_store(int i, void *p, size_t stride) {
+    for (unsigned r = 0; r < e_tiles[i].rows; r++) memcpy((char *)p + r * stride, e_tiles[i].row[r], e_tiles[i].bytes);
+}
+/// tdpbssd: c[m][n] += sum over k of a[m][k] b[k / 4][4 n + k % 4], signed bytes, modulo 2^32.
+EMULATED_APART void e_tile_dot(int c, int a, int b) {
+    for (unsigned m = 0; m < e_tiles[c].rows; m++) {
+        e_u32 sums = (e_u32)e_load(e_tiles[c].row[m]);
+        for (unsigned k = 0; k < e_tiles[a].bytes; k++) {
+            const e_u32 four = (e_u32)e_load(e_tiles[b].row[k / 4]);
+            sums += (e_u32)((e_i32)(four << (24 - k % 4 * 8)) >> 24) * (uint32_t)(int8_t)e_tiles[a].row[m][k];
+        }
+        e_store(e_tiles[c].row[m], (__m512i)sums);
+    }
+}
+
 #pragma clang attribute pop
 
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_zero
+#undef _tile_dpbssd
+#define _tile_loadconfig e_tile_shapes
+#define _tile_release e_tile_release
+#define _tile_zero e_tile_zero
+#define _tile_loadd e_tile_load
+#define _tile_stored e_tile_store
+#define _tile_dpbssd e_tile_dot
 #undef _mm512_dpbusd_epi32
 #undef _mm256_dpbusd_avx_epi32
 #undef _mm512_gf2p8affine_epi64_epi8
