@@ -20,7 +20,7 @@ static int ck_has_tiles(void) {
 #endif
 
 const ck_table *ck_runnable(size_t i) {
-    const ck_table *runnable[8];
+    const ck_table *runnable[9];
     size_t count = 0;
     runnable[count++] = &ck_scalar;
 #if defined(__x86_64__)
@@ -35,10 +35,13 @@ const ck_table *ck_runnable(size_t i) {
     if (avx2 && __builtin_cpu_supports("avxvnni")) runnable[count++] = &ck_avxvnni;
     if (avx512) runnable[count++] = &ck_avx512vnni;
     const int vbmi = avx512 && __builtin_cpu_supports("avx512vbmi"), gfni = vbmi && __builtin_cpu_supports("gfni");
-    // Which of the two is the faster is a matter of what a look-up in two registers costs: three operations on Intel's.
-    const int intel = __builtin_cpu_is("intel") != 0;
+    // Which of these is the faster is a matter of what a look-up in two registers costs: three operations on Intel's; and of
+    // who brings a stream into the first-level cache.
+    const int intel = __builtin_cpu_is("intel") != 0, zen5 = __builtin_cpu_is("znver5") != 0;
     if (gfni && !intel) runnable[count++] = &ck_avx512gfni;
+    if (vbmi && !zen5) runnable[count++] = &ck_avx512zen5;
     if (vbmi) runnable[count++] = &ck_avx512vbmi;
+    if (vbmi && zen5) runnable[count++] = &ck_avx512zen5;
     if (gfni && intel) runnable[count++] = &ck_avx512gfni;
     if (gfni && ck_has_tiles()) runnable[count++] = &ck_avx512amx;
 #elif defined(__aarch64__)

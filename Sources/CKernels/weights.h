@@ -8,10 +8,15 @@
 /// cache early, so that a single thread has enough of memory under way, and from there into the first.
 enum { CK_ASK_EARLY = 16 << 10, CK_ASK_AHEAD = 2 << 10 };
 
+// Whether a stream is asked for a second time, into the first-level cache.
+#ifndef CK_ASK_NEAR
+#define CK_ASK_NEAR 1
+#endif
+
 /// Asks for weights to come. May point past the matrix: a prefetch never faults.
 CK_INLINE void ck_ask_ahead(const uint8_t *_Nonnull w) {
     __builtin_prefetch(w + CK_ASK_EARLY, 0, 2);
-    __builtin_prefetch(w + CK_ASK_AHEAD, 0, 3);
+    if (CK_ASK_NEAR) __builtin_prefetch(w + CK_ASK_AHEAD, 0, 3);
 }
 /// Asks for weights of a second stream, whose time is further off: into the second-level cache.
 CK_INLINE void ck_ask(const uint8_t *_Nonnull w) { __builtin_prefetch(w, 0, 2); }

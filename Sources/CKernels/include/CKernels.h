@@ -82,8 +82,8 @@ void ck_rotation(const float *frequencies, size_t half, size_t position, float *
 enum ck_encoding { CK_F32 = 0, CK_F16 = 1, CK_BF16 = 2, CK_Q6 = 3 };
 
 typedef struct ck_table {
-    const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512gfni",
-                       ///< "avx512amx", "neon"
+    const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512zen5",
+                       ///< "avx512gfni", "avx512amx", "neon"
 
     /// Products for tiles [tile_begin, tile_end) and T rows; columns <= CK_MOST_COLUMNS. packed: first byte of the whole matrix. values, sums: K4T
     /// blocks and per-row sums of T rows. y: [T][stride] int32; rows beyond the matrix (padding up to the tile) are written

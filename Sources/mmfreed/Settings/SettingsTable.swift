@@ -34,7 +34,7 @@ struct SettingsTable: Sendable {
     )
     let kernels = Setting(
         "kernels", .kernels, nil,
-        "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512gfni, avx512amx, neon. All give the same results."
+        "Force a kernel table: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512zen5, avx512gfni, avx512amx, neon. All give the same results."
     )
     let slots = Setting(
         "slots", .whole(1...4096), serving.slots, "Sequences computed at once.")

@@ -5,6 +5,6 @@
 
 const ck_table *ck_runnable(size_t i) {
     static const ck_table *const all[] = {&ck_scalar,     &ck_avx2,       &ck_avxvnni,
-                                          &ck_avx512vnni, &ck_avx512vbmi, &ck_avx512gfni, &ck_avx512amx};
+                                          &ck_avx512vnni, &ck_avx512vbmi, &ck_avx512zen5, &ck_avx512gfni, &ck_avx512amx};
     return i < sizeof all / sizeof *all ? all[i] : NULL;
 }
