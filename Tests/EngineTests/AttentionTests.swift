@@ -98,6 +98,13 @@ struct AttentionEngineTests {
         let wants: Wants = model.shape.hasHead ? .logits : .hidden
         let expected = try Run(model, kernels: "scalar", threads: 1)
         for token in tokens { try expected.feed([token], wants: wants) }
+        for tuning in ["shares=1,few=16K,many=16K,fused=no", "shares=64,fused=yes"] {
+            let run = try Run(model, tuning: tuning)
+            for start in stride(from: 0, to: tokens.count, by: 8) {
+                try run.feed(Array(tokens[start...].prefix(8)), wants: wants)
+            }
+            #expect(run.logits == expected.logits && run.hidden == expected.hidden, "\(tuning)")
+        }
         for (chunk, threads) in [(1, 2), (3, 3), (7, 2), (16, 1), (31, 3), (75, 2)] {
             for kernels in Kernels.runnable {
                 let run = try Run(model, kernels: kernels, threads: threads)

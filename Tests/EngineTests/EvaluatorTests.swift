@@ -124,6 +124,23 @@ struct EvaluatorDeterminismTests {
         }
     }
 
+    @Test(
+        "any cut of the work gives the same bits",
+        arguments: ["shares=1,few=16K,many=16K,fused=no", "shares=64,few=65536K,fused=yes"],
+        [1, 3, 8, 21])
+    func tuning(_ tuning: String, _ chunk: Int) throws {
+        for name in ["b_bf16", "d_odd_96_160"] {
+            let golden = try GoldenModel(name)
+            let expected = try reference(golden)
+            let run = try Run(golden.model, tuning: tuning)
+            for start in stride(from: 0, to: golden.inputs.count, by: chunk) {
+                try run.feed(Array(golden.inputs[start...].prefix(chunk)), wants: .logits)
+            }
+            #expect(run.logits == expected.logits)
+            #expect(run.state == expected.state)
+        }
+    }
+
     @Test("every layer is a sign of life, so that a long prompt is no hang")
     func progress() throws {
         let golden = try GoldenModel("b_bf16")

@@ -10,11 +10,15 @@ final class Run {
     private(set) var logits: [[Float]] = []
     private(set) var hidden: [[Float]] = []
 
-    init(_ model: Model, kernels: String? = nil, threads: Int = 2) throws {
+    /// - Parameter tuning: as MMFREED_TUNING has it.
+    init(_ model: Model, kernels: String? = nil, threads: Int = 2, tuning text: String = "") throws {
         states = try StatePool(slots: 1, model: model)
+        let table = kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels)
+        var tuning = Tuning(table)
+        try tuning.change(text)
         evaluator = try Evaluator(
-            model: model, workers: WorkerPool(threads: threads), maxRows: 128,
-            kernels: kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels))
+            model: model, workers: WorkerPool(threads: threads), maxRows: 128, kernels: table,
+            tuning: tuning)
     }
 
     var state: [Float] { states.values(0) }

@@ -4,11 +4,6 @@ import CKernels
 import ModelStore
 
 extension Evaluator {
-    /// Bytes of a matrix a worker takes at a time: long enough to stream, short enough to leave some to others.
-    private static let fewRowsChunk = 160 << 10
-    /// With many rows the kernels keep this much of the matrix in the second-level cache while all rows pass.
-    private static let manyRowsChunk = 256 << 10
-
     /// Rows that a product is of.
     private func rows(of product: Product) -> Int {
         if case .logits = product.fusion { headRows.count } else { count }
@@ -17,7 +12,7 @@ extension Evaluator {
     /// Whether a product's channels go on at once, while they are in the worker's cache, and not as a stage of row work. With many
     /// rows they would not be there any more: products then pass over a tile with all rows.
     private func isFused(_ product: Product) -> Bool {
-        count <= Int(CK_BLOCK) && product.fusion.isByTile
+        fusesChannels && product.fusion.isByTile
     }
 
     /// Lays out the tiles of `product` for the workers; of a fused one, its tiles of channels.
@@ -25,9 +20,8 @@ extension Evaluator {
         let (all, whole) = (product.tiles, product.bytes)
         let isFused = isFused(product)
         let units = isFused ? product.operands[0].matrix.tiles : all
-        let limit = rows(of: product) > Int(CK_BLOCK) ? Self.manyRowsChunk : Self.fewRowsChunk
-        // Small matrices are cut finer, so that all workers are done at about the same time.
-        let bytes = min(limit, whole / (workerCount * 6))
+        let limit = rows(of: product) > Int(CK_BLOCK) ? tuning.manyRowsBytes : tuning.fewRowsBytes
+        let bytes = min(limit, whole / (workerCount * tuning.shares))
         let most = isFused ? Scratch.fusedTiles : .max
         shares.reset(units, chunk: min(max(2, bytes / (whole / units) / 2 * 2), most))
     }

@@ -159,7 +159,7 @@ extension Evaluator {
     private func activate(
         _ activation: Activation, _ quantisation: Quantisation, _ row: Int, _ worker: Int
     ) {
-        if count <= Int(CK_BLOCK), activation.isFusable {
+        if fusesChannels, activation.isFusable {
             let values = scratch.activations + row * activation.channels
             return quantise(quantisation, values, row, worker)
         }

@@ -28,6 +28,7 @@ package final class Evaluator {
     private let hiddenWidth: Int
     private let vocabulary: Int
     let kernels: Kernels.Table
+    let tuning: Tuning
     let scratch: Scratch
     private let workers: WorkerPool
     private let progress: Progress
@@ -61,16 +62,22 @@ package final class Evaluator {
     ///   - maxRows: the most rows of one batch, 1 or more; memory for them is touched only when used.
     ///   - kernels: the table to compute with; all give the same bits.
     ///   - progress: told of every layer.
-    /// - Throws: `noMemory`.
+    ///   - tuning: how the work is cut; `nil` is what is best for the kernels, or what the environment says.
+    /// - Throws: `noMemory`, `badTuning`.
     package init(
         model: Model, workers: WorkerPool, maxRows: Int = 512, kernels: Kernels.Table,
-        progress: Progress = Progress()
+        progress: Progress = Progress(), tuning: Tuning? = nil
     ) throws(ModelError) {
         precondition(maxRows > 0)
         self.model = model
         self.workers = workers
         self.maxRows = maxRows
         self.kernels = kernels
+        if let tuning {
+            self.tuning = tuning
+        } else {
+            self.tuning = try Tuning.fromEnvironment(kernels)
+        }
         self.progress = progress
         program = model.program
         hiddenWidth = model.shape.hidden
@@ -255,7 +262,7 @@ package final class Evaluator {
     private func perform(_ step: Step) {
         self.step = step
         switch step.work {
-        case .channels where count <= Int(CK_BLOCK): break
+        case .channels where fusesChannels: break
         case .rows where isFew && !isSplit, .logitRows where isFew && !isSplit:
             workAll(step.work)
         default:
@@ -271,6 +278,8 @@ package final class Evaluator {
 
     /// Whether all rows make one block.
     private var isFew: Bool { count <= Int(CK_BLOCK) }
+    /// Whether what belongs to one channel is done as soon as the channel is multiplied.
+    var fusesChannels: Bool { tuning.isFused && isFew }
     /// From this many rows on, row work is worth sharing out.
     private static let splitRows = 4
     /// Whether workers share out the rows of one block. The rows of a block lie in the same cache lines, which several

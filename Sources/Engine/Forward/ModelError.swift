@@ -6,6 +6,8 @@ package import ModelStore
 package enum ModelError: Error, Equatable, CustomStringConvertible {
     /// `MMFREED_KERNELS` names a table this build or this CPU does not have.
     case unknownKernels(String, runnable: [String])
+    /// `MMFREED_TUNING` cannot be read: the part, and what it may be.
+    case badTuning(String, String)
     /// The vocabulary in the file cannot be used.
     case badTokenizer(String)
     /// Its weights are so large that what is computed of them overflows.
@@ -19,6 +21,7 @@ package enum ModelError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .unknownKernels(let name, let runnable):
             "kernels '\(name)' cannot run on this CPU; it can run: \(runnable.joined(separator: ", "))"
+        case .badTuning(let part, let why): "\(Tuning.variable) has '\(part)': \(why)"
         case .badTokenizer(let what):
             "the tokenizer in the file is unusable: \(what)"
         case .notFinite:

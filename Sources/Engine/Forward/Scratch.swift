@@ -58,7 +58,7 @@ struct Scratch {
     /// Rows of logits computed per region, to bound the memory of a batch that wants them all.
     static let logitRows = 32
     /// The most tiles of channels a worker takes at once of a fused product.
-    static let fusedTiles = 16
+    static let fusedTiles = 32
 
     /// - Throws: `noMemory`.
     init(_ sizes: ScratchSizes, maxRows: Int, workers: Int) throws(ModelError) {

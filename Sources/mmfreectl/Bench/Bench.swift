@@ -11,9 +11,11 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure how fast a packed file runs on this machine, or a daemon under load.",
         discussion: """
-            With --server a daemon is measured, by clients that ask it all at once and one at a time.
+            With --server a daemon is measured, by clients that ask it all at once and one at a time. With --tune other ways \
+            to cut the work are measured, each in turns with the one that is chosen for this processor, and what is \
+            faster is shown as a value of MMFREED_TUNING.
             Beside every speed stands what the machine itself gives in the same run: the bandwidth of a plain reader over \
-            the same mapping, and the integer units' peak. Machines are noisy, so rounds are interleaved, ratios are taken \
+            the same mapping, and the integer units' peak; a share is of whichever bounds it. Machines are noisy, so rounds are interleaved, ratios are taken \
             within a round, and medians are shown.
             """)
 
@@ -29,6 +31,8 @@ struct Bench: ParsableCommand {
     @Option(help: "Sequences decoded at once.") var batch = "1,2,4,8,16,32"
     @Option(help: "Prompt lengths.") var prompt = "16,128,512,2048"
     @Flag(help: "Leave out the time to the first token.") var noFirstToken = false
+    @Flag(help: "Measure other kernels, shares and fusing beside the choice for this processor.")
+    var tune = false
     @Flag(help: "Measure the daemon instead: what its clients see.") var server = false
     @Option(
         help: "Users whose clients ask, in equal numbers: alice,bob. For root. Default: yourself.")
@@ -50,6 +54,7 @@ struct Bench: ParsableCommand {
         guard [file != nil, shape != nil, server].count(where: { $0 }) == 1 else {
             throw ValidationError("give a file, --shape or --server")
         }
+        if tune, server { throw ValidationError("--tune measures a file or a --shape") }
         if accounts != nil, !server { throw ValidationError("--accounts needs --server") }
         if accounts != nil, geteuid() != 0 {
             throw ValidationError("--accounts is for root, who may ask as other users")
@@ -81,6 +86,7 @@ struct Bench: ParsableCommand {
         defer { try? made?.close() }
         let path = made.map { "/proc/self/fd/\($0.rawValue)" } ?? file ?? ""
         let packed = try open(path)
+        if tune { return try tune(packed, output) }
         let cold = noFirstToken ? nil : try FirstToken.measure(path, options)
         try packed.map.prefault()
         let run = try BenchRun(packed, options)
@@ -102,6 +108,39 @@ struct Bench: ParsableCommand {
         rows.append(
             BenchRow("proportional memory", Double(memoryFigure("Pss")) / 1e6, "MB", nil, nil))
         try show(rows, run.title, output.map { ($0, Self.csv(rows)) })
+    }
+
+    private func tune(_ packed: PackedFile, _ output: Output?) throws {
+        try packed.map.prefault()
+        // What most requests are made of; the whole list of sizes takes too long.
+        let run = try BenchTune(
+            packed, options, batches: [1, 4, 8], prompts: [128])
+        let candidates = try BenchTune.candidates(besides: run.now, kernels: Kernels.runnable)
+        let progress = ProgressLine()
+        // Two of every kind: each is first as often as the other.
+        let rounds = (repetitions + 1) / 2 * 2 + 1
+        func measure(_ candidates: [BenchTune.Candidate]) throws {
+            for round in 0..<rounds {
+                // The first round warms up.
+                try run.round(candidates, isOdd: round % 2 == 1, counts: round > 0) {
+                    progress.show(
+                        round * candidates.count + $0, of: rounds * candidates.count, "candidates")
+                }
+            }
+        }
+        try measure(candidates)
+        let best = run.best(of: candidates)
+        let isNew = best.tuning != run.now.tuning
+        if isNew { try measure([best]) }
+        progress.clear()
+        let all = candidates + (isNew ? [best] : [])
+        let rows = run.rows(all)
+        if let output { try output.write(Array(Self.csv(rows).utf8)) }
+        if csv == "-" { return }
+        if json { return try show(rows, run.title, nil) }
+        Terminal.print(run.title)
+        Terminal.print(run.table(all))
+        Terminal.print(run.advice(best))
     }
 
     private func measureServer(_ output: Output?) throws {

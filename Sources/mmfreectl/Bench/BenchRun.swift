@@ -30,6 +30,7 @@ final class BenchRun {
     private var reads: [Double] = []
     private var peaks: [Double] = []
     private var cached: [Double] = []
+    private var trips: [Double] = []
     /// A matrix, and one row of activations, to run the kernels out of the cache with.
     private let matrix: PackedMatrix
     private let row: UnsafeMutablePointer<Int8>
@@ -81,10 +82,9 @@ final class BenchRun {
     func round(batches sizes: [Int], prompts lengths: [Int], counts: Bool) throws {
         // A first pass also writes back what the last step left in the caches; the limit is what the next ones find.
         let read = (0..<3).map { _ in nanoseconds { self.readAll() } }.min() ?? .nan
-        let work: UInt64 = 1 << 31
-        let peakTime = nanoseconds { self.runPeak(work) }
-        let peak = Double(work) * Double(workers.count) / peakTime
+        let peak = peakPerNanosecond()
         let cache = runCached()
+        if counts, let trip = CoreToCore.roundTrip(workers) { trips.append(trip) }
         if counts {
             reads.append(read)
             peaks.append(peak)
@@ -146,14 +146,25 @@ final class BenchRun {
         }
     }
 
-    private func runPeak(_ work: UInt64) {
-        peakWork = work
+    /// Multiply-adds a nanosecond, all threads together, over at least `peakNanoseconds`: clocks need a while to settle.
+    private func peakPerNanosecond() -> Double {
+        while true {
+            let time = nanoseconds { self.runPeak() }
+            if time >= Self.peakNanoseconds || peakWork >= 1 << 45 {
+                return Double(peakWork) * Double(workers.count) / time
+            }
+            peakWork *= 2
+        }
+    }
+    private static let peakNanoseconds = 20e6
+    private var peakWork: UInt64 = 1 << 30
+
+    private func runPeak() {
         workers.run(Unmanaged.passUnretained(self).toOpaque()) { context, _ in
             let run = Unmanaged<BenchRun>.fromOpaque(context).takeUnretainedValue()
             blackHole(run.kernels.pointee.dot_peak(run.peakWork))
         }
     }
-    private var peakWork: UInt64 = 0
 
     /// What the kernel for one row does when its weights lie in the second-level cache. GB/s, all threads together.
     private func runCached() -> Double {
@@ -189,52 +200,59 @@ final class BenchRun {
             // A prompt needs its head once.
             layers -= Double(shape.vocabulary * shape.hidden)
         }
-        let whole = Double(tokenBytes) / Double(stream.count)
         var rows = [
-            BenchRow("read bandwidth", Double(stream.count) / median(reads), "GB/s", nil, nil),
-            BenchRow("int8 peak", median(peaks), "GMAC/s", nil, nil),
-            BenchRow("one-row kernel from cache", median(cached), "GB/s", nil, nil),
+            BenchRow("read bandwidth", Double(stream.count) / Self.median(reads), "GB/s", nil, nil),
+            BenchRow("int8 peak", Self.median(peaks), "GMAC/s", nil, nil),
+            BenchRow("one-row kernel from cache", Self.median(cached), "GB/s", nil, nil),
         ]
+        if !trips.isEmpty {
+            rows.append(
+                BenchRow("core to core, round trip", Self.median(trips), "ns", nil, nil))
+        }
         for size in batches.keys.sorted() {
             let samples = batches[size] ?? []
-            let time = median(samples.map(\.total))
+            let time = Self.median(samples.map(\.total))
             rows.append(
-                BenchRow(
-                    "decode, batch \(size)", Double(size) * 1e9 / time, "tok/s",
-                    size == 1
-                        ? median(samples.map { whole * $0.readNanoseconds / $0.total })
-                        : median(
-                            samples.map { all * Double(size) / $0.total / $0.peakPerNanosecond }),
-                    size == 1 ? "of the read bandwidth" : "of the int8 peak"))
+                row("decode, batch \(size)", tokens: size, samples, weights: all * Double(size)))
             if size == 1 {
                 rows.append(
                     BenchRow("streamed, batch 1", Double(tokenBytes) / time, "GB/s", nil, nil))
                 rows.append(
                     BenchRow(
                         "not products, batch 1",
-                        median(samples.map { $0.total - $0.products }) / 1e3, "µs",
-                        median(samples.map { 1 - $0.products / $0.total }), "of a token"))
+                        Self.median(samples.map { $0.total - $0.products }) / 1e3, "µs",
+                        Self.median(samples.map { 1 - $0.products / $0.total }), "of a token"))
                 rows.append(
                     BenchRow(
-                        "products, batch 1", median(samples.map { all / $0.products }), "GMAC/s",
-                        median(samples.map { all / $0.products / $0.peakPerNanosecond }),
+                        "products, batch 1", Self.median(samples.map { all / $0.products }),
+                        "GMAC/s",
+                        Self.median(samples.map { all / $0.products / $0.peakPerNanosecond }),
                         "of the int8 peak"))
             }
         }
         for length in prompts.keys.sorted() {
-            let samples = prompts[length] ?? []
             rows.append(
-                BenchRow(
-                    "prompt of \(length)", Double(length) * 1e9 / median(samples.map(\.total)),
-                    "tok/s",
-                    median(
-                        samples.map { layers * Double(length) / $0.total / $0.peakPerNanosecond }),
-                    "of the int8 peak"))
+                row(
+                    "prompt of \(length)", tokens: length, prompts[length] ?? [],
+                    weights: layers * Double(length)))
         }
         return rows
     }
 
-    private func median(_ values: [Double]) -> Double {
+    /// A speed, and its share of what bounds it: the bandwidth that reading the weights once takes, or the integer units' peak.
+    private func row(
+        _ name: String, tokens: Int, _ samples: [Sample], weights: Double
+    ) -> BenchRow {
+        let whole = Double(tokenBytes) / Double(stream.count)
+        let reading = Self.median(samples.map { whole * $0.readNanoseconds / $0.total })
+        let peak = Self.median(samples.map { weights / $0.total / $0.peakPerNanosecond })
+        return BenchRow(
+            name, Double(tokens) * 1e9 / Self.median(samples.map(\.total)), "tok/s",
+            max(reading, peak),
+            reading > peak ? "of the read bandwidth" : "of the int8 peak")
+    }
+
+    static func median(_ values: [Double]) -> Double {
         let sorted = values.sorted()
         guard !sorted.isEmpty else { return .nan }
         return sorted.count % 2 == 1
