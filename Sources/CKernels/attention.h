@@ -12,8 +12,10 @@
 #define CK_CHAINS 4
 #endif
 
-/// Heads that share each load of keys and values.
-enum { CK_HEADS_TOGETHER = 4 };
+enum {
+    CK_HEADS_TOGETHER = 4,  ///< heads that share each load of keys and values
+    CK_LINE = 64            ///< bytes
+};
 
 static void ck_row_rotate(const int32_t *y, float scale, size_t heads, size_t d, const float *_Nullable norm, float eps,
                           const float *cosines, const float *sines, float *out) {
@@ -48,15 +50,26 @@ static void ck_row_rotate(const int32_t *y, float scale, size_t heads, size_t d,
 typedef struct ck_attention {
     const float *q;
     size_t d;
-    const float *_Nonnull const *_Nonnull pages;
-    size_t keys, values, count, stride;  ///< stride: floats of scores for each head
+    const void *_Nonnull const *_Nonnull pages;
+    size_t keys, values, count, stride;  ///< keys, values: bytes; stride: floats of scores for each head
     float scale;
     float *scores, *out;
 } ck_attention;
 
+// Keys and values are read by lines of 64 bytes: one vector of sixteen float32, or sixteen pairs of bfloat16, of which the low
+// halves are one vector and the high ones another. Every function below takes as `per`, a constant, the vectors in a line: 1 or 2.
+
+/// Vector i of a line.
+CK_INLINE ck_f32 ck_of_line(size_t per, ck_words line, size_t i) {
+    return (ck_f32)(per == 1 ? line : i ? line & 0xffff0000u : line << 16);
+}
+
+/// A line, or the first `left` of its sixteen words and zeros.
+CK_INLINE ck_words ck_load_line(const char *p, size_t left) { return (ck_words)ck_load((const float *)(const void *)p, left); }
+
 /// The page that comes `ahead` pages after `page`, or `page` where there is none.
-CK_INLINE const float *ck_page_after(const ck_attention *a, size_t page, size_t ahead) {
-    return a->pages[(page + ahead) * CK_PAGE_TOKENS < a->stride ? page + ahead : page];
+CK_INLINE const char *ck_page_after(const ck_attention *a, size_t page, size_t ahead) {
+    return (const char *)a->pages[(page + ahead) * CK_PAGE_TOKENS < a->stride ? page + ahead : page];
 }
 
 // While a page is worked on, the next one is asked for, so that memory is at work too: every line, in memory's order. Lines in
@@ -64,23 +77,29 @@ CK_INLINE const float *ck_page_after(const ck_attention *a, size_t page, size_t 
 // costs many rows a tenth of their speed.
 
 /// Scores of `heads` heads from `head` on, against `pages` pages from `page` on (both constants).
-CK_INLINE void ck_score(const ck_attention *a, size_t head, size_t heads, size_t page, size_t pages) {
-    const float *q = a->q + head * a->d, *k[CK_CHAINS];
+CK_INLINE void ck_score(size_t per, const ck_attention *a, size_t head, size_t heads, size_t page, size_t pages) {
+    const float *q = a->q + head * a->d;
+    const char *k[CK_CHAINS];
     ck_f32 sum[CK_CHAINS][CK_HEADS_TOGETHER];
-    const float *next = ck_page_after(a, page, pages) + a->keys;
+    const char *next = ck_page_after(a, page, pages) + a->keys;
 #pragma clang loop unroll(full)
     for (size_t p = 0; p < pages; p++) {
-        k[p] = a->pages[page + p] + a->keys;
+        k[p] = (const char *)a->pages[page + p] + a->keys;
 #pragma clang loop unroll(full)
         for (size_t h = 0; h < heads; h++) sum[p][h] = ck_all(0);
     }
-    for (size_t e = 0; e < a->d; e++) {
-        __builtin_prefetch(next + e * CK_PAGE_TOKENS, 0, 3);
+    for (size_t e = 0; e < a->d; e += per) {
+        const size_t at = e / per * CK_LINE;
+        __builtin_prefetch(next + at, 0, 3);
 #pragma clang loop unroll(full)
         for (size_t p = 0; p < pages; p++) {
-            const ck_f32 key = ck_load(k[p] + e * CK_PAGE_TOKENS, CK_LANES);
+            const ck_words line = ck_load_line(k[p] + at, CK_LANES);
 #pragma clang loop unroll(full)
-            for (size_t h = 0; h < heads; h++) sum[p][h] = ck_fma(ck_all(q[h * a->d + e]), key, sum[p][h]);
+            for (size_t i = 0; i < per; i++) {
+                const ck_f32 key = ck_of_line(per, line, i);
+#pragma clang loop unroll(full)
+                for (size_t h = 0; h < heads; h++) sum[p][h] = ck_fma(ck_all(q[h * a->d + e + i]), key, sum[p][h]);
+            }
         }
     }
 #pragma clang loop unroll(full)
@@ -94,49 +113,72 @@ CK_INLINE void ck_score(const ck_attention *a, size_t head, size_t heads, size_t
 }
 
 /// Pages [page, end), as many at a time as there is room for chains.
-CK_INLINE void ck_score_pages(const ck_attention *a, size_t head, size_t heads, size_t page, size_t end) {
+CK_INLINE void ck_score_pages(size_t per, const ck_attention *a, size_t head, size_t heads, size_t page, size_t end) {
     const size_t together = CK_CHAINS / heads;
     if (together > 1) {
-        for (; page + together <= end; page += together) ck_score(a, head, heads, page, together);
+        for (; page + together <= end; page += together) ck_score(per, a, head, heads, page, together);
     }
-    for (; page < end; page++) ck_score(a, head, heads, page, 1);
+    for (; page < end; page++) ck_score(per, a, head, heads, page, 1);
 }
 
-/// Adds a page's values, as its positions weigh, to the outputs of `heads` heads: `slices` vectors of each from element e on,
-/// whole ones, or the `left` elements of a ragged end.
-CK_INLINE void ck_gather(const ck_attention *a, size_t head, size_t heads, size_t page, size_t e, size_t slices, size_t left) {
+/// Adds a page's values, as its positions weigh, to the outputs of `heads` heads: `lines` lines of each position's from element e
+/// on, whole ones, or the `left` words of a ragged end. A line's two vectors of bfloat16 have the even and the odd elements; in
+/// `out` they follow each other until ck_pair_outputs.
+CK_INLINE void ck_gather(size_t per, const ck_attention *a, size_t head, size_t heads, size_t page, size_t e, size_t lines,
+                         size_t left) {
     const size_t first = page * CK_PAGE_TOKENS, rest = a->count - first;
-    const size_t tokens = rest < CK_PAGE_TOKENS ? rest : CK_PAGE_TOKENS;
-    const float *v = a->pages[page] + a->values + e, *w = a->scores + head * a->stride + first;
-    const float *next = ck_page_after(a, page, 1) + a->values + e * CK_PAGE_TOKENS;
+    const size_t tokens = rest < CK_PAGE_TOKENS ? rest : CK_PAGE_TOKENS, size = sizeof(float) / per;
+    const char *v = (const char *)a->pages[page] + a->values + e * size;
+    const float *w = a->scores + head * a->stride + first;
+    const char *next = ck_page_after(a, page, 1) + a->values + e * size * CK_PAGE_TOKENS;
     float *out = a->out + head * a->d + e;
-    ck_f32 sum[CK_CHAINS][CK_HEADS_TOGETHER];
+    ck_f32 sum[CK_CHAINS][2][CK_HEADS_TOGETHER];
 #define CK_EACH(...)                                                              \
-    _Pragma("clang loop unroll(full)") for (size_t s = 0; s < slices; s++) {      \
+    _Pragma("clang loop unroll(full)") for (size_t s = 0; s < lines; s++) {       \
         __VA_ARGS__                                                               \
     }
+#define CK_VECTORS(...) _Pragma("clang loop unroll(full)") for (size_t i = 0; i < per; i++) { __VA_ARGS__ }
 #define CK_HEADS(...) _Pragma("clang loop unroll(full)") for (size_t h = 0; h < heads; h++) { __VA_ARGS__ }
-    CK_EACH(CK_HEADS(sum[s][h] = page ? ck_load(out + h * a->d + s * CK_LANES, left) : ck_all(0);))
-    for (size_t j = 0; j < tokens; j++, v += a->d) {
+#define CK_OUT (out + h * a->d + s * CK_LANES * per + i * left)
+    CK_EACH(CK_VECTORS(CK_HEADS(sum[s][i][h] = page ? ck_load(CK_OUT, left) : ck_all(0);)))
+    for (size_t j = 0; j < tokens; j++, v += a->d * size) {
         CK_EACH(
-            __builtin_prefetch(next + (j * slices + s) * CK_LANES, 0, 3);
-            const ck_f32 value = ck_load(v + s * CK_LANES, left);
-            CK_HEADS(sum[s][h] = ck_fma(ck_all(w[h * a->stride + j]), value, sum[s][h]);)
+            __builtin_prefetch(next + (j * lines + s) * CK_LINE, 0, 3);
+            const ck_words line = ck_load_line(v + s * CK_LINE, left);
+            CK_VECTORS(
+                const ck_f32 value = ck_of_line(per, line, i);
+                CK_HEADS(sum[s][i][h] = ck_fma(ck_all(w[h * a->stride + j]), value, sum[s][i][h]);)
+            )
         )
     }
-    CK_EACH(CK_HEADS(ck_store(out + h * a->d + s * CK_LANES, left, sum[s][h]);))
+    CK_EACH(CK_VECTORS(CK_HEADS(ck_store(CK_OUT, left, sum[s][i][h]);)))
 #undef CK_EACH
+#undef CK_VECTORS
 #undef CK_HEADS
+#undef CK_OUT
 }
 
-CK_INLINE void ck_gather_page(const ck_attention *a, size_t head, size_t heads, size_t page) {
-    const size_t slices = CK_CHAINS / heads;
+CK_INLINE void ck_gather_page(size_t per, const ck_attention *a, size_t head, size_t heads, size_t page) {
+    const size_t lines = CK_CHAINS / heads / per, width = CK_LANES * per;
     size_t e = 0;
-    if (slices > 1) {
-        for (; e + slices * CK_LANES <= a->d; e += slices * CK_LANES) ck_gather(a, head, heads, page, e, slices, CK_LANES);
+    if (lines > 1) {
+        for (; e + lines * width <= a->d; e += lines * width) ck_gather(per, a, head, heads, page, e, lines, CK_LANES);
     }
-    for (; e + CK_LANES <= a->d; e += CK_LANES) ck_gather(a, head, heads, page, e, 1, CK_LANES);
-    if (e < a->d) ck_gather(a, head, heads, page, e, 1, a->d - e);
+    for (; e + width <= a->d; e += width) ck_gather(per, a, head, heads, page, e, 1, CK_LANES);
+    if (e < a->d) ck_gather(per, a, head, heads, page, e, 1, (a->d - e) / per);
+}
+
+/// The vectors of even and of odd elements that ck_gather has left become the elements in their order.
+CK_INLINE void ck_pair_outputs(float *out, size_t d) {
+    for (size_t e = 0; e < d; e += 2 * CK_LANES) {
+        float pairs[2 * CK_LANES];
+        const size_t words = d - e < 2 * CK_LANES ? (d - e) / 2 : CK_LANES;
+        for (size_t i = 0; i < words; i++) {
+            pairs[2 * i] = out[e + i];
+            pairs[2 * i + 1] = out[e + words + i];
+        }
+        __builtin_memcpy(out + e, pairs, words * 8);
+    }
 }
 
 /// One head's scores, in whole pages, become exp(score - largest), and 0 from `count` on.
@@ -157,36 +199,55 @@ CK_INLINE void ck_weigh(float *z, size_t count) {
     });
 }
 
-/// Calls what with a constant number of heads, four at a time and then the rest.
-#define CK_BY_HEADS(heads, what, ...)                                                     \
-    for (size_t ck_head = 0; ck_head < (heads); ck_head += CK_HEADS_TOGETHER) {           \
-        switch ((heads) - ck_head) {                                                      \
-            case 1: what(&a, ck_head, 1, __VA_ARGS__); break;                             \
-            case 2: what(&a, ck_head, 2, __VA_ARGS__); break;                             \
-            case 3: what(&a, ck_head, 3, __VA_ARGS__); break;                             \
-            default: what(&a, ck_head, 4, __VA_ARGS__);                                   \
+/// Calls what with a constant number of heads, `most` at a time and then the rest. most: 2 or 4.
+#define CK_BY_HEADS(most, heads, what, ...)                                               \
+    for (size_t ck_head = 0; ck_head < (heads); ck_head += (most)) {                      \
+        switch ((heads) - ck_head < (most) ? (heads) - ck_head : (most)) {                \
+            case 1: what(per, a, ck_head, 1, __VA_ARGS__); break;                         \
+            case 2: what(per, a, ck_head, 2, __VA_ARGS__); break;                         \
+            case 3: if ((most) > 2) what(per, a, ck_head, 3, __VA_ARGS__); break;         \
+            default: if ((most) > 2) what(per, a, ck_head, 4, __VA_ARGS__);               \
         }                                                                                 \
     }
 
-static void ck_row_attend(const float *q, size_t heads, size_t d, const float *_Nonnull const *_Nonnull pages, size_t keys,
-                          size_t values, size_t count, float scale, float *scores, float *out) {
-    const size_t all = (count + CK_PAGE_TOKENS - 1) / CK_PAGE_TOKENS;
-    const ck_attention a = {.q = q, .d = d, .pages = pages, .keys = keys, .values = values, .count = count,
-                            .stride = all * CK_PAGE_TOKENS, .scale = scale, .scores = scores, .out = out};
+CK_INLINE void ck_attend(size_t per, const ck_attention *a, size_t heads) {
+    const size_t all = a->stride / CK_PAGE_TOKENS;
     // A group of pages stays in the first-level cache while all heads pass.
     for (size_t page = 0; page < all; page += CK_CHAINS) {
         const size_t end = all - page < CK_CHAINS ? all : page + CK_CHAINS;
-        CK_BY_HEADS(heads, ck_score_pages, page, end)
+        CK_BY_HEADS(CK_HEADS_TOGETHER, heads, ck_score_pages, page, end)
     }
-    for (size_t h = 0; h < heads; h++) ck_weigh(scores + h * a.stride, count);
+    for (size_t h = 0; h < heads; h++) ck_weigh(a->scores + h * a->stride, a->count);
+    // Two vectors of each line are chains of their own.
+    enum { CK_MOST = CK_CHAINS / 2 < CK_HEADS_TOGETHER ? CK_CHAINS / 2 : CK_HEADS_TOGETHER };
     for (size_t page = 0; page < all; page++) {
-        CK_BY_HEADS(heads, ck_gather_page, page)
+        if (per == 1) {
+            CK_BY_HEADS(CK_HEADS_TOGETHER, heads, ck_gather_page, page)
+        } else {
+            CK_BY_HEADS((size_t)CK_MOST, heads, ck_gather_page, page)
+        }
     }
-    for (size_t h = 0; h < heads; h++, out += d) {
+    float *out = a->out;
+    for (size_t h = 0; h < heads; h++, out += a->d) {
         ck_f32 s[4] = {{0}, {0}, {0}, {0}};
-        CK_SWEEP(a.stride, { s[j] += ck_load(scores + h * a.stride + k, left); });
+        CK_SWEEP(a->stride, { s[j] += ck_load(a->scores + h * a->stride + k, left); });
         const float sum = ck_join(s);
-        CK_SWEEP(d, { ck_store(out + k, left, ck_load(out + k, left) / sum); });
+        if (per == 2) ck_pair_outputs(out, a->d);
+        CK_SWEEP(a->d, { ck_store(out + k, left, ck_load(out + k, left) / sum); });
+    }
+}
+
+static void ck_row_attend(enum ck_encoding encoding, const float *q, size_t heads, size_t d,
+                          const void *_Nonnull const *_Nonnull pages, size_t keys, size_t values, size_t count, float scale,
+                          float *scores, float *out) {
+    const size_t size = encoding == CK_BF16 ? 2 : 4;
+    const ck_attention a = {.q = q, .d = d, .pages = pages, .keys = keys * size, .values = values * size, .count = count,
+                            .stride = (count + CK_PAGE_TOKENS - 1) / CK_PAGE_TOKENS * CK_PAGE_TOKENS, .scale = scale,
+                            .scores = scores, .out = out};
+    if (encoding == CK_BF16) {
+        ck_attend(2, &a, heads);
+    } else {
+        ck_attend(1, &a, heads);
     }
 }
 

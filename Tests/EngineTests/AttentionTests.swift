@@ -16,9 +16,10 @@ struct AttentionEngineTests {
         let shape: AttentionShape
         let tokens: [UInt32]
 
-        init(_ name: String) throws {
+        init(_ name: String, _ keyValues: KeyValueType = .f32) throws {
             golden = try Golden(name, root: AttentionGolden.root)
-            model = try packed(golden.directory, as: name)
+            let exact = try packed(golden.directory, as: name)
+            model = keyValues == .f32 ? exact : try Model(exact.file, keyValues: keyValues)
             guard case .attention(let shape) = model.shape else { throw Wrong() }
             self.shape = shape
             tokens = golden.ints("input_ids").map { UInt32($0) }
@@ -91,9 +92,9 @@ struct AttentionEngineTests {
 
     @Test(
         "the bits are the same for any chunks, threads, neighbours and kernels",
-        arguments: AttentionGolden.models)
-    func sameBits(_ name: String) throws {
-        let model = try Case(name).model
+        arguments: AttentionGolden.models, KeyValueType.allCases)
+    func sameBits(_ name: String, _ keyValues: KeyValueType) throws {
+        let model = try Case(name, keyValues).model
         let tokens = tokens(75, model)
         let wants: Wants = model.shape.hasHead ? .logits : .hidden
         let expected = try Run(model, kernels: "scalar", threads: 1)
@@ -118,9 +119,11 @@ struct AttentionEngineTests {
         }
     }
 
-    @Test("sequences in one batch give what each gives alone", arguments: AttentionGolden.models)
-    func batched(_ name: String) throws {
-        let model = try Case(name).model
+    @Test(
+        "sequences in one batch give what each gives alone", arguments: AttentionGolden.models,
+        KeyValueType.allCases)
+    func batched(_ name: String, _ keyValues: KeyValueType) throws {
+        let model = try Case(name, keyValues).model
         let tokens = tokens(40, model)
         let wants: Wants = model.shape.hasHead ? .logits : .hidden
         let alone = try (0..<5).map { first in
@@ -149,9 +152,10 @@ struct AttentionEngineTests {
     }
 
     @Test(
-        "a state is forked at any token, within a batch or between two, and none disturbs another")
-    func forks() throws {
-        let model = try Case("bn_odd_packed").model
+        "a state is forked at any token, within a batch or between two, and none disturbs another",
+        arguments: KeyValueType.allCases)
+    func forks(_ keyValues: KeyValueType) throws {
+        let model = try Case("bn_odd_packed", keyValues).model
         let tokens = tokens(60, model)
         func expected(_ parts: ArraySlice<UInt32>...) throws -> [Float] {
             let run = try Run(model)
@@ -215,9 +219,11 @@ struct AttentionEngineTests {
         #expect(states.values(0).isEmpty && snapshot.values == values)
     }
 
-    @Test("a saved state is read again as the same numbers, and goes on with the same bits")
-    func saved() throws {
-        let model = try Case("ll_gqa1_sharded").model
+    @Test(
+        "a saved state is read again as the same numbers, and goes on with the same bits",
+        arguments: KeyValueType.allCases)
+    func saved(_ keyValues: KeyValueType) throws {
+        let model = try Case("ll_gqa1_sharded", keyValues).model
         let tokens = tokens(41, model)
         let whole = try Run(model)
         try whole.feed(tokens, wants: .logits)
@@ -227,6 +233,10 @@ struct AttentionEngineTests {
             modelDigest: model.digest,
             state: SessionState(snapshot: first.snapshot, unread: [tokens[21]])
         ).encoded()
+        #expect(
+            bytes.count
+                == SavedState.byteCount(
+                    digest: 64, unread: 1, numberBytes: first.state.count * keyValues.byteCount))
         let state = try SavedState(decoding: bytes).state(for: model)
         let snapshot = try #require(state.snapshot)
         #expect(snapshot.values == first.state && snapshot.tokens == 21)
@@ -234,10 +244,49 @@ struct AttentionEngineTests {
         try second.restore(snapshot)
         try second.feed(Array(tokens[21...]), wants: .logits)
         #expect(second.logits == Array(whole.logits[21...]))
-        let other = try Case("bn_odd_packed").model
+        let other = try Case("bn_odd_packed", keyValues).model
         #expect(throws: SavedStateError.self) {
             _ = try SavedState(decoding: bytes).state(for: other)
         }
+        let type: KeyValueType = keyValues == .f32 ? .bf16 : .f32
+        let same = try Case("ll_gqa1_sharded", type).model
+        #expect(throws: SavedStateError.otherKeyValueType(expected: type, found: keyValues)) {
+            _ = try SavedState(decoding: bytes).state(for: same)
+        }
+    }
+
+    @Test(
+        "keys and values in bfloat16 are those of float32, each rounded when it is written",
+        arguments: AttentionGolden.models)
+    func rounded(_ name: String) throws {
+        let (exact, half) = (try Case(name), try Case(name, .bf16))
+        let tokens = tokens(40, exact.model)
+        let wants: Wants = exact.model.shape.hasHead ? .logits : .hidden
+        let (wanted, found) = (try Run(exact.model), try Run(half.model))
+        try wanted.feed(tokens, wants: wants)
+        try found.feed(tokens, wants: wants)
+        // The first layer's, which no attention has touched.
+        let shape = exact.shape
+        for token in tokens.indices {
+            let first = token * shape.layers * 2 * shape.keyWidth
+            let layer = first..<first + 2 * shape.keyWidth
+            #expect(found.state[layer].map { Self.nearest($0, of: 8) } == Array(found.state[layer]))
+            #expect(found.state[layer] == wanted.state[layer].map { Self.nearest($0, of: 8) }[...])
+        }
+        // What it costs: most of it is int8 codes that fall on the other side of a half.
+        let results =
+            wants == .logits ? (found.logits, wanted.logits) : (found.hidden, wanted.hidden)
+        let distance = AttentionGolden.distance(
+            results.0.flatMap { $0 }, results.1.flatMap { $0 })
+        #expect(distance > 0 && distance < 0.1, "\(distance) of the largest")
+        #expect(found.snapshot.byteCount * 2 == wanted.snapshot.byteCount)
+    }
+
+    /// The nearest number of so many binary digits, to even: by its definition, not by bits.
+    private static func nearest(_ x: Float, of digits: Int) -> Float {
+        guard x != 0 else { return x }
+        let unit = Double(sign: .plus, exponent: x.exponent - digits + 1, significand: 1)
+        return Float((Double(x) / unit).rounded(.toNearestOrEven) * unit)
     }
 
     @Test(

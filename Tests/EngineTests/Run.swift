@@ -11,7 +11,8 @@ final class Run {
     private(set) var hidden: [[Float]] = []
 
     /// - Parameter tuning: as MMFREED_TUNING has it.
-    init(_ model: Model, kernels: String? = nil, threads: Int = 2, tuning text: String = "") throws {
+    init(_ model: Model, kernels: String? = nil, threads: Int = 2, tuning text: String = "") throws
+    {
         states = try StatePool(slots: 1, model: model)
         let table = kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels)
         var tuning = Tuning(table)

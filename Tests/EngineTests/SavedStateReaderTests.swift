@@ -15,9 +15,12 @@ struct SavedStateReaderTests {
         let values = (0..<Int.random(in: 0...99, using: &random)).map { _ in
             Float.random(in: -1...1, using: &random)
         }
+        let layout = StateLayout.allCases.randomElement(using: &random) ?? .recurrent
         let snapshot = StateSnapshot(
-            modelDigest: digest, history: TokenHistory([1, 2]), values: values,
-            layout: Bool.random(using: &random) ? .recurrent : .keysAndValues)
+            modelDigest: digest, history: TokenHistory([1, 2]),
+            values: layout == .halfKeysAndValues
+                ? values.map { Float(bitPattern: $0.bitPattern & 0xFFFF_0000) } : values,
+            layout: layout)
         return SavedState(
             modelDigest: digest,
             state: SessionState(snapshot: values.isEmpty ? nil : snapshot, unread: unread))
@@ -69,7 +72,15 @@ struct SavedStateReaderTests {
             let values = saved.state.snapshot?.values ?? []
             #expect(header.values == values.count)
             let place = try #require(reader.values)
-            #expect(Array(bytes[place]) == values.withUnsafeBytes { Array($0) })
+            let isHalf = header.layout == .halfKeysAndValues
+            #expect(
+                Array(bytes[place])
+                    == values.flatMap { value in
+                        withUnsafeBytes(of: value.bitPattern.littleEndian) {
+                            Array($0.dropFirst(isHalf ? 2 : 0))
+                        }
+                    })
+            #expect(try SavedState(decoding: bytes).state.snapshot?.values ?? [] == values)
             for count in [bytes.count - 1, 48, bytes.count / 2] {
                 #expect(try !read(cut(Array(bytes[..<count]), &random)).get().isComplete)
             }
@@ -99,9 +110,11 @@ struct SavedStateReaderTests {
         "numbers that are not finite and padding that is not 0 are refused where the checksum fits")
     func flaws() {
         var random = SeededGenerator(3)
-        func refusal(_ change: (inout [UInt8]) -> Void) -> SavedStateError? {
+        func refusal(
+            _ layout: StateLayout = .recurrent, _ change: (inout [UInt8]) -> Void
+        ) -> SavedStateError? {
             let snapshot = StateSnapshot(
-                modelDigest: "d", history: TokenHistory([1]), values: [1, 2, 3])
+                modelDigest: "d", history: TokenHistory([1]), values: [1, 2, 3], layout: layout)
             let state = SessionState(snapshot: snapshot, unread: [])
             var bytes = Array(SavedState(modelDigest: "d", state: state).encoded().dropLast(8))
             change(&bytes)
@@ -123,6 +136,15 @@ struct SavedStateReaderTests {
                     bytes.replaceSubrange(60..<64, with: $0)
                 }
             } == nil)
+        for (bits, isRefused): (UInt16, Bool) in [
+            (0x7F80, true), (0xFF80, true), (0x7F81, true), (0x7F7F, false),
+        ] {
+            let error = refusal(.halfKeysAndValues) { bytes in
+                withUnsafeBytes(of: bits.littleEndian) { bytes.replaceSubrange(58..<60, with: $0) }
+            }
+            #expect(
+                error == (isRefused ? .field("one of the values", "not a finite number") : nil))
+        }
         for place in [50, 69] {
             let error = refusal { $0[place] = 1 }
             #expect(error == .field("a byte between the parts", "not 0"))
@@ -135,7 +157,7 @@ struct SavedStateReaderTests {
     func manyTokens() throws {
         let golden = try Golden("ll_gqa1_sharded", root: AttentionGolden.root)
         let model = try packed(golden.directory, as: "ll_gqa1_sharded")
-        let context = try #require(model.shape.memory.context)
+        let context = try #require(model.memory.context)
         for tokens in [context + 1, Int.max >> 1] {
             let snapshot = StateSnapshot(
                 modelDigest: model.digest, history: TokenHistory(count: tokens, digest: 1),

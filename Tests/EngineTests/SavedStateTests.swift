@@ -73,7 +73,7 @@ struct SavedStateTests {
         let shape = SavedState(modelDigest: model.digest, state: saved.state)
         #expect(
             throws: SavedStateError.otherShape(
-                expected: model.shape.memory.floats(after: 1), found: 3)
+                expected: model.memory.numbers(after: 1), found: 3)
         ) { try shape.state(for: model) }
     }
 }

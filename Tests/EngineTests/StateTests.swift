@@ -83,7 +83,7 @@ struct StateTests {
 
     @Test("a pool that the system has no memory for is an error, which tells the bytes")
     func refusedMemory() throws {
-        let bytes = golden.model.shape.memory.floats(after: 1) * 4
+        let bytes = golden.model.memory.bytes(after: 1)
         let slots = 1 << 50 / bytes
         let error = #expect(throws: ModelError.self) {
             _ = try StatePool(slots: slots, model: golden.model)

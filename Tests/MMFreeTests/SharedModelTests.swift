@@ -138,6 +138,17 @@ struct SharedModelTests {
         }
     }
 
+    @Test("keys and values are stored as the options say; a type that is not known is refused")
+    func keyValues() async throws {
+        var options = SharedModel.Options(threads: 2)
+        #expect(options.keyValueType == .f32)
+        options.keyValueType = .bf16
+        // A recurrent model has none.
+        try await withModel(options) { #expect($0.info.keyValueType == nil) }
+        options.keyValueType = .init(rawValue: "f8")
+        await #expect(throws: MMFreeError.self) { try await withModel(options) { _ in } }
+    }
+
     @Test("more answers at once than there are states are each what they are alone")
     func many() async throws {
         var two = SharedModel.Options(threads: 2)

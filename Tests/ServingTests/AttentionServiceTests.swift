@@ -54,17 +54,24 @@ struct AttentionServiceTests {
     }
 
     /// The most likely tokens after a prompt, by the engine alone.
-    private func greedy(_ daemon: Daemon, _ name: String, _ prompt: [UInt32], _ count: Int) throws
-        -> [UInt32]
-    {
-        try Direct(daemon.model(name)).greedy(after: prompt, count: count)
+    private func greedy(
+        _ daemon: Daemon, _ name: String, _ prompt: [UInt32], _ count: Int,
+        _ keyValues: KeyValueType = .f32
+    ) throws -> [UInt32] {
+        try Direct(daemon.model(name, keyValues)).greedy(after: prompt, count: count)
+    }
+
+    private func storing(_ keyValues: KeyValueType) -> ServingConfiguration {
+        var configuration = ServingConfiguration.testing
+        configuration.keyValueType = keyValues
+        return configuration
     }
 
     @Test(
         "many at once, cut up and preempted, get what the engine gives each alone",
-        arguments: ["bn_odd_packed", "ll_gqa1_sharded"])
-    func neighbours(_ name: String) async throws {
-        var configuration = ServingConfiguration.testing
+        arguments: ["bn_odd_packed", "ll_gqa1_sharded"], KeyValueType.allCases)
+    func neighbours(_ name: String, _ keyValues: KeyValueType) async throws {
+        var configuration = storing(keyValues)
         configuration.slots = 3
         configuration.prefillChunk = 7
         configuration.prefixInterval = 20
@@ -81,15 +88,17 @@ struct AttentionServiceTests {
                     }
                 }
                 for try await (number, found) in group {
-                    #expect(try found == greedy(daemon, name, prompts[number], 12))
+                    #expect(try found == greedy(daemon, name, prompts[number], 12, keyValues))
                 }
             }
         }
     }
 
-    @Test("a known prefix is not computed again, wherever in a page it ends, and changes no bit")
-    func prefixes() async throws {
-        try await withService { daemon, client in
+    @Test(
+        "a known prefix is not computed again, wherever in a page it ends, and changes no bit",
+        arguments: KeyValueType.allCases)
+    func prefixes(_ keyValues: KeyValueType) async throws {
+        try await withService(storing(keyValues)) { daemon, client in
             let inference = InferenceClient(client)
             let base = tokens(37, 1)
             let first = try await inference.collect(request(base))
@@ -102,14 +111,15 @@ struct AttentionServiceTests {
                 base + first.tokens + tokens(4, 4),
             ] {
                 let found = try await inference.collect(request(prompt))
-                #expect(try found.tokens == greedy(daemon, "bn_odd_packed", prompt, 12))
+                #expect(
+                    try found.tokens == greedy(daemon, "bn_odd_packed", prompt, 12, keyValues))
             }
         }
     }
 
-    @Test("pages that prefixes share are counted once")
-    func sharedPages() async throws {
-        var configuration = ServingConfiguration.testing
+    @Test("pages that prefixes share are counted once", arguments: KeyValueType.allCases)
+    func sharedPages(_ keyValues: KeyValueType) async throws {
+        var configuration = storing(keyValues)
         configuration.prefixInterval = 16
         try await withService(configuration) { daemon, client in
             let inference = InferenceClient(client)
@@ -117,15 +127,17 @@ struct AttentionServiceTests {
             let prefixes = try #require(try await ControlClient(client).status().prefixes)
             // At 16, 32 … 96, 99 and 100 tokens; seven pages of 16 tokens.
             #expect(prefixes.states == 8)
-            let page = try daemon.model("bn_odd_packed").shape.memory.pageBytes(16)
+            let page = try daemon.model("bn_odd_packed", keyValues).memory.pageBytes(16)
             #expect(prefixes.bytes >= UInt64(7 * page))
             #expect(prefixes.bytes < UInt64(8 * page + 8 * 1024))
         }
     }
 
-    @Test("sessions go on, are forked, saved and restored with the bits of one long prompt")
-    func sessions() async throws {
-        try await withService { daemon, client in
+    @Test(
+        "sessions go on, are forked, saved and restored with the bits of one long prompt",
+        arguments: KeyValueType.allCases)
+    func sessions(_ keyValues: KeyValueType) async throws {
+        try await withService(storing(keyValues)) { daemon, client in
             let (inference, sessions) = (InferenceClient(client), SessionClient(client: client))
             var create = CreateSessionRequest()
             create.model = "bn_odd_packed"
@@ -133,7 +145,8 @@ struct AttentionServiceTests {
             let prompts = [tokens(21, 1), tokens(3, 2), tokens(11, 3)]
             var all: [UInt32] = []
             for prompt in prompts {
-                let expected = try greedy(daemon, "bn_odd_packed", all + prompt, 12)
+                let expected = try greedy(
+                    daemon, "bn_odd_packed", all + prompt, 12, keyValues)
                 let fork = try await sessions.fork(id).session
                 let restored = try await sessions.restore(
                     RestoreSessionRequest(state: sessions.save(id))
@@ -151,9 +164,11 @@ struct AttentionServiceTests {
         }
     }
 
-    @Test("a session's keys and values are charged as they grow, and refused beyond the quota")
-    func sessionQuota() async throws {
-        try await withService { daemon, client in
+    @Test(
+        "a session's keys and values are charged as they grow, and refused beyond the quota",
+        arguments: KeyValueType.allCases)
+    func sessionQuota(_ keyValues: KeyValueType) async throws {
+        try await withService(storing(keyValues)) { daemon, client in
             let (inference, sessions) = (InferenceClient(client), SessionClient(client: client))
             var create = CreateSessionRequest()
             create.model = "bn_odd_packed"
@@ -161,15 +176,71 @@ struct AttentionServiceTests {
             let before = try await sessions.get(id).bytes
             var turn = request(tokens(200, 1))
             turn.session = id
-            let perToken = try daemon.model("bn_odd_packed").shape.memory.floats(after: 1) * 4
+            let perToken = try daemon.model("bn_odd_packed", keyValues).memory.bytes(after: 1)
             _ = try await inference.collect(turn)
             let after = try await sessions.get(id).bytes
             #expect(after >= before + UInt64(190 * perToken))
+            #expect(after <= before + UInt64(212 * perToken))
             let control = ControlClient(client)
             #expect(try await control.status().sessions?.bytes == after)
             try await sessions.drop(id)
             #expect(try await control.status().sessions?.bytes == 0)
         }
+    }
+
+    @Test("clients are told how keys and values are stored", arguments: KeyValueType.allCases)
+    func told(_ keyValues: KeyValueType) async throws {
+        try await withService(storing(keyValues)) { _, client in
+            _ = try await InferenceClient(client).collect(request(tokens(5, 1), count: 1))
+            let models = try await ControlClient(client).models()
+            let used = try #require(models.first { $0.name == "bn_odd_packed" })
+            #expect(used.keyValueType == keyValues.rawValue)
+        }
+    }
+
+    @Test("a state with keys and values of the other type is refused by name, a session too")
+    func otherType() async throws {
+        let directory = try makeTemporaryDirectory()
+        defer { try? removeFile(directory) }
+        // The daemon of before, with its sessions on disk.
+        var before = storing(.f32)
+        before.sessionDirectory = directory.appending("sessions").string
+        let (id, saved) = try await withService(before) { _, client in
+            let (inference, sessions) = (InferenceClient(client), SessionClient(client: client))
+            var create = CreateSessionRequest()
+            create.model = "bn_odd_packed"
+            let id = try await sessions.create(create).session
+            _ = try await inference.collect(turn(of: id))
+            return (id, try await sessions.save(id))
+        }
+        var after = before
+        after.keyValueType = .bf16
+        try await withService(after) { _, client in
+            let (inference, sessions) = (InferenceClient(client), SessionClient(client: client))
+            let restored = try await refusal {
+                _ = try await sessions.restore(RestoreSessionRequest(state: saved))
+            }
+            let continued = try await refusal {
+                _ = try await inference.collect(turn(of: id))
+            }
+            for error in [restored, continued] {
+                #expect(
+                    error?.code == .failedPrecondition && error?.reason == "KEY_VALUE_TYPE")
+                #expect(error.map { "\($0)" }?.contains("in f32, those here") == true)
+            }
+            #expect(try await sessions.get(id).tokens > 0)
+            #expect(try await sessions.save(id) == saved)
+        }
+        try await withService(before) { _, client in
+            let answer = try await InferenceClient(client).collect(turn(of: id))
+            #expect(answer.tokens.count == 12)
+        }
+    }
+
+    private func turn(of session: String) -> GenerateRequest {
+        var turn = request(tokens(21, 1))
+        turn.session = session
+        return turn
     }
 
     @Test("an answer ends with the context, and a prompt beyond it is refused by name")

@@ -47,8 +47,9 @@ struct Daemon: Sendable {
     }
 
     /// One of the models, opened beside the daemon.
-    func model(_ name: String) throws -> Model {
-        try Model(PackedFile(path: TestSupport.model(name, in: directory)))
+    func model(_ name: String, _ keyValues: KeyValueType = .f32) throws -> Model {
+        try Model(
+            PackedFile(path: TestSupport.model(name, in: directory)), keyValues: keyValues)
     }
 
     /// Lets time pass for requests and for draining, at once.

@@ -10,11 +10,13 @@ import Testing
 
 @Suite("Keys and values are set aside before a sequence begins")
 struct KeyValueTests {
-    /// A token takes a byte; memory is set aside for 16 tokens at a time.
-    private func turns(_ slots: Int, tokens: Int, context: Int = 1000) -> Turns {
+    /// A token takes a number; memory is set aside for 16 tokens at a time.
+    private func turns(
+        _ slots: Int, tokens: Int, context: Int = 1000, type: KeyValueType = .f32
+    ) -> Turns {
         Turns(
             slots: slots, keyValueBytes: tokens * 4,
-            memory: .attention(floatsPerToken: 1, context: context))
+            memory: .attention(numbersPerToken: 1, type: type, context: context))
     }
 
     @Test("a request waits until its prompt and its longest answer fit, though slots are free")
@@ -26,6 +28,19 @@ struct KeyValueTests {
         #expect(turns.core.wakeTime == 0)
         for _ in 0..<15 { #expect(turns.running() == ["A0"]) }
         #expect(turns.running() == ["B0"])
+    }
+
+    @Test("in bfloat16 twice as many tokens fit, and not one more")
+    func half() {
+        var turns = turns(4, tokens: 32, type: .bf16)
+        turns.generate("A", prompt: 16, count: 16)
+        turns.generate("B", prompt: 16, count: 16)
+        turns.generate("C", prompt: 1, count: 1)
+        #expect(turns.running() == ["A0", "B0"])
+        let large = turns.generate("D", prompt: 60, count: 5)
+        turns.gone("C0")
+        turns.turn()
+        #expect(large.error?.reason == "KEY_VALUE_MEMORY")
     }
 
     @Test("a large request is not overtaken by small ones that come after it")

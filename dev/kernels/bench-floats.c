@@ -36,25 +36,79 @@ static uint8_t *room;
 static float q[HEADS * 8 * D], out[HEADS * 8 * D], scores[HEADS * 8 * POSITIONS], x[16 * HIDDEN], products[16 * WORDS];
 
 /// One row of the newest position, in every layer and head: seconds.
-static double decode(const ck_table *t, size_t heads) {
-    const float *pages[PAGES];
-    for (size_t p = 0; p < PAGES; p++) pages[p] = (const float *)room + p * PAGE;
+static double decode(const ck_table *t, enum ck_encoding encoding, size_t heads) {
+    const void *pages[PAGES];
+    for (size_t p = 0; p < PAGES; p++) pages[p] = room + p * PAGE * (encoding == CK_BF16 ? 2 : 4);
     const double start = now();
     for (size_t i = 0; i < LAYERS * KEY_HEADS; i++) {
-        t->attend(q, heads, D, pages, i * PAIR, i * PAIR + D * CK_PAGE_TOKENS, POSITIONS, 0.1f, scores, out);
+        t->attend(encoding, q, heads, D, pages, i * PAIR, i * PAIR + D * CK_PAGE_TOKENS, POSITIONS, 0.1f, scores, out);
     }
     return now() - start;
 }
 
 /// ROWS rows one after the other, of which the last sees `count` positions, in one layer and head: seconds.
-static double prefill(const ck_table *t, size_t count) {
-    const float *pages[PAGES];
-    for (size_t p = 0; p < PAGES; p++) pages[p] = (const float *)room + p * PAGE;
+static double prefill(const ck_table *t, enum ck_encoding encoding, size_t count) {
+    const void *pages[PAGES];
+    for (size_t p = 0; p < PAGES; p++) pages[p] = room + p * PAGE * (encoding == CK_BF16 ? 2 : 4);
     const double start = now();
     for (size_t r = 1; r <= ROWS; r++) {
-        t->attend(q, HEADS, D, pages, 0, D * CK_PAGE_TOKENS, count - ROWS + r, 0.1f, scores, out);
+        t->attend(encoding, q, HEADS, D, pages, 0, D * CK_PAGE_TOKENS, count - ROWS + r, 0.1f, scores, out);
     }
     return now() - start;
+}
+
+/// Pages of 16 positions as the engine has them, all layers and heads in each: allocated one by one, in no order of addresses.
+static const void *apart[PAGES];
+/// One block: of each layer and head all keys, 16 positions after 16, and then all values.
+static float *block;
+
+static int allocate(void) {
+    static void *pages[PAGES];
+    block = aligned_alloc(64, (size_t)PAGES * PAGE * sizeof(float));
+    if (!block) return 0;
+    for (size_t p = 0; p < PAGES; p++) {
+        pages[p] = aligned_alloc(64, PAGE * sizeof(float));
+        if (!pages[p]) return 0;
+        memcpy(pages[p], (float *)room + p * PAGE, PAGE * sizeof(float));
+        for (size_t i = 0; i < LAYERS * KEY_HEADS; i++) {
+            float *keys = block + i * PAGES * PAIR + p * (PAIR / 2);
+            memcpy(keys, (float *)room + p * PAGE + i * PAIR, PAIR / 2 * sizeof(float));
+            memcpy(keys + PAGES * PAIR / 2, (float *)room + p * PAGE + i * PAIR + PAIR / 2, PAIR / 2 * sizeof(float));
+        }
+    }
+    // 37 and PAGES have no common factor.
+    for (size_t p = 0; p < PAGES; p++) apart[p * 37 % PAGES] = pages[p];
+    return 1;
+}
+
+/// One row of the newest position in one layer and head, over pages, and over the block: seconds.
+static double paged(const ck_table *t, size_t i) {
+    const double start = now();
+    t->attend(CK_F32, q, HEADS, D, apart, i * PAIR, i * PAIR + D * CK_PAGE_TOKENS, POSITIONS, 0.1f, scores, out);
+    return now() - start;
+}
+
+static double whole(const ck_table *t, size_t i) {
+    const void *parts[PAGES];
+    for (size_t p = 0; p < PAGES; p++) parts[p] = block + i * PAGES * PAIR + p * (PAIR / 2);
+    const double start = now();
+    t->attend(CK_F32, q, HEADS, D, parts, 0, PAGES * PAIR / 2, POSITIONS, 0.1f, scores, out);
+    return now() - start;
+}
+
+/// Prints what pages cost: medians over all layers, heads and rounds, of ratios of two calls that follow each other.
+static void paging(const ck_table *t) {
+    enum { PAIRS = LAYERS * KEY_HEADS * ROUNDS };
+    static double ratios[PAIRS], times[PAIRS];
+    for (size_t n = 0; n < PAIRS; n++) {
+        const size_t i = n % (LAYERS * KEY_HEADS);
+        const double first = n % 2 ? paged(t, i) : 0, alone = whole(t, i), over = n % 2 ? first : paged(t, i);
+        ratios[n] = over / alone, times[n] = alone;
+    }
+    qsort(ratios, PAIRS, sizeof *ratios, ascending), qsort(times, PAIRS, sizeof *times, ascending);
+    const double bytes = (double)POSITIONS * 2 * D * sizeof(float);
+    printf("  %-44s %5.1f GB/s\n", "attend f32, one block of keys and values", bytes / times[PAIRS / 2] / 1e9);
+    printf("  %-44s %5.1f %% of its time\n", "attend f32, pages allocated one by one", 100 * ratios[PAIRS / 2]);
 }
 
 static double dense(const ck_table *t, enum ck_encoding encoding, size_t n, size_t rows, size_t vectors) {
@@ -87,8 +141,10 @@ int main(int count, char **arguments) {
     }
     for (size_t i = 0; i < sizeof q / sizeof *q; i++) q[i] = (float)(i % 13) * 0.01f;
     for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = (float)(i % 17) * 0.1f - 0.8f;
+    if (!allocate()) return 1;
+    const int only_paging = count > 1 && !strcmp(arguments[1], "paging");
     char list[200];
-    snprintf(list, sizeof list, "%s", count > 1 ? arguments[1] : ck_best()->name);
+    snprintf(list, sizeof list, "%s", count > 1 && !only_paging ? arguments[1] : ck_best()->name);
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
         const ck_table *t = ck_named(name);
         if (!t) continue;
@@ -104,18 +160,28 @@ int main(int count, char **arguments) {
 #define ARITHMETIC(what, multiply_adds, ...)                                                                    \
     for (int r = 0; r < ROUNDS; r++) speed[r] = (double)(multiply_adds) / (__VA_ARGS__) / 1e9;                   \
     printf("  %-44s %5.1f G multiply-adds/s\n", what, median(speed));
-        BANDWIDTH("attend, 1 row, 4096 positions, 4 heads of 128", cache, decode(t, HEADS))
-        BANDWIDTH("attend, the same with 1 head", cache, decode(t, 1))
-        BANDWIDTH("attend, the same with 2 heads", cache, decode(t, 2))
-        BANDWIDTH("attend, the same with 3 heads", cache, decode(t, 3))
-        BANDWIDTH("attend, the same with 8 heads", cache, decode(t, 8))
-        ARITHMETIC("attend, 512 rows up to 512 positions", 2.0 * HEADS * D * ROWS * (ROWS + 1) / 2, prefill(t, ROWS))
-        ARITHMETIC("attend, 512 rows up to 4096 positions", 2.0 * HEADS * D * ROWS * (POSITIONS - ROWS / 2), prefill(t, POSITIONS))
         static const char *const encodings[] = {"f32", "f16", "bf16", "q6"};
+        char what[60];
+        for (int e = CK_F32; !only_paging && e <= CK_BF16; e += CK_BF16) {
+            const enum ck_encoding encoding = (enum ck_encoding)e;
+            const size_t stored = e == CK_BF16 ? cache / 2 : cache;
+            static const size_t heads[] = {HEADS, 1, 2, 3, 8};
+            for (int i = 0; i < 5; i++) {
+                snprintf(what, sizeof what, "attend %s, 4096 positions, %zu head%s of 128", encodings[e], heads[i], heads[i] > 1 ? "s" : "");
+                BANDWIDTH(what, stored, decode(t, encoding, heads[i]))
+            }
+            snprintf(what, sizeof what, "attend %s, 512 rows up to 512 positions", encodings[e]);
+            ARITHMETIC(what, 2.0 * HEADS * D * ROWS * (ROWS + 1) / 2, prefill(t, encoding, ROWS))
+            snprintf(what, sizeof what, "attend %s, 512 rows up to 4096 positions", encodings[e]);
+            ARITHMETIC(what, 2.0 * HEADS * D * ROWS * (POSITIONS - ROWS / 2), prefill(t, encoding, POSITIONS))
+        }
+        for (int r = 0; r < ROUNDS; r++) ratio[r] = decode(t, CK_F32, HEADS) / decode(t, CK_BF16, HEADS);
+        if (!only_paging) printf("  %-44s %5.2f times as fast\n", "attend bf16 beside f32, 4 heads of 128", median(ratio));
+        paging(t);
+        if (only_paging) continue;
         for (int e = 0; e < 4; e++) {
             const size_t row = e == CK_F32 ? HIDDEN * 4 : e == CK_Q6 ? ck_q6_row_bytes(HIDDEN) : HIDDEN * 2;
             const size_t rows = bytes / row < WORDS ? bytes / row : WORDS;
-            char what[50];
             snprintf(what, sizeof what, "dense %s, n 2560", encodings[e]);
             BANDWIDTH(what, rows * row, dense(t, (enum ck_encoding)e, HIDDEN, rows, 1))
             for (size_t vectors = 2; vectors <= 16; vectors *= 2) {

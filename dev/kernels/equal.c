@@ -185,25 +185,28 @@ static void rotations(const ck_table *table) {
 }
 
 static void attention(const ck_table *table) {
-    for (int round = 0; round < 150; round++) {
-        const size_t heads = 1 + below(9), d = 2 * (1 + below(70)), count = round < 70 ? (size_t)round + 1 : 1 + below(600);
+    for (int round = 0; round < 300; round++) {
+        const enum ck_encoding encoding = round < 150 ? CK_F32 : CK_BF16;
+        const size_t heads = 1 + below(9), d = 2 * (1 + below(70)), count = round % 150 < 70 ? (size_t)round % 150 + 1 : 1 + below(600);
         const size_t pages = (count + CK_PAGE_TOKENS - 1) / CK_PAGE_TOKENS, page = 2 * CK_PAGE_TOKENS * d + 5, bytes = heads * d * 4;
-        float *storage = room(pages * page * 4), *q = room(bytes), *key = room(d * 4);
-        const float **starts = room(pages * sizeof *starts);
-        memset(storage, 0xff, pages * page * 4);  // NaN, after the last position
-        for (size_t p = 0; p < pages; p++) starts[p] = storage + p * page;
+        const size_t size = encoding == CK_BF16 ? 2 : 4;
+        uint8_t *storage = room(pages * page * size);
+        float *q = room(bytes), *key = room(d * 4);
+        const void **starts = room(pages * sizeof *starts);
+        memset(storage, 0xff, pages * page * size);  // NaN, after the last position
+        for (size_t p = 0; p < pages; p++) starts[p] = storage + p * page * size;
         for (size_t j = 0; j < count; j++) {
-            float *start = storage + j / CK_PAGE_TOKENS * page;
+            uint8_t *start = storage + (j / CK_PAGE_TOKENS * page + 2) * size;
             for (size_t e = 0; e < d; e++) key[e] = 2 * uniform();
-            ck_store_key(start + 2, key, d, j);
-            float *value = start + 2 + CK_PAGE_TOKENS * d + j % CK_PAGE_TOKENS * d;
-            for (size_t e = 0; e < d; e++) value[e] = uniform();
+            ck_store_key(encoding, start, key, d, j);
+            for (size_t e = 0; e < d; e++) key[e] = uniform();
+            ck_store_value(encoding, start + CK_PAGE_TOKENS * d * size, key, d, j);
         }
         for (size_t k = 0; k < heads * d; k++) q[k] = 2 * uniform();
         float *scores = room(heads * pages * CK_PAGE_TOKENS * 4), *a = room(bytes), *b = room(bytes);
-        ck_scalar.attend(q, heads, d, starts, 2, 2 + CK_PAGE_TOKENS * d, count, 0.2f, scores, a);
-        table->attend(q, heads, d, starts, 2, 2 + CK_PAGE_TOKENS * d, count, 0.2f, scores, b);
-        check(table->name, "attend", count, a, b, bytes);
+        ck_scalar.attend(encoding, q, heads, d, starts, 2, 2 + CK_PAGE_TOKENS * d, count, 0.2f, scores, a);
+        table->attend(encoding, q, heads, d, starts, 2, 2 + CK_PAGE_TOKENS * d, count, 0.2f, scores, b);
+        check(table->name, encoding == CK_BF16 ? "attend bf16" : "attend", count, a, b, bytes);
         free(storage), free(q), free(key), free(starts), free(scores), free(a), free(b);
     }
 }

@@ -66,10 +66,44 @@ void ck_make_block(const int8_t *rows, size_t columns, size_t count, int8_t *out
 
 enum { CK_PAGE_TOKENS = 16 };  ///< positions in one page of keys and values
 
-/// One position's key of one head (d values) into its page's keys, [d][16 positions].
-static inline void ck_store_key(float *page, const float *key, size_t d, size_t position) {
-    float *to = page + position % CK_PAGE_TOKENS;
-    for (size_t e = 0; e < d; e++) to[e * CK_PAGE_TOKENS] = key[e];
+/// How numbers are stored. A row of n of a dense matrix takes n * 4 bytes, n * 2, or ck_q6_row_bytes(n).
+enum ck_encoding { CK_F32 = 0, CK_F16 = 1, CK_BF16 = 2, CK_Q6 = 3 };
+
+/// x rounded to the nearest bfloat16, to even; NaN stays NaN.
+static inline uint16_t ck_bf16(float x) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &x, 4);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/// Where element e of one position's key of one head is among its page's keys: float32 [d][16 positions], bfloat16 the elements in
+/// pairs, [d / 2][16 positions][2].
+static inline size_t ck_key_place(enum ck_encoding encoding, size_t e, size_t position) {
+    const size_t p = position % CK_PAGE_TOKENS;
+    return encoding == CK_BF16 ? (e / 2 * CK_PAGE_TOKENS + p) * 2 + e % 2 : e * CK_PAGE_TOKENS + p;
+}
+
+/// One position's key of one head (d values) into its page's keys. encoding: CK_F32 or CK_BF16.
+static inline void ck_store_key(enum ck_encoding encoding, void *page, const float *key, size_t d, size_t position) {
+    if (encoding == CK_BF16) {
+        uint16_t *to = (uint16_t *)page;
+        for (size_t e = 0; e < d; e++) to[ck_key_place(CK_BF16, e, position)] = ck_bf16(key[e]);
+    } else {
+        float *to = (float *)page;
+        for (size_t e = 0; e < d; e++) to[ck_key_place(CK_F32, e, position)] = key[e];
+    }
+}
+
+/// One position's value of one head (d values) into its page's values, [16 positions][d]. encoding: CK_F32 or CK_BF16.
+static inline void ck_store_value(enum ck_encoding encoding, void *page, const float *value, size_t d, size_t position) {
+    const size_t first = position % CK_PAGE_TOKENS * d;
+    if (encoding == CK_BF16) {
+        uint16_t *to = (uint16_t *)page + first;
+        for (size_t e = 0; e < d; e++) to[e] = ck_bf16(value[e]);
+    } else {
+        __builtin_memcpy((float *)page + first, value, d * 4);
+    }
 }
 
 /// Cosines and sines of the angles fl(float(position) * frequencies[i]), [half] each, without the C library: the nearest
@@ -77,9 +111,6 @@ static inline void ck_store_key(float *page, const float *key, size_t d, size_t 
 void ck_rotation(const float *frequencies, size_t half, size_t position, float *cosines, float *sines);
 
 // ---------------------------------------------------------------- the table
-
-/// How a dense matrix is stored. A row takes n * 4 bytes, n * 2, or ck_q6_row_bytes(n).
-enum ck_encoding { CK_F32 = 0, CK_F16 = 1, CK_BF16 = 2, CK_Q6 = 3 };
 
 typedef struct ck_table {
     const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512zen5",
@@ -131,13 +162,14 @@ typedef struct ck_table {
     void (*rotate)(const int32_t *y, float scale, size_t heads, size_t d, const float *_Nullable norm, float eps,
                    const float *cosines, const float *sines, float *out);
     /// Attention of `heads` query heads that share one head of keys and values, over positions 0..<count (count >= 1).
-    /// pages: [ceil(count / 16)]; page p has at pages[p] + keys the keys, [d][16 positions] (ck_store_key), and at
-    /// pages[p] + values the values, [16 positions][d]. Positions >= count of the last page may hold anything.
+    /// pages: [ceil(count / 16)]; page p has after `keys` numbers the keys (ck_store_key), and after `values` numbers the
+    /// values, [16 positions][d]. Positions >= count of the last page may hold anything. encoding: CK_F32, or CK_BF16, of
+    /// which every number is widened exactly (then d is even).
     /// z[j] = (sum over e of q[e] * key[j][e]) * scale, the sum one chain of fma from 0 in rising e; m = max z;
     /// w[j] = exp(z[j] - m); S = sum of w in the order of sum_exp; out[e] = (one chain of fma from 0 in rising j of
     /// w[j] * value[j][e]) / S. q, out: [heads][d]. scores: [heads][count rounded up to 16] floats of scratch.
-    void (*attend)(const float *q, size_t heads, size_t d, const float *_Nonnull const *_Nonnull pages, size_t keys, size_t values,
-                   size_t count, float scale, float *scores, float *out);
+    void (*attend)(enum ck_encoding encoding, const float *q, size_t heads, size_t d, const void *_Nonnull const *_Nonnull pages,
+                   size_t keys, size_t values, size_t count, float scale, float *scores, float *out);
     /// Rows [begin, end) of a dense matrix in its stored form, rows of n values one after the other, times T vectors:
     /// out[t * stride + r] = sum over k of w[r][k] * x[t][k], with fma in the order of every float sum. x: [T][n].
     void (*dense)(enum ck_encoding encoding, const void *matrix, size_t n, size_t begin, size_t end, const float *x,

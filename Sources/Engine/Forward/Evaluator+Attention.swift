@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CKernels
+import ModelStore
 
 extension Evaluator {
     /// Rows that share a head of keys follow each other, so that the keys stay in a worker's cache.
@@ -14,12 +15,10 @@ extension Evaluator {
         let (keyHead, row) = (unit / count, unit % count)
         let (view, d) = (views[row], attention.headSize)
         let place = row * attention.queryWidth + keyHead * attention.group * d
-        let first = attention.layer * 2 * attention.keyWidth * Int(CK_PAGE_TOKENS)
-        let keys = first + keyHead * d * Int(CK_PAGE_TOKENS)
         kernels.pointee.attend(
-            scratch.queries + place, attention.group, d, view.pages, keys,
-            keys + attention.keyWidth * Int(CK_PAGE_TOKENS), view.position + 1, attention.scale,
-            scratch.scores[worker], scratch.mixed + place)
+            attention.stored.encoding, scratch.queries + place, attention.group, d, view.pages,
+            attention.keys(keyHead), attention.values(keyHead), view.position + 1,
+            attention.scale, scratch.scores[worker], scratch.mixed + place)
     }
 
     /// Queries, keys and values of one row.
@@ -34,25 +33,29 @@ extension Evaluator {
         kernels.pointee.rotate(
             products(attention.key, row), scale(of: attention.key, row), attention.keyHeads, d,
             attention.keyNorm?.weights, attention.epsilon, cosines, cosines + d / 2, keys)
-        store(attention, row, keys, in: view.target, lane: view.position)
+        let values = keys + attention.keyWidth
+        kernels.pointee.scale(
+            values, products(attention.value, row), scale(of: attention.value, row),
+            attention.keyWidth)
+        store(attention, keys, values, in: view.target, lane: view.position)
         for copy in copies where copy.row == row {
-            store(attention, row, keys, in: copy.target, lane: copy.lane)
+            store(attention, keys, values, in: copy.target, lane: copy.lane)
         }
     }
 
-    /// A row's keys, and its values as they come of their product, into its place in a page.
+    /// A row's keys and values, [keyHeads][headSize] each, into its place in a page.
     private func store(
-        _ attention: Attention, _ row: Int, _ keys: UnsafePointer<Float>,
-        in page: UnsafeMutablePointer<Float>, lane: Int
+        _ attention: Attention, _ keys: UnsafePointer<Float>, _ values: UnsafePointer<Float>,
+        in page: UnsafeMutableRawPointer, lane: Int
     ) {
-        let (d, lane) = (attention.headSize, lane % Int(CK_PAGE_TOKENS))
-        let (values, valueScale) = (products(attention.value, row), scale(of: attention.value, row))
-        let firstKey = page + attention.layer * 2 * attention.keyWidth * Int(CK_PAGE_TOKENS)
-        let firstValue = firstKey + attention.keyWidth * Int(CK_PAGE_TOKENS)
+        let (d, type) = (attention.headSize, attention.stored)
         for head in 0..<attention.keyHeads {
-            let place = head * d * Int(CK_PAGE_TOKENS)
-            ck_store_key(firstKey + place, keys + head * d, d, lane)
-            kernels.pointee.scale(firstValue + place + lane * d, values + head * d, valueScale, d)
+            ck_store_key(
+                type.encoding, page + attention.keys(head) * type.byteCount, keys + head * d, d,
+                lane)
+            ck_store_value(
+                type.encoding, page + attention.values(head) * type.byteCount, values + head * d,
+                d, lane)
         }
     }
 }

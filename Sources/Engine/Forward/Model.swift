@@ -10,16 +10,20 @@ package final class Model: Sendable {
     package let shape: Architecture
     /// `nil` when the file carries no tokenizer: it serves token ids only.
     package let tokenizer: Tokenizer?
+    /// What is remembered of tokens, and in which type.
+    package let memory: SequenceMemory
     let program: Program
 
-    /// The model's identity: a digest over everything that decides its results.
+    /// The model's identity: a digest over everything of its file that decides its results.
     package var digest: String { file.modelDigest }
 
-    package init(_ file: PackedFile) throws(ModelError) {
+    /// - Parameter keyValues: how keys and values are stored; models without attention have none.
+    package init(_ file: PackedFile, keyValues: KeyValueType = .f32) throws(ModelError) {
         self.file = file
         do throws(StoreError) {
             shape = try Architecture(file.metadata)
-            program = try Program(file, shape)
+            memory = shape.memory(keyValues)
+            program = try Program(file, shape, keyValues)
         } catch { throw .store(error) }
         tokenizer = try Tokenizer(file: file, vocabulary: shape.vocabulary)
         do { try file.map.checkUnchanged() } catch { throw .store(error) }

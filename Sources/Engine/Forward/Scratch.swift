@@ -67,7 +67,7 @@ struct Scratch {
             try owned.take(type, count)
         }
         let widest = max(
-            sizes.hidden, sizes.mixed, sizes.intermediate, sizes.attention?.keyWidth ?? 0)
+            sizes.hidden, sizes.mixed, sizes.intermediate, 2 * (sizes.attention?.keyWidth ?? 0))
         residual = try take(Float.self, maxRows * sizes.hidden)
         quantised = try (0..<3).map { set throws(ModelError) in
             QuantisedRows(

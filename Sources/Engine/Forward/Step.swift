@@ -4,6 +4,7 @@
 // values that point into the mapping and into the program's own lists, so that running them copies and counts nothing.
 
 import CKernels
+import ModelStore
 
 /// Row work, and the product that needs it.
 struct Step {
@@ -130,10 +131,18 @@ struct Attention {
     let epsilon: Float
     /// 1 / √headSize
     let scale: Float
+    /// Keys and values in their pages.
+    let stored: KeyValueType
+
+    /// Numbers before a head's keys in a page, and before its values.
+    func keys(_ head: Int) -> Int {
+        (layer * 2 * keyHeads + head) * headSize * Int(CK_PAGE_TOKENS)
+    }
+    func values(_ head: Int) -> Int { keys(head + keyHeads) }
 
     var queryWidth: Int { heads * headSize }
     var keyWidth: Int { keyHeads * headSize }
-    /// Query heads that share one of keys.
+    /// Query heads that share one head of keys.
     var group: Int { heads / keyHeads }
 }
 

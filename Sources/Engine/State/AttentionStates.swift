@@ -3,36 +3,36 @@
 /// What one row of a batch sees of the tokens before it, and where its own keys and values go.
 struct AttentionView {
     /// The pages of positions 0...position.
-    let pages: UnsafePointer<UnsafePointer<Float>>
+    let pages: UnsafePointer<UnsafeRawPointer>
     let position: Int
-    let target: UnsafeMutablePointer<Float>
+    let target: UnsafeMutableRawPointer
 }
 
 /// A row's keys and values that go to another page as well: one that was copied from its own within the batch.
 struct AttentionCopy {
     let row: Int
     let lane: Int
-    let target: UnsafeMutablePointer<Float>
+    let target: UnsafeMutableRawPointer
 }
 
 /// The pages of a sequence, in order. It grows at its end only, so a row may look at its beginning while it does.
 private final class PageList {
     private(set) var pages: [KeyValuePage]
-    let pointers: UnsafeMutablePointer<UnsafePointer<Float>>
+    let pointers: UnsafeMutablePointer<UnsafeRawPointer>
 
     /// - Parameter capacity: pages at most.
     init(_ pages: ArraySlice<KeyValuePage>, capacity: Int) {
         self.pages = Array(pages)
         pointers = .allocate(capacity: capacity)
         for (index, page) in self.pages.enumerated() {
-            (pointers + index).initialize(to: UnsafePointer(page.base))
+            (pointers + index).initialize(to: UnsafeRawPointer(page.base))
         }
     }
 
     deinit { pointers.deallocate() }
 
     func append(_ page: KeyValuePage) {
-        (pointers + pages.count).initialize(to: UnsafePointer(page.base))
+        (pointers + pages.count).initialize(to: UnsafeRawPointer(page.base))
         pages.append(page)
     }
 }
@@ -145,39 +145,31 @@ extension AttentionMemoryShape {
     /// Keys and values of tokens in their order: [tokens][layers][keys, values][keyHeads · headSize].
     func values(_ pages: [KeyValuePage], tokens: Int) -> [Float] {
         var values: [Float] = []
-        values.reserveCapacity(tokens * floatsPerToken)
+        values.reserveCapacity(tokens * numbersPerToken)
         for token in 0..<tokens { append(token, of: pages, to: &values) }
         return values
     }
 
     /// Appends one token's keys and values.
     func append(_ token: Int, of pages: [KeyValuePage], to values: inout [Float]) {
-        let page = pages[token / Self.pageTokens].base
-        visit(lane: token % Self.pageTokens) { first, stride in
-            for e in 0..<headSize { values.append(page[first + e * stride]) }
-        }
+        read(pages[token / Self.pageTokens], lane: token % Self.pageTokens, into: &values)
     }
 
     /// Pages of what `values` has given.
     ///
     /// - Throws: `noMemory`.
     func pages(_ values: [Float]) throws(ModelError) -> [KeyValuePage] {
-        let tokens = values.count / floatsPerToken
+        let tokens = values.count / numbersPerToken
         var pages: [KeyValuePage] = []
-        var place = 0
         for token in 0..<tokens {
             let lane = token % Self.pageTokens
             if lane == 0 {
                 pages.append(
                     try KeyValuePage(self, claimed: min(Self.pageTokens, tokens - token)))
             }
-            let page = pages[pages.count - 1].base
-            visit(lane: lane) { first, stride in
-                for e in 0..<headSize {
-                    page[first + e * stride] = values[place]
-                    place += 1
-                }
-            }
+            write(
+                pages[pages.count - 1], lane: lane,
+                values[token * numbersPerToken..<(token + 1) * numbersPerToken])
         }
         return pages
     }

@@ -3,7 +3,7 @@
 // A conversation's state as bytes, for callers to keep and for NAME.state beside a model. docs/format.md describes them. Whatever
 // differs from what is expected is refused by name: a state that is not quite the right one gives answers that are not quite right.
 
-import ModelStore
+package import ModelStore
 
 /// Why saved bytes are no state, or not one of this model.
 package enum SavedStateError: Error, Equatable, CustomStringConvertible {
@@ -16,6 +16,7 @@ package enum SavedStateError: Error, Equatable, CustomStringConvertible {
     case field(String, String)
     case otherModel(expected: String, found: String)
     case otherShape(expected: Int, found: Int)
+    case otherKeyValueType(expected: KeyValueType, found: KeyValueType)
 
     package var description: String {
         switch self {
@@ -32,6 +33,19 @@ package enum SavedStateError: Error, Equatable, CustomStringConvertible {
             "the saved state is of the model with the digest \(found), not \(expected)"
         case .otherShape(let expected, let found):
             "the saved state has \(found) numbers, the model's has \(expected)"
+        case .otherKeyValueType(let expected, let found):
+            "the saved state has keys and values in \(found.rawValue), those here are kept in \(expected.rawValue) (key_value_type), and none are converted"
+        }
+    }
+}
+
+extension StateLayout {
+    /// Refuses keys and values of another type than those of a model's memory.
+    ///
+    /// - Throws: `otherKeyValueType`.
+    package func check(_ memory: SequenceMemory) throws(SavedStateError) {
+        if let found = keyValueType, let expected = memory.keyValueType, found != expected {
+            throw .otherKeyValueType(expected: expected, found: found)
         }
     }
 }
@@ -48,9 +62,9 @@ package struct SavedState: Sendable {
         self.state = state
     }
 
-    /// Bytes of a state of `values` numbers.
-    package static func byteCount(digest: Int, unread: Int, values: Int) -> Int {
-        SavedStateHeader.fixedBytes + padded(digest) + padded(unread * 4) + padded(values * 4) + 8
+    /// Bytes of a state whose numbers take `numberBytes`.
+    package static func byteCount(digest: Int, unread: Int, numberBytes: Int) -> Int {
+        SavedStateHeader.fixedBytes + padded(digest) + padded(unread * 4) + padded(numberBytes) + 8
     }
 
     private var header: SavedStateHeader {
@@ -70,8 +84,8 @@ package struct SavedState: Sendable {
             body(bytes)
         }
         header.encoded.withUnsafeBytes(give)
-        state.snapshot?.withValues(give)
-        let padding = Self.padded(header.values * 4) - header.values * 4
+        state.snapshot?.withNumbers(give)
+        let padding = Self.padded(header.numberBytes) - header.numberBytes
         [UInt8](repeating: 0, count: padding).withUnsafeBytes(give)
         withUnsafeBytes(of: sum.value.littleEndian) { body($0) }
     }
@@ -100,13 +114,11 @@ package struct SavedState: Sendable {
         guard let header = reader.header, let place = reader.values, reader.isComplete else {
             throw .truncated(expected: expected, found: bytes.count)
         }
-        let values = [Float](unsafeUninitializedCapacity: header.values) { buffer, count in
-            bytes.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(buffer).copyMemory(
-                    from: UnsafeRawBufferPointer(rebasing: $0[place]))
-            }
-            count = header.values
+        var values = [Float](repeating: 0, count: header.values)
+        bytes.withUnsafeBytes {
+            header.layout.put(UnsafeRawBufferPointer(rebasing: $0[place]), at: 0, in: &values)
         }
+        header.layout.widen(&values)
         self.init(header, values: values)
     }
 

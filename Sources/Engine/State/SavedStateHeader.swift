@@ -24,6 +24,10 @@ package struct SavedStateHeader: Sendable, Equatable {
         let digest, unread, values: Int
         let history: TokenHistory
 
+        var byteCount: Int {
+            SavedState.byteCount(
+                digest: digest, unread: unread, numberBytes: values * layout.byteCount)
+        }
         var front: Int {
             SavedStateHeader.fixedBytes + SavedState.padded(digest) + SavedState.padded(unread * 4)
         }
@@ -96,8 +100,11 @@ package struct SavedStateHeader: Sendable, Equatable {
     /// Of the whole state, its checksum included.
     package var byteCount: Int {
         SavedState.byteCount(
-            digest: modelDigest.utf8.count, unread: unread.count, values: values)
+            digest: modelDigest.utf8.count, unread: unread.count, numberBytes: numberBytes)
     }
+
+    /// Of the numbers.
+    package var numberBytes: Int { values * layout.byteCount }
 
     /// All that stands before the numbers.
     var encoded: [UInt8] {
@@ -135,11 +142,12 @@ package struct SavedStateHeader: Sendable, Equatable {
             throw .otherModel(expected: model.digest, found: modelDigest)
         }
         if values > 0 {
-            let memory = model.shape.memory
+            let memory = model.memory
+            try layout.check(memory)
             if let context = memory.context, history.count > context {
                 throw .field("the number of tokens", "\(history.count), of \(context) at most")
             }
-            let expected = memory.floats(after: history.count)
+            let expected = memory.numbers(after: history.count)
             guard layout == StateLayout(memory), values == expected else {
                 throw .otherShape(expected: expected, found: values)
             }

@@ -23,7 +23,7 @@ package struct SavedStateReader: Sendable {
 
     /// Where the numbers are in the state's bytes; `nil` before the header has come.
     package var values: Range<Int>? {
-        header.map { front.count..<front.count + $0.values * 4 }
+        header.map { front.count..<front.count + $0.numberBytes }
     }
 
     /// Whether all has come, and is as it should be.
@@ -59,7 +59,7 @@ package struct SavedStateReader: Sendable {
 
     /// The bytes of one part of the state.
     private mutating func takeSome(_ bytes: UnsafeRawBufferPointer) throws(SavedStateError) -> Int {
-        guard let byteCount, let values else { return try takeFront(bytes) }
+        guard let byteCount, let values, let header else { return try takeFront(bytes) }
         let checksum = byteCount - 8
         guard received < byteCount else {
             throw .truncated(expected: byteCount, found: received + bytes.count)
@@ -68,7 +68,7 @@ package struct SavedStateReader: Sendable {
         let some = UnsafeRawBufferPointer(rebasing: bytes.prefix(end - received))
         if received < checksum { sum.add(some) }
         if received < values.upperBound {
-            takeNumbers(some)
+            takeNumbers(some, header.layout.byteCount)
         } else if received < checksum {
             if some.contains(where: { $0 != 0 }) {
                 flaw = flaw ?? .field("a byte between the parts", "not 0")
@@ -94,8 +94,7 @@ package struct SavedStateReader: Sendable {
         if lengths == nil, front.count == SavedStateHeader.fixedBytes {
             let lengths = try SavedStateHeader.Lengths(front)
             self.lengths = lengths
-            byteCount = SavedState.byteCount(
-                digest: lengths.digest, unread: lengths.unread, values: lengths.values)
+            byteCount = lengths.byteCount
         }
         if let lengths, front.count == lengths.front {
             header = try SavedStateHeader(lengths, front)
@@ -104,25 +103,35 @@ package struct SavedStateReader: Sendable {
         return some.count
     }
 
-    private mutating func takeNumbers(_ bytes: UnsafeRawBufferPointer) {
+    /// - Parameter size: bytes of a number: 4, or 2 of the upper half of one.
+    private mutating func takeNumbers(_ bytes: UnsafeRawBufferPointer, _ size: Int) {
+        let shift = UInt32(32 - size * 8)
         var rest = bytes
         while number.bytes > 0, let byte = rest.first {
             number.bits |= UInt32(byte) << (number.bytes * 8)
             number.bytes += 1
             rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst())
-            guard number.bytes == 4 else { continue }
-            check(number.bits & Self.exponent == Self.exponent)
+            guard number.bytes == size else { continue }
+            check((number.bits << shift) & Self.exponent == Self.exponent)
             number = (0, 0)
         }
         // The highest bit is set by an exponent of ones, and by no other.
         var found: UInt32 = 0
-        for index in 0..<rest.count / 4 {
-            let bits = UInt32(
-                littleEndian: rest.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self))
-            found |= (bits & Self.exponent) &+ 0x0080_0000
+        if size == 4 {
+            for index in 0..<rest.count / 4 {
+                let bits = UInt32(
+                    littleEndian: rest.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self))
+                found |= (bits & Self.exponent) &+ 0x0080_0000
+            }
+        } else {
+            for index in 0..<rest.count / 2 {
+                let bits = UInt16(
+                    littleEndian: rest.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+                found |= (UInt32(bits) << 16 & Self.exponent) &+ 0x0080_0000
+            }
         }
         check(found >> 31 != 0)
-        for byte in rest.suffix(rest.count % 4) {
+        for byte in rest.suffix(rest.count % size) {
             number.bits |= UInt32(byte) << (number.bytes * 8)
             number.bytes += 1
         }

@@ -148,7 +148,7 @@ extension SharedModel {
 
     /// Whether so many tokens have places in the model's context.
     private func fits(_ count: Int, _ field: String) throws(MMFreeError) {
-        guard let context = model.shape.memory.context, count > context else { return }
+        guard let context = model.memory.context, count > context else { return }
         throw .invalid(field, "\(count) tokens; model '\(info.name)' has positions for \(context)")
     }
 
@@ -159,7 +159,7 @@ extension SharedModel {
         else { return try tokens(of: input, field, false) }
         let tokenizer = try tokenizer()
         let ids = tokenizer.encode(text, addBOS: tokenizer.addsBOS, parseSpecial: false)
-        return ids.prefix((model.shape.memory.context ?? .max) - 1) + [suffix]
+        return ids.prefix((model.memory.context ?? .max) - 1) + [suffix]
     }
 
     private func check(_ tokens: [TokenID], _ field: String) throws(MMFreeError) {
@@ -238,7 +238,7 @@ extension SharedModel {
         try predicts()
         let ids = try tokens(of: prompt, "prompt", options.parsesSpecialTokens)
         try fits(ids.count + 1, "prompt")
-        let room = model.shape.memory.context.map { $0 - ids.count } ?? .max
+        let room = model.memory.context.map { $0 - ids.count } ?? .max
         var echo = ""
         if options.echo {
             switch prompt.content {

@@ -22,6 +22,8 @@ public final class SharedModel: Sendable {
         public var threads: Int?
         /// Calls that are computed at the same time, and states that are kept for them; further ones wait.
         public var conversations = 4
+        /// How keys and values are stored; this is not the daemon's setting. Only those that this version knows.
+        public var keyValueType = ModelInfo.KeyValueType.f32
 
         public init(threads: Int? = nil) { self.threads = threads }
     }
@@ -38,8 +40,14 @@ public final class SharedModel: Sendable {
         _ file: PackedFile, name: String, _ options: Options,
         protection: ModelInfo.Protection? = nil
     ) throws(MMFreeError) {
+        guard let keyValues = KeyValueType(rawValue: options.keyValueType.rawValue) else {
+            throw .invalid(
+                "keyValueType",
+                "'\(options.keyValueType)'; it is \(KeyValueType.allCases.map(\.rawValue).joined(separator: " or "))"
+            )
+        }
         do throws(ModelError) {
-            model = try Model(file)
+            model = try Model(file, keyValues: keyValues)
             kernels = try Kernels.fromEnvironment()
             engine = try LocalEngine(model, kernels, options)
         } catch { throw MMFreeError(error) }
@@ -55,7 +63,8 @@ public final class SharedModel: Sendable {
             path: file.path.string,
             protection: protection ?? ModelInfo.Protection(rawValue: "\(file.map.protection)"),
             digestCheck: nil, architecture: model.shape.name,
-            context: model.shape.memory.context, isEmbeddingModel: !model.shape.hasHead)
+            context: model.memory.context, isEmbeddingModel: !model.shape.hasHead,
+            keyValueType: model.memory.keyValueType.map { .init(rawValue: $0.rawValue) })
     }
 
     /// Maps a packed model that this user may read.

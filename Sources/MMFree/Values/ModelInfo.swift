@@ -62,8 +62,21 @@ public struct ModelInfo: Sendable, Equatable {
         }
     }
 
+    /// How the keys and values of a model with attention are stored. Later versions may know more.
+    public struct KeyValueType: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+        public let rawValue: String
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        /// float32, as they are computed.
+        public static let f32 = KeyValueType(rawValue: "f32")
+        /// Each rounded to the nearest bfloat16: half the memory, and other answers.
+        public static let bf16 = KeyValueType(rawValue: "bf16")
+
+        public var description: String { rawValue }
+    }
+
     public var name: String
-    /// SHA-256 over everything that decides its results, in hexadecimal.
+    /// SHA-256 over everything of its file that decides its results, in hexadecimal.
     public var digest: String
     public var fileBytes: UInt64
     /// Tokens.
@@ -106,6 +119,8 @@ public struct ModelInfo: Sendable, Equatable {
     public var context: Int?
     /// It predicts no tokens: embed only.
     public var isEmbeddingModel = false
+    /// How its keys and values are stored, which decides results; `nil` for a model that has none.
+    public var keyValueType: KeyValueType?
 }
 
 /// The models a daemon knows.
@@ -142,6 +157,8 @@ extension ModelInfo {
             loadedBytes: wire.loadedBytes, device: wire.device, inode: wire.inode,
             architecture: wire.architecture,
             context: wire.context == 0 ? nil : Int(wire.context),
-            isEmbeddingModel: wire.isEmbeddingModel)
+            isEmbeddingModel: wire.isEmbeddingModel,
+            keyValueType: wire.keyValueType.isEmpty
+                ? nil : KeyValueType(rawValue: wire.keyValueType))
     }
 }

@@ -1,37 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a model remembers of the tokens that it has read.
-package enum SequenceMemory: Sendable, Equatable {
-    /// A block of so many floats, whatever was read.
-    case recurrent(floats: Int)
-    /// Keys and values of each token, so many floats; of `context` tokens at most.
-    case attention(floatsPerToken: Int, context: Int)
-
-    /// Floats that `tokens` tokens leave.
-    package func floats(after tokens: Int) -> Int {
-        switch self {
-        case .recurrent(let floats): tokens == 0 ? 0 : floats
-        case .attention(let floats, _): tokens * floats
-        }
-    }
-
-    /// Bytes to set aside for a sequence of `tokens` tokens, as far as they grow with it.
-    package func pageBytes(_ tokens: Int) -> Int {
-        switch self {
-        case .recurrent: 0
-        case .attention(let floats, _): (tokens + 15) / 16 * 16 * floats * 4
-        }
-    }
-
-    /// Tokens of prompt and answer together; nil for no limit.
-    package var context: Int? {
-        switch self {
-        case .recurrent: nil
-        case .attention(_, let context): context
-        }
-    }
-}
-
 /// What model a packed file holds, of any architecture that is run.
 package enum Architecture: Sendable, Equatable {
     case hgrnbit(ModelShape)
@@ -87,11 +55,13 @@ package enum Architecture: Sendable, Equatable {
         }
     }
 
-    package var memory: SequenceMemory {
+    /// - Parameter keyValues: how keys and values are stored, where there are any.
+    package func memory(_ keyValues: KeyValueType) -> SequenceMemory {
         switch self {
         case .hgrnbit(let shape): .recurrent(floats: shape.stateCount)
         case .attention(let shape):
-            .attention(floatsPerToken: shape.tokenBytes / 4, context: shape.context)
+            .attention(
+                numbersPerToken: shape.tokenNumbers, type: keyValues, context: shape.context)
         }
     }
 

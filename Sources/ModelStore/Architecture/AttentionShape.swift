@@ -69,8 +69,8 @@ package struct AttentionShape: Sendable, Equatable {
     package var ternaryWeights: Int {
         layers * (2 * hidden * (queryWidth + keyWidth) + 3 * hidden * intermediate)
     }
-    /// Bytes of a token's keys and values, float32.
-    package var tokenBytes: Int { layers * 2 * keyWidth * 4 }
+    /// Keys and values of a token.
+    package var tokenNumbers: Int { layers * 2 * keyWidth }
 
     // MARK: In a packed file
 

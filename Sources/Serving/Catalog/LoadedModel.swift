@@ -44,8 +44,9 @@ final class LoadedModel: Sendable {
         info.device = model.file.map.identity.device
         info.inode = model.file.map.identity.inode
         info.architecture = model.shape.name
-        info.context = UInt32(clamping: model.shape.memory.context ?? 0)
+        info.context = UInt32(clamping: model.memory.context ?? 0)
         info.isEmbeddingModel = !model.shape.hasHead
+        info.keyValueType = model.memory.keyValueType?.rawValue ?? ""
         info.protection = Protection(model.file.map.protection)
         facts = info
     }

@@ -105,7 +105,8 @@ extension ModelCatalog {
             if isBlocking { try file.verify { _, _ in step() } }
             return .success(
                 LoadedModel(
-                    entry.file.name, try Model(file),
+                    entry.file.name,
+                    try Model(file, keyValues: configuration.keyValueType),
                     check: isBlocking
                         ? .passed : configuration.verification == .skip ? .skipped : .running))
         } catch {

@@ -21,6 +21,11 @@ extension SchedulerCore {
         if let session = request.session {
             do throws(RPCError) {
                 let state = try session.state()
+                if let snapshot = state.snapshot {
+                    do { try snapshot.layout.check(request.memory) } catch {
+                        return RPCError(error)
+                    }
+                }
                 request.record.sessionTokens = state.history.count
                 sequence.begin(with: state, opening: session.opening)
             } catch { return error }

@@ -169,7 +169,7 @@ struct InferenceService: Sendable {
         }
         return try sessions.beginTurn(
             request.session, opening: opening, refusesBusy: request.refuseIfBusy,
-            proof: loaded.proof, growth: loaded.model.shape.memory.pageBytes(tokens),
+            proof: loaded.proof, growth: loaded.model.memory.pageBytes(tokens),
             for: call.peer)
     }
 
@@ -297,7 +297,7 @@ struct InferenceService: Sendable {
             .submit(
                 Request(
                     record: record, deadline: call.deadline, model: ObjectIdentifier(model),
-                    digest: model.digest, memory: model.shape.memory, inputs: inputs,
+                    digest: model.digest, memory: model.memory, inputs: inputs,
                     consumer: consumer, session: session),
                 model))
         call.onCancel { loop.post(.gone(id)) }

@@ -67,7 +67,7 @@ struct RequestChecks {
     ) throws(RPCError) -> [UInt32] {
         if case .text = input, model.shape.embedding != nil, let suffix = model.tokenizer?.suffix {
             let tokens = try tokens(input, field, name, model, parseSpecial: false, appends: true)
-            return tokens.prefix((model.shape.memory.context ?? .max) - 1) + [suffix]
+            return tokens.prefix((model.memory.context ?? .max) - 1) + [suffix]
         }
         return try tokens(input, field, name, model, parseSpecial: false)
     }

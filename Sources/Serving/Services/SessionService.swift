@@ -84,7 +84,7 @@ struct SessionService: Sendable {
             bytes: SessionMemory.bytes(
                 SavedState.byteCount(
                     digest: digest.utf8.count, unread: 1,
-                    values: loaded.model.shape.memory.floats(after: max(1, state.history.count)))),
+                    numberBytes: loaded.model.memory.bytes(after: max(1, state.history.count)))),
             ttl: ttl, for: call.peer)
     }
 
@@ -246,6 +246,8 @@ extension RPCError {
         switch error {
         case .otherModel, .otherShape, .version, .layout:
             self.init(.failedPrecondition, "\(error)", reason: "STATE_OF_ANOTHER_MODEL")
+        case .otherKeyValueType:
+            self.init(.failedPrecondition, "\(error)", reason: "KEY_VALUE_TYPE")
         case .notAState, .truncated, .checksum, .field:
             self = .invalid("state", "\(error)")
         }

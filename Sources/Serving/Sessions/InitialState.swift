@@ -14,9 +14,11 @@ enum InitialState {
     /// - Returns: an empty state if there is no such file.
     static func read(beside loaded: LoadedModel) throws(RPCError) -> SessionState {
         let path = path(beside: loaded.model.file.path)
+        // Whatever the type of its keys and values: another one is refused by name.
+        let memory = loaded.model.shape.memory(.f32)
         let most = SavedState.byteCount(
             digest: loaded.model.digest.utf8.count, unread: 1,
-            values: loaded.model.shape.memory.floats(after: loaded.model.shape.memory.context ?? 1))
+            numberBytes: memory.bytes(after: memory.context ?? 1))
         do {
             let file = try MappedFile(path: path, untrusted: .refuse)
             guard file.count <= most else {

@@ -141,20 +141,17 @@ struct StateParts {
             guard let header = reader.header, let place = reader.values else { continue }
             if values.isEmpty { values = [Float](repeating: 0, count: header.values) }
             let some = place.clamped(to: offset..<offset + bytes.count)
-            values.withUnsafeMutableBytes { values in
-                bytes.withUnsafeBytes {
-                    UnsafeMutableRawBufferPointer(
-                        rebasing: values[(some.lowerBound - place.lowerBound)...]
-                    ).copyMemory(
-                        from: UnsafeRawBufferPointer(
-                            rebasing: $0[
-                                some.lowerBound - offset..<some.upperBound - offset]))
-                }
+            bytes.withUnsafeBytes {
+                header.layout.put(
+                    UnsafeRawBufferPointer(
+                        rebasing: $0[some.lowerBound - offset..<some.upperBound - offset]),
+                    at: some.lowerBound - place.lowerBound, in: &values)
             }
         }
         guard let header = reader.header, reader.isComplete else {
             throw .damage("its state ends after it does")
         }
+        header.layout.widen(&values)
         return SavedState(header, values: values).state
     }
 }

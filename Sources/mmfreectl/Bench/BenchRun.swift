@@ -40,7 +40,7 @@ final class BenchRun {
     static let chunk = 512
 
     init(_ file: PackedFile, _ options: LocalOptions) throws {
-        model = try Model(file)
+        model = try options.model(file)
         kernels = try options.table()
         workers = options.workers()
         evaluator = try Evaluator(
@@ -77,6 +77,7 @@ final class BenchRun {
         return
             "\(Kernels.name(of: kernels)) kernels, \(workers.count) threads; hidden \(shape.hidden), \(shape.layers) layers, "
             + "\(Terminal.bytes(stream.count)) of ternary weights, \(Terminal.bytes(model.file.map.hugePageBytes)) mapped by huge pages"
+            + (model.memory.keyValueType.map { ", keys and values in \($0.rawValue)" } ?? "")
     }
 
     func round(batches sizes: [Int], prompts lengths: [Int], counts: Bool) throws {
@@ -112,7 +113,7 @@ final class BenchRun {
     {
         evaluator.resetTimings()
         for _ in 0..<times {
-            for slot in Set(rows.map(\.to)) where model.shape.memory.context != nil {
+            for slot in Set(rows.map(\.to)) where model.memory.context != nil {
                 states.reset(slot)
             }
             var rest = rows[...]

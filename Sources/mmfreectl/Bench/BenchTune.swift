@@ -49,7 +49,7 @@ final class BenchTune {
     private var speeds: [Work: [Double]] = [:]
 
     init(_ file: PackedFile, _ options: LocalOptions, batches: [Int], prompts: [Int]) throws {
-        model = try Model(file)
+        model = try options.model(file)
         workers = options.workers()
         let kernels = try options.table()
         now = Candidate(

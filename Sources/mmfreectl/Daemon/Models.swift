@@ -15,6 +15,8 @@ struct Models: AsyncParsableCommand {
         let bytes, ternaryWeights: UInt64
         let vocabulary, hidden, layers, intermediate: Int
         let hasTokenizer, isDefault: Bool
+        /// `nil`, and left out, of models that have none.
+        let keyValues: String?
         /// `nil`, and left out, where nobody tells.
         let cachedBytes, residentBytes, shareBytes: UInt64?
         let processes: Int?
@@ -29,6 +31,7 @@ struct Models: AsyncParsableCommand {
             (vocabulary, hidden) = (model.vocabulary, model.hidden)
             (layers, intermediate) = (model.layers, model.intermediate)
             (hasTokenizer, isDefault) = (model.hasTokenizer, model.isDefault)
+            keyValues = model.keyValueType?.rawValue
             (memory, protection) = (model.memory, model.protection?.rawValue ?? "")
             digests = model.digestCheck?.rawValue ?? ""
             (cachedBytes, residentBytes) = (residency.cached, model.residentBytes)
@@ -74,7 +77,7 @@ struct Models: AsyncParsableCommand {
         var table = Table(
             [
                 "NAME", "STATE", "SIZE", "CACHED", "PSS", "PROCESSES", "PROTECTION", "WEIGHTS",
-                "TEXT", "DIGEST", "PATH",
+                "KEYS", "TEXT", "DIGEST", "PATH",
             ], numeric: [2, 3, 4, 5, 7])
         for model in models {
             let residency = Residency(model, processes)
@@ -86,6 +89,7 @@ struct Models: AsyncParsableCommand {
                 Self.processes(residency.count), model.protection?.rawValue ?? "",
                 model.ternaryWeights == 0
                     ? "" : String(printf: "%.0f M", Double(model.ternaryWeights) / 1e6),
+                model.keyValueType?.rawValue ?? "",
                 model.error.isEmpty ? (model.hasTokenizer ? "yes" : "ids only") : "",
                 model.error.isEmpty ? String(model.digest.prefix(12)) : model.error, model.path,
             ])

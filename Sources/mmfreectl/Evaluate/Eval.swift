@@ -55,8 +55,12 @@ struct Eval: AsyncParsableCommand {
             throw ValidationError("give each task once")
         }
         guard !tasks.isEmpty else { throw ValidationError("give a task and its data") }
-        if server, options.threads != nil || options.pin || options.kernels != nil {
-            throw ValidationError("--threads, --pin and --kernels are the daemon's affair")
+        if server,
+            options.threads != nil || options.pin || options.kernels != nil
+                || options.keyValues != nil
+        {
+            throw ValidationError(
+                "--threads, --pin, --kernels and --key-values are the daemon's affair")
         }
         if !server, connection.socket != nil || connection.timeout != nil {
             throw ValidationError("--socket and --timeout need --server")
@@ -72,6 +76,8 @@ struct Eval: AsyncParsableCommand {
 
     private struct Report: Encodable {
         let model, modelDigest: String
+        /// Left out of models that have none.
+        let keyValues: String?
         let addBos: Bool
         let tasks: [String: Row]
         let seconds: Double
@@ -102,7 +108,8 @@ struct Eval: AsyncParsableCommand {
             return Terminal.print(
                 try Terminal.json(
                     Report(
-                        model: model.name, modelDigest: model.digest, addBos: bos, tasks: rows,
+                        model: model.name, modelDigest: model.digest, keyValues: model.keyValues,
+                        addBos: bos, tasks: rows,
                         seconds: seconds)))
         }
         var table = Table(
@@ -167,11 +174,14 @@ struct EvalRun {
     init(_ model: any EvalModel, resume path: String?, addsBOS: Bool) throws {
         self.model = model
         self.path = path
-        record = EvalRecord(model: model.digest, addsBOS: addsBOS)
+        record = EvalRecord(
+            model: model.digest, keyValues: model.keyValues, addsBOS: addsBOS)
         guard let path, access(path, F_OK) == 0 else { return }
         let bytes = try Input(path).bytes(limit: EvalRecord.sizeLimit)
         do {
-            record = try EvalRecord(parsing: bytes, model: model.digest, addsBOS: addsBOS)
+            record = try EvalRecord(
+                parsing: bytes, model: model.digest, keyValues: model.keyValues,
+                addsBOS: addsBOS)
         } catch { throw Failure("\(path): \(error.message)", error.status) }
     }
 

@@ -4,6 +4,8 @@
 protocol EvalModel {
     var name: String { get }
     var digest: String { get }
+    /// How its keys and values are stored; nil of a model that has none.
+    var keyValues: String? { get }
 
     /// log p(continuation | context) of each pair: the sum of the tokens' float32.
     func logProbabilities(_ question: EvalQuestion) async throws -> [Double]

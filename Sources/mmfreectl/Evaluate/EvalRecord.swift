@@ -7,6 +7,8 @@ import SystemPackage
 /// settings, as numbers of others would be wrong here.
 struct EvalRecord {
     let model: String
+    /// How the model's keys and values were stored; nil of a model that has none.
+    let keyValues: String?
     let addsBOS: Bool
     /// Of each task the digest of its data and the log-probabilities of its questions' answers, in order.
     private(set) var tasks: [(name: String, digest: String, results: [[Double]])] = []
@@ -14,8 +16,9 @@ struct EvalRecord {
     static let sizeLimit = 256 << 20
     private static let version = 2
 
-    init(model: String, addsBOS: Bool) {
+    init(model: String, keyValues: String? = nil, addsBOS: Bool) {
         self.model = model
+        self.keyValues = keyValues
         self.addsBOS = addsBOS
     }
 
@@ -40,8 +43,10 @@ struct EvalRecord {
 
     // MARK: The file
 
-    init(parsing bytes: [UInt8], model: String, addsBOS: Bool) throws(Failure) {
-        self.init(model: model, addsBOS: addsBOS)
+    init(
+        parsing bytes: [UInt8], model: String, keyValues: String? = nil, addsBOS: Bool
+    ) throws(Failure) {
+        self.init(model: model, keyValues: keyValues, addsBOS: addsBOS)
         let json: JSON
         do { json = try JSON(parsing: bytes) } catch {
             throw Failure("byte \(error.offset): \(error.what)", .data)
@@ -55,6 +60,13 @@ struct EvalRecord {
         guard digest == model else {
             throw Failure(
                 "its results are of another model (digest \(digest.prefix(12))…, not \(model.prefix(12))…); give another file",
+                .data)
+        }
+        // Files of models with attention that name no type are older than the choice.
+        let stored = json["key_values"]?.string ?? keyValues.map { _ in "f32" }
+        guard stored == keyValues else {
+            throw Failure(
+                "its results are with keys and values in \(stored ?? "f32"), not \(keyValues ?? "f32"); give another file",
                 .data)
         }
         guard bos == addsBOS else {
@@ -80,7 +92,9 @@ struct EvalRecord {
     var bytes: [UInt8] {
         JSON.object([
             .init("format", .string("mmfreectl eval")), .init("version", .integer(Self.version)),
-            .init("model", .string(model)), .init("add_bos", .bool(addsBOS)),
+            .init("model", .string(model)),
+            .init("key_values", keyValues.map { .string($0) } ?? .null),
+            .init("add_bos", .bool(addsBOS)),
             .init(
                 "tasks",
                 .object(

@@ -17,10 +17,11 @@ final class LocalEvalModel: EvalModel {
     private static let rows = 512
 
     var digest: String { model.digest }
+    var keyValues: String? { model.memory.keyValueType?.rawValue }
     var name: String { (try? model.file.metadata.string(forKey: FormatKeys.name)) ?? "" }
 
     init(_ file: String, _ options: LocalOptions, addsBOS: Bool) throws {
-        model = try Model(try open(file))
+        model = try options.model(try open(file))
         guard let tokenizer = model.tokenizer else {
             throw Failure(
                 "the file was packed without a tokenizer and takes token ids only", .configuration)
@@ -47,7 +48,7 @@ final class LocalEvalModel: EvalModel {
     func logProbabilities(_ question: EvalQuestion) throws -> [Double] {
         let pairs = try question.pairs.map(encode)
         let longest = pairs.map(\.all.count).max() ?? 0
-        if let context = model.shape.memory.context, longest > context {
+        if let context = model.memory.context, longest > context {
             throw Failure(
                 "an answer of \(longest) tokens with its question; this model has positions for \(context) (context_length)",
                 .data)

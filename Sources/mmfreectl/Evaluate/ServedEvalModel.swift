@@ -6,6 +6,7 @@ import MMFree
 /// others begin.
 struct ServedEvalModel: EvalModel {
     let name, digest: String
+    let keyValues: String?
     private let client: Client
     private let addsBOS: Bool
 
@@ -16,6 +17,8 @@ struct ServedEvalModel: EvalModel {
         // Which one it is, and whether it takes texts.
         let scores = try await client.score(.text("Question: Answer:"), model: name)
         (self.name, digest) = (scores.model, scores.modelDigest)
+        let models = try await client.models()
+        keyValues = models.first { $0.digest == scores.modelDigest }?.keyValueType?.rawValue
     }
 
     func logProbabilities(_ question: EvalQuestion) async throws -> [Double] {

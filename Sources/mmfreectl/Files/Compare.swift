@@ -199,6 +199,7 @@ struct Compare: ParsableCommand {
         if let ternaryMasters { arguments += ["--ternary-masters", ternaryMasters.rawValue] }
         if options.pin { arguments.append("--pin") }
         if let kernels = options.kernels { arguments += ["--kernels", kernels] }
+        if let type = options.keyValues { arguments += ["--key-values", type.rawValue] }
         let data = try ownOutput(arguments)
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase

@@ -42,7 +42,7 @@ struct Inspect: ParsableCommand {
         let shape = try AttentionFile(packed).shape
         return "\(shape.ternaryWeights) ternary weights; "
             + (shape.family.hasHead
-                ? "a token's keys and values take \(shape.tokenBytes) bytes"
+                ? "a token's keys and values take \(shape.tokenNumbers * KeyValueType.f32.byteCount) bytes, in bf16 \(shape.tokenNumbers * KeyValueType.bf16.byteCount)"
                 : "a text's vector has \(shape.hidden) numbers")
     }
 

@@ -12,6 +12,12 @@ struct LocalOptions: ParsableArguments {
     @Flag(help: "Keep each thread to a processor of its own.") var pin = false
     @Option(help: "The kernel table. Default: $MMFREED_KERNELS, or the fastest.") var kernels:
         String?
+    @Option(
+        name: .customLong("key-values"),
+        help:
+            "How keys and values are stored: f32 or bf16. Models without attention have none. Default: f32."
+    )
+    var keyValues: KeyValueType?
 
     func validate() throws {
         if let threads, !(1...1024).contains(threads) {
@@ -31,7 +37,18 @@ struct LocalOptions: ParsableArguments {
     func table() throws -> Kernels.Table {
         kernels == nil ? try Kernels.fromEnvironment() : try Kernels.select(kernels)
     }
+
+    func model(_ file: PackedFile) throws -> Model {
+        let model = try Model(file, keyValues: keyValues ?? .f32)
+        guard keyValues == nil || model.memory.keyValueType != nil else {
+            throw Failure(
+                "--key-values: architecture \(model.shape.name) has no keys and values", .usage)
+        }
+        return model
+    }
 }
+
+extension KeyValueType: ExpressibleByArgument {}
 
 /// A model run in this process, of any architecture: one conversation.
 protocol LocalRun {
@@ -90,7 +107,7 @@ final class LocalModel: LocalRun {
     }
 
     init(_ file: PackedFile, _ options: LocalOptions) throws {
-        model = try Model(file)
+        model = try options.model(file)
         kernels = try options.table()
         evaluator = try Evaluator(
             model: model, workers: options.workers(), maxRows: Self.chunk, kernels: kernels)
@@ -118,7 +135,7 @@ final class LocalModel: LocalRun {
                 "architecture \(model.shape.name) is an embedding model: it has no logits; ask for --hidden or --embedding",
                 .usage)
         }
-        if let context = model.shape.memory.context, read + tokens.count > context {
+        if let context = model.memory.context, read + tokens.count > context {
             throw Failure(
                 "\(read + tokens.count) tokens; this model has positions for \(context) (context_length)",
                 .usage)
@@ -154,7 +171,7 @@ extension LocalModel {
         }
         var tokens = tokens
         if let suffix {
-            let most = (model.shape.memory.context ?? .max) - 1
+            let most = (model.memory.context ?? .max) - 1
             tokens = tokens.prefix(most) + [suffix]
         }
         try check(tokens)

@@ -129,6 +129,7 @@ struct Settings: Sendable {
         configuration.slowReaderTimeout = self.slowReaderTimeout.nanoseconds
         configuration.prefixBytes = self.prefixCache << 20
         configuration.keyValueBytes = self.keyValueMemory << 20
+        configuration.keyValueType = self.keyValueType
         configuration.prefixInterval = self.prefixInterval
         configuration.sharesPrefixes = self.prefixSharing
         configuration.sessionTime = self.sessionTime.nanoseconds

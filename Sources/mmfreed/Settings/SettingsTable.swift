@@ -91,7 +91,11 @@ struct SettingsTable: Sendable {
     )
     let keyValueMemory = Setting(
         "key_value_memory", .whole(1...(1 << 20)), serving.keyValueBytes >> 20,
-        "MiB of keys and values of the requests that are computed, of models with attention; HGRNBit has none. A request sets aside what its prompt and its longest answer take, and waits until that is free. A token of BitNet 2B4T takes 150 KiB."
+        "MiB of keys and values of the requests that are computed, of models with attention; HGRNBit has none. A request sets aside what its prompt and its longest answer take, and waits until that is free. A token of BitNet 2B4T takes 150 KiB, half of it with key_value_type = \"bf16\"."
+    )
+    let keyValueType = Setting(
+        "key_value_type", .word(), serving.keyValueType,
+        "How keys and values are stored: f32 keeps them as they are computed; bf16 rounds each to the nearest bfloat16, which takes half the memory and changes answers. Saved states and sessions with the other type are refused, not converted."
     )
     let prefixInterval = Setting(
         "prefix_interval", .whole(1...(1 << 20)), serving.prefixInterval,

@@ -301,6 +301,9 @@ class ModelInfo:
     context: int
     # It predicts no tokens: Embed only.
     is_embedding_model: bool
+    # How its keys and values are stored: "f32", or "bf16", which gives other results. Empty for a model that has
+    # none.
+    key_value_type: str
 
     @classmethod
     def _read(cls, m: Any) -> ModelInfo:
@@ -331,6 +334,7 @@ class ModelInfo:
             architecture=m.architecture,
             context=m.context,
             is_embedding_model=m.is_embedding_model,
+            key_value_type=m.key_value_type,
         )
 
 

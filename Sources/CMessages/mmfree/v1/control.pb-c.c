@@ -1950,7 +1950,7 @@ const ProtobufCMessageDescriptor mmfree__v1__list_models_request__descriptor =
   (ProtobufCMessageInit) mmfree__v1__list_models_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[26] =
+static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[27] =
 {
   {
     "name",
@@ -2264,6 +2264,18 @@ static const ProtobufCFieldDescriptor mmfree__v1__model_info__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "key_value_type",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Mmfree__V1__ModelInfo, key_value_type),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   23,   /* field[23] = architecture */
@@ -2281,6 +2293,7 @@ static const unsigned mmfree__v1__model_info__field_indices_by_name[] = {
   6,   /* field[6] = intermediate */
   12,   /* field[12] = is_default */
   25,   /* field[25] = is_embedding_model */
+  26,   /* field[26] = key_value_type */
   5,   /* field[5] = layers */
   20,   /* field[20] = loaded_bytes */
   19,   /* field[19] = memory */
@@ -2297,7 +2310,7 @@ static const ProtobufCIntRange mmfree__v1__model_info__number_ranges[2 + 1] =
 {
   { 1, 0 },
   { 20, 16 },
-  { 0, 26 }
+  { 0, 27 }
 };
 const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
 {
@@ -2307,7 +2320,7 @@ const ProtobufCMessageDescriptor mmfree__v1__model_info__descriptor =
   "Mmfree__V1__ModelInfo",
   "mmfree.v1",
   sizeof(Mmfree__V1__ModelInfo),
-  26,
+  27,
   mmfree__v1__model_info__field_descriptors,
   mmfree__v1__model_info__field_indices_by_name,
   2,  mmfree__v1__model_info__number_ranges,

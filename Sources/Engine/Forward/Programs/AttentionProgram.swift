@@ -5,7 +5,7 @@ import ModelStore
 /// BitNet, Llama with ternary products and Qwen3 for embeddings as steps; `AttentionLayer` of the reference is their readable form.
 enum AttentionProgram {
     static func make(
-        _ builder: inout ProgramBuilder, _ shape: AttentionShape
+        _ builder: inout ProgramBuilder, _ shape: AttentionShape, _ keyValues: KeyValueType
     ) throws(StoreError) -> Program {
         let layout = try AttentionFile(builder.file).layout
         let (d, i, q) = (shape.hidden, shape.intermediate, shape.queryWidth)
@@ -41,7 +41,7 @@ enum AttentionProgram {
                 headSize: shape.headSize, query: queryKeyValue[0], key: queryKeyValue[1],
                 value: queryKeyValue[2], queryNorm: try builder.norm(layer.queryNorm),
                 keyNorm: try builder.norm(layer.keyNorm), epsilon: shape.epsilon,
-                scale: Float(1 / Double(shape.headSize).squareRoot()))
+                scale: Float(1 / Double(shape.headSize).squareRoot()), stored: keyValues)
             builder.rows(.remember(attention))
             builder.heads(attention)
             builder.rows(
@@ -100,6 +100,6 @@ enum AttentionProgram {
                     scores: shape.heads / shape.keyHeads * ((shape.context + 15) / 16 * 16))),
             attention: AttentionMemoryShape(
                 layers: shape.layers, keyHeads: shape.keyHeads, headSize: shape.headSize,
-                context: shape.context, theta: shape.theta))
+                context: shape.context, theta: shape.theta, type: keyValues))
     }
 }

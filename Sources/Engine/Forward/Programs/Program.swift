@@ -27,11 +27,13 @@ struct Program: @unchecked Sendable {
     private let firsts: UnsafeBufferPointer<Int>
     private let lists: ProgramLists
 
-    init(_ file: PackedFile, _ architecture: Architecture) throws(StoreError) {
+    init(
+        _ file: PackedFile, _ architecture: Architecture, _ keyValues: KeyValueType
+    ) throws(StoreError) {
         var builder = ProgramBuilder(file)
         switch architecture {
         case .hgrnbit(let shape): self = try HGRNBitProgram.make(&builder, shape)
-        case .attention(let shape): self = try AttentionProgram.make(&builder, shape)
+        case .attention(let shape): self = try AttentionProgram.make(&builder, shape, keyValues)
         }
     }
 

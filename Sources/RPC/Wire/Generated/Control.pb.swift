@@ -595,6 +595,8 @@ package struct ModelInfo: CMessage {
     package var context: UInt32 = 0
     /// It predicts no tokens: Embed only.
     package var isEmbeddingModel: Bool = false
+    /// How its keys and values are stored: "f32", or "bf16", which gives other results. Empty for a model that has none.
+    package var keyValueType: String = ""
 
     package init() {}
 
@@ -624,7 +626,8 @@ package struct ModelInfo: CMessage {
         inode: UInt64 = 0,
         architecture: String = "",
         context: UInt32 = 0,
-        isEmbeddingModel: Bool = false
+        isEmbeddingModel: Bool = false,
+        keyValueType: String = ""
     ) {
         self.name = name
         self.digest = digest
@@ -652,6 +655,7 @@ package struct ModelInfo: CMessage {
         self.architecture = architecture
         self.context = context
         self.isEmbeddingModel = isEmbeddingModel
+        self.keyValueType = keyValueType
     }
 
     static var initialise: (UnsafeMutablePointer<Mmfree__V1__ModelInfo>?) -> Void {
@@ -694,6 +698,7 @@ package struct ModelInfo: CMessage {
         self.architecture = try Wire.text(c.architecture, "architecture")
         self.context = c.context
         self.isEmbeddingModel = c.is_embedding_model != 0
+        self.keyValueType = try Wire.text(c.key_value_type, "key_value_type")
     }
 
     func fill(_ c: inout Mmfree__V1__ModelInfo, _ arena: Arena) {
@@ -732,6 +737,7 @@ package struct ModelInfo: CMessage {
         c.architecture = arena.string(self.architecture)
         c.context = self.context
         c.is_embedding_model = self.isEmbeddingModel ? 1 : 0
+        c.key_value_type = arena.string(self.keyValueType)
     }
 }
 

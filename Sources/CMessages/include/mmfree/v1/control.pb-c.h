@@ -348,6 +348,10 @@ struct  Mmfree__V1__ModelInfo
    * It predicts no tokens: Embed only.
    */
   protobuf_c_boolean is_embedding_model;
+  /*
+   * How its keys and values are stored: "f32", or "bf16", which gives other results. Empty for a model that has none.
+   */
+  char *key_value_type;
   Mmfree__V1__ModelInfo__CachedBytesSetCase cached_bytes_set_case;
   union {
     uint64_t cached_bytes;
@@ -363,7 +367,7 @@ struct  Mmfree__V1__ModelInfo
 };
 #define MMFREE__V1__MODEL_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mmfree__v1__model_info__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, MMFREE__V1__PROTECTION__PROTECTION_UNSPECIFIED, MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, MMFREE__V1__PROTECTION__PROTECTION_UNSPECIFIED, MMFREE__V1__DIGEST_CHECK__DIGEST_CHECK_UNSPECIFIED, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, MMFREE__V1__MODEL_INFO__CACHED_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__RESIDENT_BYTES_SET__NOT_SET, {0}, MMFREE__V1__MODEL_INFO__SHARE_BYTES_SET__NOT_SET, {0} }
 
 
 /*
