@@ -156,6 +156,64 @@ CK_INLINE float ck_dense_one(enum ck_encoding encoding, const uint8_t *row, size
     return ck_join(s);
 }
 
+// ---------------------------------------------------------------- q6, one vector
+//
+// The four codes of a group come out 2^(1 - p) times too small, each by its own p. The vector is multiplied by 2^(p - 1) once for all
+// rows instead: every product is the same number, and a block needs its two scales as they are.
+
+enum {
+    CK_Q6_MOST = 8192,  ///< elements of a vector that fit on the stack
+    CK_Q6_BLOCKS = CK_Q6_MOST / CK_STRETCH,
+};
+
+/// x times 2^(p - 1): [n], n a multiple of 64. Whether no element is so large, or not finite, that this changes a product.
+CK_INLINE int ck_q6_prepare(const float *x, size_t n, float *out) {
+    const ck_f32 factor = CK_IN_GROUPS(0x1p6f, 0x1p8f, 0x1p10f, 0x1p12f);
+    ck_i32 large = {0};
+    for (size_t k = 0; k < n; k += CK_LANES) {
+        const ck_f32 v = ck_load(x + k, CK_LANES), scaled = v * factor;
+        const ck_words bits = (ck_words)v & 0x7fffffffu;
+        large |= (ck_i32)(bits > 0x70000000u);  // 2^97
+        __builtin_memcpy(out + k, &scaled, sizeof scaled);
+    }
+    int any = 0;
+    for (size_t i = 0; i < CK_LANES; i++) any |= large[i];
+    return !any;
+}
+
+/// One row times one vector, x, which `prepared` is made of; n a multiple of 64, at most CK_Q6_MOST.
+CK_INLINE float ck_q6_one(const uint8_t *row, size_t n, const float *x, const float *prepared) {
+    const size_t blocks = n / CK_STRETCH;
+    uint16_t halves[2 * CK_Q6_BLOCKS];
+    float scales[2 * CK_Q6_BLOCKS];
+    for (size_t b = 0; b < blocks; b++) __builtin_memcpy(halves + 2 * b, row + 52 * b + 48, 4);
+    ck_row_widen_f16(halves, 2 * blocks, scales);
+    ck_i32 odd = {0};
+    for (size_t i = 0; i < 2 * blocks; i += CK_LANES) {
+        const ck_f32 v = ck_load(scales + i, 2 * blocks - i);
+        odd |= (ck_i32)(((ck_words)v & 0x7f800000u) == 0x7f800000u);
+    }
+    int any = 0;
+    for (size_t i = 0; i < CK_LANES; i++) any |= odd[i];
+    if (__builtin_expect(any, 0)) return ck_q6_odd_row(row, n, x);
+
+    const ck_f32 zero = CK_IN_GROUPS(-2.5f, -2.125f, -2.03125f, -2.0078125f);  // -(2 + 32 * 2^(1 - p))
+    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
+    for (size_t b = 0; b < blocks; b++, row += 52, prepared += CK_STRETCH) {
+        ck_ask_ahead(row);
+#pragma clang loop unroll(full)
+        for (size_t h = 0; h < 2; h++) {
+            const ck_f32 scale = ck_all(scales[2 * b + h]), offset = scale * zero;
+#pragma clang loop unroll(full)
+            for (size_t j = 2 * h; j < 2 * h + 2; j++) {
+                const ck_f32 w = ck_fma(CK_Q6_SPREAD(row + 12 * j), scale, offset);
+                s[j] = ck_fma(w, ck_load(prepared + CK_LANES * j, CK_LANES), s[j]);
+            }
+        }
+    }
+    return ck_join(s);
+}
+
 /// Rows decoded side by side, and vectors that share them.
 typedef struct ck_dense_tile {
     ck_f32 w[CK_DENSE_ROWS][CK_DENSE_COLUMNS / CK_STRETCH][4];
@@ -239,6 +297,11 @@ CK_INLINE void ck_dense_rows(enum ck_encoding encoding, const uint8_t *matrix, s
                              const float *x, size_t T, float *out, size_t stride) {
     const size_t bytes = ck_dense_bytes(encoding, n);
     size_t r = begin;
+    if (encoding == CK_Q6 && T == 1 && n % CK_STRETCH == 0 && n <= CK_Q6_MOST) {
+        float prepared[CK_Q6_MOST] __attribute__((aligned(64)));
+        const int safe = ck_q6_prepare(x, n, prepared);
+        for (; safe && r < end; r++) out[r] = ck_q6_one(matrix + r * bytes, n, x, prepared);
+    }
     for (; T == 1 && r < end; r++) out[r] = ck_dense_one(encoding, matrix + r * bytes, n, x);
     while (r < end) {
         const size_t rows = end - r < CK_DENSE_ROWS ? end - r : CK_DENSE_ROWS;
