@@ -59,56 +59,49 @@ static double prefill(const ck_table *t, enum ck_encoding encoding, size_t count
 
 /// Pages of 16 positions as the engine has them, all layers and heads in each: allocated one by one, in no order of addresses.
 static const void *apart[PAGES];
-/// One block: of each layer and head all keys, 16 positions after 16, and then all values.
+/// As many bytes in one piece.
 static float *block;
 
 static int allocate(void) {
-    static void *pages[PAGES];
     block = aligned_alloc(64, (size_t)PAGES * PAGE * sizeof(float));
-    if (!block) return 0;
     for (size_t p = 0; p < PAGES; p++) {
-        pages[p] = aligned_alloc(64, PAGE * sizeof(float));
-        if (!pages[p]) return 0;
-        memcpy(pages[p], (float *)room + p * PAGE, PAGE * sizeof(float));
-        for (size_t i = 0; i < LAYERS * KEY_HEADS; i++) {
-            float *keys = block + i * PAGES * PAIR + p * (PAIR / 2);
-            memcpy(keys, (float *)room + p * PAGE + i * PAIR, PAIR / 2 * sizeof(float));
-            memcpy(keys + PAGES * PAIR / 2, (float *)room + p * PAGE + i * PAIR + PAIR / 2, PAIR / 2 * sizeof(float));
-        }
+        void *page = aligned_alloc(64, PAGE * sizeof(float));
+        if (!block || !page) return 0;
+        memcpy(page, (float *)room + p * PAGE, PAGE * sizeof(float));
+        apart[p * 37 % PAGES] = page;  // 37 and PAGES have no common factor
     }
-    // 37 and PAGES have no common factor.
-    for (size_t p = 0; p < PAGES; p++) apart[p * 37 % PAGES] = pages[p];
     return 1;
 }
 
-/// One row of the newest position in one layer and head, over pages, and over the block: seconds.
-static double paged(const ck_table *t, size_t i) {
+/// One row of the newest position, in one layer and head: seconds.
+static double attend(const ck_table *t, const void *const *pages, size_t keys, size_t values) {
     const double start = now();
-    t->attend(CK_F32, q, HEADS, D, apart, i * PAIR, i * PAIR + D * CK_PAGE_TOKENS, POSITIONS, 0.1f, scores, out);
+    t->attend(CK_F32, q, HEADS, D, pages, keys, values, POSITIONS, 0.1f, scores, out);
     return now() - start;
 }
 
-static double whole(const ck_table *t, size_t i) {
-    const void *parts[PAGES];
-    for (size_t p = 0; p < PAGES; p++) parts[p] = block + i * PAGES * PAIR + p * (PAIR / 2);
-    const double start = now();
-    t->attend(CK_F32, q, HEADS, D, parts, 0, PAGES * PAIR / 2, POSITIONS, 0.1f, scores, out);
-    return now() - start;
-}
-
-/// Prints what pages cost: medians over all layers, heads and rounds, of ratios of two calls that follow each other.
-static void paging(const ck_table *t) {
-    enum { PAIRS = LAYERS * KEY_HEADS * ROUNDS };
+/// Prints what pages that lie apart cost beside one block: of the same pages, in order; or, without pages, of each layer and head all
+/// keys and then all values. Medians over all layers, heads and rounds, of ratios of two calls that follow each other.
+static void paging(const ck_table *t, int pages) {
+    enum { PAIRS = LAYERS * KEY_HEADS * ROUNDS, VALUES = D * CK_PAGE_TOKENS };
     static double ratios[PAIRS], times[PAIRS];
+    memcpy(block, room, (size_t)PAGES * PAGE * sizeof(float));  // whatever numbers
     for (size_t n = 0; n < PAIRS; n++) {
         const size_t i = n % (LAYERS * KEY_HEADS);
-        const double first = n % 2 ? paged(t, i) : 0, alone = whole(t, i), over = n % 2 ? first : paged(t, i);
-        ratios[n] = over / alone, times[n] = alone;
+        const void *parts[PAGES];
+        for (size_t p = 0; p < PAGES; p++) parts[p] = block + (pages ? p * PAGE + i * PAIR : i * PAGES * PAIR + p * VALUES);
+        double spent[2];
+        for (size_t turn = 0; turn < 2; turn++) {
+            const size_t who = (turn + n) % 2;
+            spent[who] = who ? attend(t, parts, 0, pages ? VALUES : PAGES * VALUES) : attend(t, apart, i * PAIR, i * PAIR + VALUES);
+        }
+        ratios[n] = spent[0] / spent[1], times[n] = spent[1];
     }
     qsort(ratios, PAIRS, sizeof *ratios, ascending), qsort(times, PAIRS, sizeof *times, ascending);
     const double bytes = (double)POSITIONS * 2 * D * sizeof(float);
-    printf("  %-44s %5.1f GB/s\n", "attend f32, one block of keys and values", bytes / times[PAIRS / 2] / 1e9);
-    printf("  %-44s %5.1f %% of its time\n", "attend f32, pages allocated one by one", 100 * ratios[PAIRS / 2]);
+    const char *what = pages ? "pages in one block" : "one block without pages";
+    printf("  attend f32, %-32s %5.1f GB/s, pages apart take %5.1f %% of its time\n", what, bytes / times[PAIRS / 2] / 1e9,
+           100 * ratios[PAIRS / 2]);
 }
 
 static double dense(const ck_table *t, enum ck_encoding encoding, size_t n, size_t rows, size_t vectors) {
@@ -177,7 +170,8 @@ int main(int count, char **arguments) {
         }
         for (int r = 0; r < ROUNDS; r++) ratio[r] = decode(t, CK_F32, HEADS) / decode(t, CK_BF16, HEADS);
         if (!only_paging) printf("  %-44s %5.2f times as fast\n", "attend bf16 beside f32, 4 heads of 128", median(ratio));
-        paging(t);
+        paging(t, 1);
+        paging(t, 0);
         if (only_paging) continue;
         for (int e = 0; e < 4; e++) {
             const size_t row = e == CK_F32 ? HIDDEN * 4 : e == CK_Q6 ? ck_q6_row_bytes(HIDDEN) : HIDDEN * 2;
