@@ -216,7 +216,7 @@ import Testing
     func warnings() {
         #expect(Settings().warnings == [])
         let warnings = settings(
-            "models = [\"/no/such\", \"/etc/passwd\", \"/tmp\"]\ndefault_model = \"nosuch\""
+            "models = [\"/no/such\", \"/etc/passwd\", \"/proc\"]\ndefault_model = \"nosuch\""
         ).warnings
         #expect(
             warnings == [
