@@ -244,7 +244,7 @@ struct SessionPartsTests {
             let refused: [(bytes: [UInt8], offset: UInt64, code: RPCCode)] = [
                 ([], 0, .invalidArgument), (Array(state[..<100]), 0, .invalidArgument),
                 (Array(state[..<200]), 1, .invalidArgument),
-                (Array(state.reversed()), 0, .invalidArgument),
+                (Array(state.reversed()), 0, .invalidArgument), (state + [0], 0, .invalidArgument),
                 // The number of its numbers.
                 (Array(other[..<200]), 0, .failedPrecondition),
             ]

@@ -47,6 +47,14 @@ extension SessionStore {
         }
     }
 
+    /// Why a part of a record does not come: the session has another record by now, or it cannot be read.
+    fileprivate func absence(of entry: SessionBook.Entry) -> StateParts.Failure {
+        let isThere = state.withLock { state in
+            (try? state.book.find(entry.id))?.generation == entry.generation
+        }
+        return isThere ? .damage("it cannot be read") : .gone
+    }
+
     /// A session at its last complete turn. One that is damaged is lost.
     func read(_ id: String) throws(RPCError) -> (entry: SessionBook.Entry, state: SessionState) {
         while true {
@@ -106,7 +114,7 @@ struct StateParts {
         self.store = store
         self.entry = entry
         guard let front = store.part(entry.id, entry.generation, 0..<SessionRecord.headerBytes)
-        else { throw .gone }
+        else { throw store.absence(of: entry) }
         byteCount = SessionRecord.stateBytes(front)
         guard byteCount > 0, byteCount <= entry.place.length - front.count - SessionRecord.endBytes
         else { throw .damage("its state has \(byteCount) bytes") }
@@ -122,7 +130,7 @@ struct StateParts {
         let start = entry.place.length - SessionRecord.endBytes - byteCount
         guard
             let bytes = store.part(entry.id, entry.generation, start + offset..<start + end)
-        else { throw .gone }
+        else { throw store.absence(of: entry) }
         do throws(SavedStateError) {
             try reader.take(bytes)
             if let said = reader.byteCount, said != byteCount {

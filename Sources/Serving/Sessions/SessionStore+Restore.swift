@@ -16,6 +16,12 @@ extension SessionStore {
         for peer: Peer
     ) throws(RPCError) -> SessionInfo {
         try Self.check(name: name)
+        // Refused later, it would leave a session of which the caller knows nothing.
+        guard bytes.count <= header.byteCount else {
+            throw .invalid(
+                "state",
+                "\(SavedStateError.truncated(expected: header.byteCount, found: bytes.count))")
+        }
         let now = tidy()
         let charge = try accounts.chargeSession(
             SessionMemory.bytes(header.byteCount), to: peer.account)
