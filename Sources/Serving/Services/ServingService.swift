@@ -40,6 +40,8 @@ package final class ServingService: Sendable {
         let kernels =
             configuration.kernels == nil
             ? try Kernels.fromEnvironment() : try Kernels.select(configuration.kernels)
+        // What cannot be read is refused now, and not with every request.
+        _ = try Tuning.fromEnvironment(kernels)
         let workers = WorkerPool(
             threads: configuration.threads, pinned: configuration.pinsThreads)
         let catalog = catalog ?? ModelCatalog(directory, configuration, logger)
