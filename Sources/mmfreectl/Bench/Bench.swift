@@ -92,6 +92,11 @@ struct Bench: ParsableCommand {
         let run = try BenchRun(packed, options)
         let batches = Self.numbers(batch, 1...512) ?? []
         let prompts = Self.numbers(prompt, 1...65536) ?? []
+        if let context = run.context, let long = prompts.first(where: { $0 > context }) {
+            throw Failure(
+                "--prompt \(long): this model has positions for \(context) (context_length)",
+                .usage)
+        }
         let progress = ProgressLine()
         for round in 0...repetitions {
             progress.show(round, of: repetitions + 1, "rounds")

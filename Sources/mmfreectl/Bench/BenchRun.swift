@@ -72,6 +72,9 @@ final class BenchRun {
         products.deallocate()
     }
 
+    /// Tokens that a sequence may have; `nil` for no limit.
+    var context: Int? { model.memory.context }
+
     var title: String {
         let shape = model.shape
         return

@@ -55,7 +55,8 @@ final class BenchTune {
         now = Candidate(
             kernels: Kernels.name(of: kernels), tuning: try Tuning.fromEnvironment(kernels),
             name: "now")
-        works = batches.map { .decode($0) } + prompts.map { .prompt($0) }
+        let context = model.memory.context ?? .max
+        works = batches.map { .decode($0) } + prompts.map { .prompt(min($0, context)) }
         states = try StatePool(slots: max(1, batches.max() ?? 1), model: model)
     }
 
@@ -201,13 +202,22 @@ final class BenchTune {
         return table.text
     }
 
-    /// What to do with it, in a sentence.
+    /// What to do with it, a line for each choice that is faster.
     func advice(_ best: Candidate) -> String {
-        guard best.tuning != now.tuning, isFaster(best) else {
-            return
-                "Nothing was 2 % faster than what is chosen for this processor: \(now.tuning.text)."
+        var lines: [String] = []
+        if best.tuning != now.tuning, isFaster(best) {
+            lines.append(
+                "\(String(printf: "%.3f", gain(best))) times as fast, all together: \(Tuning.variable)=\(best.tuning.text)"
+            )
         }
+        let others = ratios.keys.filter { $0.kernels != now.kernels && isFaster($0) }
+        if let other = others.max(by: { gain($0) < gain($1) }) {
+            lines.append(
+                "\(String(printf: "%.3f", gain(other))) times as fast, with its own cut of the work: \(Kernels.variable)=\(other.kernels)"
+            )
+        }
+        guard lines.isEmpty else { return lines.joined(separator: "\n") }
         return
-            "\(String(printf: "%.3f", gain(best))) times as fast, all together: \(Tuning.variable)=\(best.tuning.text)"
+            "Nothing was 2 % faster than what is chosen for this processor: \(now.tuning.text)."
     }
 }

@@ -4,8 +4,8 @@ import CLinux
 import Engine
 import Synchronization
 
-/// How long a cache line takes from one worker's core to another's and back: what a parallel region pays for meeting. Guests change
-/// between some 80 and some 400 ns within minutes.
+/// How long a cache line takes from one worker's core to another's and back: what a parallel region pays for meeting. On virtual
+/// machines it changes between some 80 and some 400 ns within minutes.
 final class CoreToCore {
     /// Even: the first worker's turn; odd: the second's.
     private let turn = Atomic(0)
