@@ -50,7 +50,7 @@ package struct SavedStateHeader: Sendable, Equatable {
                 throw .field("the length of the model's digest", "\(digest)")
             }
             guard unread <= 1 else { throw .field("the number of unread tokens", "\(unread)") }
-            guard values <= 1 << 30 else { throw .field("the number of values", "\(values)") }
+            guard values <= 1 << 40 else { throw .field("the number of values", "\(values)") }
             guard tokens <= UInt64(Int.max) >> 1 else {
                 throw .field("the number of tokens", "\(tokens)")
             }
