@@ -75,7 +75,7 @@ package struct SavedState: Sendable {
     /// What `encode` gives.
     package var byteCount: Int { header.byteCount }
 
-    /// Gives all bytes, in parts of at most some 100 KiB or what one token's numbers take.
+    /// Gives all bytes in parts: of pages a token's numbers at a time; numbers that are there as float32, and are written so, all at once.
     package func encode(_ body: (UnsafeRawBufferPointer) -> Void) {
         let header = header
         var sum = StateChecksum()

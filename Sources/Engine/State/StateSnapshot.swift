@@ -127,7 +127,7 @@ package final class StateSnapshot: Sendable {
         }
     }
 
-    /// Gives the bytes of all numbers in parts, those of attention a token's at a time, so that they are never all there once more.
+    /// Gives the bytes of all numbers, those of pages a token's at a time, so that they are never all there once more.
     func withNumbers(_ body: (UnsafeRawBufferPointer) -> Void) {
         switch contents {
         case .values(let values): layout.withBytes(values[...], body)
