@@ -42,8 +42,8 @@ package struct SavedStateReader: Sendable {
 
     /// Takes the next bytes.
     ///
-    /// - Throws: `SavedStateError` as soon as the state cannot be one; of the numbers and the checksum with its last byte. Then this
-    ///   is of no use any more.
+    /// - Throws: `SavedStateError` as soon as the state cannot be one; numbers and checksum are judged with the last byte. After an
+    ///   error the reader is of no use.
     package mutating func take(_ bytes: UnsafeRawBufferPointer) throws(SavedStateError) {
         var rest = bytes
         while !rest.isEmpty {

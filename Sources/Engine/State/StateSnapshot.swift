@@ -52,6 +52,7 @@ package enum StateLayout: UInt32, Sendable, CaseIterable {
     ///   - place: bytes of the numbers before these.
     ///   - values: as many as there are numbers.
     package func put(_ bytes: UnsafeRawBufferPointer, at place: Int, in values: inout [Float]) {
+        guard !bytes.isEmpty else { return }
         let start = values.count * (4 - byteCount) + place
         values.withUnsafeMutableBytes { values in
             UnsafeMutableRawBufferPointer(rebasing: values[start..<start + bytes.count])
