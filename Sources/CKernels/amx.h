@@ -72,58 +72,69 @@ CK_INLINE void ck_turn_operand(const int8_t *block, size_t rows, size_t groups, 
     }
 }
 
-/// Digits of vectors begin..<end of a step of two tiles `bytes` apart: operand k of tile i at (5 i + k) CK_OPERAND.
-CK_INLINE void ck_trits_apart(const uint8_t *w, size_t bytes, size_t begin, size_t end, uint8_t *digits) {
+/// Trits of vectors begin..<end of a step of one or two tiles `bytes` apart: operand k of tile i at (5 i + k) CK_OPERAND.
+CK_INLINE void ck_trits_apart(const uint8_t *w, size_t bytes, size_t tiles, size_t begin, size_t end, uint8_t *trits) {
     for (size_t v = begin; v < end; v++) {
-        for (size_t i = 0; i < 2; i++) {
+        for (size_t i = 0; i < tiles; i++) {
             const uint8_t *from = w + i * bytes + v * CK_VECTOR_BYTES;
-            ck_ask(from + 2 * bytes);
+            if (tiles == 2) {
+                ck_ask(from + 2 * bytes);
+            } else {
+                ck_ask_ahead(from);
+            }
             const ck_parts parts = ck_open(from);
             for (size_t p = 0; p < 5; p++) {
-                _mm512_store_si512(digits + (i * CK_STEP + v) * 5 * CK_VECTOR_BYTES + p * CK_VECTOR_BYTES, ck_trit(p, parts));
+                _mm512_store_si512(trits + ((i * CK_STEP + v) * 5 + p) * CK_VECTOR_BYTES, ck_trit(p, parts));
             }
         }
     }
 }
 
-/// Two tiles of `vectors` vectors, `bytes` apart, times up to 16 rows, or 17 to 32 where `wide`; turned: [operands][two if wide].
-/// To y, or added to it.
-CK_INLINE void ck_pair(const uint8_t *w, size_t bytes, size_t vectors, const int8_t *turned, size_t rows, int wide, int add, int32_t *y,
-                       size_t stride) {
-    uint8_t digits[2][2 * CK_STEP_OPERANDS * CK_OPERAND] __attribute__((aligned(64)));
-    const size_t each = wide ? 2 : 1;
+/// What is left of `vectors` vectors at v: operands of this step, and vectors of the next.
+typedef struct ck_step {
+    size_t operands, next;
+} ck_step;
+
+CK_INLINE ck_step ck_step_at(size_t v, size_t vectors) {
+    const size_t left = vectors - v, after = left < CK_STEP ? 0 : left - CK_STEP;
+    return (ck_step){left < CK_STEP ? (left * 5 + 15) / 16 : CK_STEP_OPERANDS, after < CK_STEP ? after : CK_STEP};
+}
+
+/// The k-th fifth of the next step's vectors, which come apart while this step is multiplied.
+CK_INLINE void ck_fifth_apart(const uint8_t *w, size_t bytes, size_t tiles, size_t k, size_t count, uint8_t *trits) {
+    const size_t begin = k * CK_STEP / 5, end = (k + 1) * CK_STEP / 5;
+    ck_trits_apart(w, bytes, tiles, begin < count ? begin : count, end < count ? end : count, trits);
+}
+
+/// One tile of `vectors` vectors times up to 16 rows; turned: [operands]. To y, or added to it. Few rows take less time than their
+/// weights' way from memory, so weights are read as one stream.
+static void ck_narrow(const uint8_t *w, size_t vectors, const int8_t *turned, size_t rows, int add, int32_t *y, size_t stride) {
+    uint8_t trits[2][CK_STEP_OPERANDS * CK_OPERAND] __attribute__((aligned(64)));
     _tile_zero(0), _tile_zero(1), _tile_zero(2), _tile_zero(3);
-    ck_trits_apart(w, bytes, 0, vectors < CK_STEP ? vectors : CK_STEP, digits[0]);
+    ck_trits_apart(w, 0, 1, 0, vectors < CK_STEP ? vectors : CK_STEP, trits[0]);
     for (size_t v = 0, s = 0; v < vectors; v += CK_STEP, s ^= 1) {
-        const size_t left = vectors - v, operands = left < CK_STEP ? (left * 5 + 15) / 16 : CK_STEP_OPERANDS;
-        const size_t next = left <= CK_STEP ? 0 : left - CK_STEP < CK_STEP ? left - CK_STEP : CK_STEP;
+        const ck_step step = ck_step_at(v, vectors);
 #pragma clang loop unroll(full)
         for (size_t k = 0; k < CK_STEP_OPERANDS; k++) {
-            if (k < operands) {
-                const uint8_t *from = digits[s] + k * CK_OPERAND;
-                _tile_loadd(6, from, 64);
-                _tile_loadd(7, from + CK_STEP_OPERANDS * CK_OPERAND, 64);
-                if (wide) {
+            if (k < step.operands) {
+                // Four sums: a product waits for the one before it in its own.
+                const uint8_t *from = trits[s] + k * CK_OPERAND;
+                if (k % 2 == 0) {
                     _tile_loadd(4, turned, 64);
-                    _tile_loadd(5, turned + CK_OPERAND, 64);
-                    _tile_dpbssd(0, 4, 6);
-                    _tile_dpbssd(1, 4, 7);
-                    _tile_dpbssd(2, 5, 6);
-                    _tile_dpbssd(3, 5, 7);
-                } else if (k % 2 == 0) {  // every other product into sums of its own: one waits for the one before it
-                    _tile_loadd(4, turned, 64);
-                    _tile_dpbssd(0, 4, 6);
-                    _tile_dpbssd(1, 4, 7);
+                    _tile_loadd(6, from, 64);
                 } else {
                     _tile_loadd(5, turned, 64);
-                    _tile_dpbssd(2, 5, 6);
-                    _tile_dpbssd(3, 5, 7);
+                    _tile_loadd(7, from, 64);
                 }
-                turned += each * CK_OPERAND;
+                switch (k % 4) {
+                    case 0: _tile_dpbssd(0, 4, 6); break;
+                    case 1: _tile_dpbssd(1, 5, 7); break;
+                    case 2: _tile_dpbssd(2, 4, 6); break;
+                    default: _tile_dpbssd(3, 5, 7); break;
+                }
+                turned += CK_OPERAND;
             }
-            const size_t begin = k * CK_STEP / 5, end = (k + 1) * CK_STEP / 5;
-            ck_trits_apart(w + (v + CK_STEP) * CK_VECTOR_BYTES, bytes, begin < next ? begin : next, end < next ? end : next,
-                           digits[s ^ 1]);
+            ck_fifth_apart(w + (v + CK_STEP) * CK_VECTOR_BYTES, 0, 1, k, step.next, trits[s ^ 1]);
         }
     }
     int32_t sums[4][16][16] __attribute__((aligned(64)));
@@ -132,28 +143,57 @@ CK_INLINE void ck_pair(const uint8_t *w, size_t bytes, size_t vectors, const int
     _tile_stored(2, sums[2], 64);
     _tile_stored(3, sums[3], 64);
     for (size_t t = 0; t < rows; t++) {
+        const __m512i low = _mm512_add_epi32(_mm512_load_si512(sums[0][t]), _mm512_load_si512(sums[1][t]));
+        __m512i sum = _mm512_add_epi32(_mm512_load_si512(sums[2][t]), _mm512_load_si512(sums[3][t]));
+        sum = _mm512_add_epi32(sum, low);
+        if (add) sum = _mm512_add_epi32(sum, _mm512_loadu_si512(y + t * stride));
+        _mm512_storeu_si512(y + t * stride, sum);
+    }
+}
+
+/// Two tiles of `vectors` vectors, `bytes` apart, times 17 to 32 rows; turned: [operands][two]. To y, or added to it.
+static void ck_wide(const uint8_t *w, size_t bytes, size_t vectors, const int8_t *turned, size_t rows, int add, int32_t *y,
+                    size_t stride) {
+    uint8_t trits[2][2 * CK_STEP_OPERANDS * CK_OPERAND] __attribute__((aligned(64)));
+    _tile_zero(0), _tile_zero(1), _tile_zero(2), _tile_zero(3);
+    ck_trits_apart(w, bytes, 2, 0, vectors < CK_STEP ? vectors : CK_STEP, trits[0]);
+    for (size_t v = 0, s = 0; v < vectors; v += CK_STEP, s ^= 1) {
+        const ck_step step = ck_step_at(v, vectors);
+#pragma clang loop unroll(full)
+        for (size_t k = 0; k < CK_STEP_OPERANDS; k++) {
+            if (k < step.operands) {
+                const uint8_t *from = trits[s] + k * CK_OPERAND;
+                _tile_loadd(6, from, 64);
+                _tile_loadd(7, from + CK_STEP_OPERANDS * CK_OPERAND, 64);
+                _tile_loadd(4, turned, 64);
+                _tile_loadd(5, turned + CK_OPERAND, 64);
+                _tile_dpbssd(0, 4, 6);
+                _tile_dpbssd(1, 4, 7);
+                _tile_dpbssd(2, 5, 6);
+                _tile_dpbssd(3, 5, 7);
+                turned += 2 * CK_OPERAND;
+            }
+            ck_fifth_apart(w + (v + CK_STEP) * CK_VECTOR_BYTES, bytes, 2, k, step.next, trits[s ^ 1]);
+        }
+    }
+    int32_t sums[2][2][16][16] __attribute__((aligned(64)));
+    _tile_stored(0, sums[0][0], 64);
+    _tile_stored(1, sums[0][1], 64);
+    _tile_stored(2, sums[1][0], 64);
+    _tile_stored(3, sums[1][1], 64);
+    for (size_t t = 0; t < rows; t++) {
         for (size_t i = 0; i < 2; i++) {
             int32_t *to = y + t * stride + i * CK_TILE_ROWS;
-            __m512i sum = wide ? _mm512_load_si512(sums[t / 16 * 2 + i][t % 16])
-                               : _mm512_add_epi32(_mm512_load_si512(sums[i][t]), _mm512_load_si512(sums[2 + i][t]));
+            __m512i sum = _mm512_load_si512(sums[t / 16][i][t % 16]);
             if (add) sum = _mm512_add_epi32(sum, _mm512_loadu_si512(to));
             _mm512_storeu_si512(to, sum);
         }
     }
 }
 
-static void ck_narrow_pair(const uint8_t *w, size_t bytes, size_t vectors, const int8_t *turned, size_t rows, int add, int32_t *y,
-                           size_t stride) {
-    ck_pair(w, bytes, vectors, turned, rows, 0, add, y, stride);
-}
-static void ck_wide_pair(const uint8_t *w, size_t bytes, size_t vectors, const int8_t *turned, size_t rows, int add, int32_t *y,
-                         size_t stride) {
-    ck_pair(w, bytes, vectors, turned, rows, 1, add, y, stride);
-}
-
-/// Pairs of tiles begin..<end by up to 32 rows, `values` their K4T blocks.
-static __attribute__((noinline)) void ck_pairs_by_rows(const uint8_t *packed, size_t vectors, size_t begin, size_t end, const int8_t *values,
-                                                       size_t rows, int32_t *y, size_t stride) {
+/// Tiles begin..<end, an even number of them for more than 16 rows, by up to 32 rows; `values` their K4T blocks.
+static __attribute__((noinline)) void ck_tiles_in_amx(const uint8_t *packed, size_t vectors, size_t begin, size_t end, const int8_t *values,
+                                                      size_t rows, int32_t *y, size_t stride) {
     int8_t turned[CK_TURNED_BYTES] __attribute__((aligned(64)));
     const int wide = rows > 16;
     const size_t each = wide ? 2 : 1, groups = 5 * vectors, bytes = vectors * CK_VECTOR_BYTES;
@@ -167,26 +207,30 @@ static __attribute__((noinline)) void ck_pairs_by_rows(const uint8_t *packed, si
                 ck_turn_operand(values + t * groups * 4, n, 5 * (v + count), group, turned + k * each * CK_OPERAND + t * 64);
             }
         }
-        for (size_t tile = begin; tile < end; tile += 2) {
-            (wide ? ck_wide_pair : ck_narrow_pair)(packed + tile * bytes + v * CK_VECTOR_BYTES, bytes, count, turned, rows, v != 0,
-                                                   y + tile * CK_TILE_ROWS, stride);
+        for (size_t tile = begin; tile < end; tile += each) {
+            const uint8_t *w = packed + tile * bytes + v * CK_VECTOR_BYTES;
+            int32_t *to = y + tile * CK_TILE_ROWS;
+            if (wide) {
+                ck_wide(w, bytes, count, turned, rows, v != 0, to, stride);
+            } else {
+                ck_narrow(w, count, turned, rows, v != 0, to, stride);
+            }
         }
     }
 }
 
 static void ck_amx_product(const uint8_t *packed, size_t columns, size_t tile_begin, size_t tile_end, const int8_t *values,
                            const int32_t *sums, size_t T, int32_t *y, size_t stride) {
-    const size_t pairs_end = tile_end - (tile_end - tile_begin) % 2;
-    if (T < CK_AMX_FROM || pairs_end == tile_begin) {
-        return ck_product(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
-    }
+    if (T < CK_AMX_FROM) return ck_product(packed, columns, tile_begin, tile_end, values, sums, T, y, stride);
     const size_t padded = ck_padded_columns(columns), vectors = padded / CK_VECTOR_COLUMNS;
+    const size_t pairs_end = tile_end - (tile_end - tile_begin) % 2;
     for (size_t t = 0; t < T; t += CK_AMX_ROWS) {
-        const size_t rows = T - t < CK_AMX_ROWS ? T - t : CK_AMX_ROWS;
-        ck_pairs_by_rows(packed, vectors, tile_begin, pairs_end, values + t * padded, rows, y + t * stride, stride);
+        const size_t rows = T - t < CK_AMX_ROWS ? T - t : CK_AMX_ROWS, end = rows > 16 ? pairs_end : tile_end;
+        const int8_t *x = values + t * padded;
+        ck_tiles_in_amx(packed, vectors, tile_begin, end, x, rows, y + t * stride, stride);
+        if (end < tile_end) ck_product(packed, columns, end, tile_end, x, sums + t, rows, y + t * stride, stride);
     }
     _tile_release();
-    if (pairs_end < tile_end) ck_product(packed, columns, pairs_end, tile_end, values, sums, T, y, stride);
 }
 
 /// As ck_dot_peak, in tiles.

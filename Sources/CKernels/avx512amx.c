@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AVX-512 as avx512gfni.c, and AMX's int8 tiles for more than a few rows (Sapphire Rapids and later). Linux lends the tiles to a process
+// AVX-512 as avx512gfni.c, and AMX's int8 tiles for eight rows and more (Sapphire Rapids and later). Linux lends the tiles to a process
 // that asks (select.c).
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,7 +17,7 @@
 #define CK_IN_PLACE_MOST CK_MOST_COLUMNS
 #define CK_AHEAD 1
 #define CK_STRIPS_FROM SIZE_MAX
-#define CK_AMX_FROM 4
+#define CK_AMX_FROM 8
 
 #include "avx512.h"
 #include "amx.h"
