@@ -160,7 +160,7 @@ struct DenseTests {
         var g = SeededGenerator(45)
         for (encoding, n) in Self.encodings.flatMap({ [($0, 1100), ($0, 1088)] }) {
             let m = Matrix(encoding, rows: 4, n: n, &g)
-            let sizes: [Float] = [1, 1e-40, 1e29, 3e29, 3e38]
+            let sizes: [Float] = [1, 0x1p-133, 1e29, 3e29, 3e38]
             var x = (0..<17).flatMap { g.floats(n, size: sizes[$0 % sizes.count]) }
             x[16 * n + 700] = .infinity
             let together = m.times(x, table.entries, 0..<4)
