@@ -256,6 +256,47 @@ struct AttentionEngineTests {
     }
 
     @Test(
+        "a state that is built of its bytes as they come goes on with the same bits, in pages of its own",
+        arguments: KeyValueType.allCases, [1, 7, 1000, 1 << 20])
+    func built(_ keyValues: KeyValueType, _ part: Int) throws {
+        let model = try Case("ll_gqa1_sharded", keyValues).model
+        let tokens = tokens(41, model)
+        let first = try Run(model)
+        try first.feed(Array(tokens[..<37]), wants: .nothing)
+        let bytes = SavedState(
+            modelDigest: model.digest,
+            state: SessionState(snapshot: first.snapshot, unread: [tokens[37]])
+        ).encoded()
+        var reader = SavedStateReader()
+        try reader.take(bytes)
+        let (header, place) = (try #require(reader.header), try #require(reader.values))
+        var builder = try StateBuilder(header, for: model)
+        for start in stride(from: place.lowerBound, to: place.upperBound, by: part) {
+            try bytes[start..<min(place.upperBound, start + part)].withUnsafeBytes {
+                try builder.take($0)
+            }
+        }
+        let state = builder.state()
+        let snapshot = try #require(state.snapshot)
+        #expect(state.unread == [tokens[37]] && snapshot.history == TokenHistory(tokens[..<37]))
+        #expect(snapshot.sharedPages.ids.count == 3, "37 tokens, 16 to a page")
+        #expect(snapshot.values == first.state)
+        let states = try StatePool(slots: 1, model: model)
+        try states.restore(0, snapshot)
+        let again = states.save(0, history: snapshot.history)
+        #expect(again.sharedPages.ids == snapshot.sharedPages.ids)
+        let second = try Run(model)
+        try second.restore(snapshot)
+        try first.feed(Array(tokens[37...]), wants: .logits)
+        try second.feed(Array(tokens[37...]), wants: .logits)
+        #expect(second.logits == first.logits)
+        let other = try Case("bn_odd_packed", keyValues).model
+        #expect(
+            throws: SavedStateError.otherModel(expected: other.digest, found: model.digest)
+        ) { _ = try StateBuilder(header, for: other) }
+    }
+
+    @Test(
         "keys and values in bfloat16 are those of float32, each rounded when it is written",
         arguments: AttentionGolden.models)
     func rounded(_ name: String) throws {

@@ -81,6 +81,13 @@ struct SavedStateReaderTests {
                         }
                     })
             #expect(try SavedState(decoding: bytes).state.snapshot?.values ?? [] == values)
+            var builder = StateBuilder(header)
+            for part in cut(Array(bytes[place]), &random) {
+                try part.withUnsafeBytes { try builder.take($0) }
+            }
+            let built = builder.state()
+            #expect(built.snapshot?.values ?? [] == values && built.unread == header.unread)
+            #expect(built.history == saved.state.history)
             for count in [bytes.count - 1, 48, bytes.count / 2] {
                 #expect(try !read(cut(Array(bytes[..<count]), &random)).get().isComplete)
             }

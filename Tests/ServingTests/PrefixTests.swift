@@ -151,6 +151,10 @@ private final class TokenStates: SlotStates {
 
     func free(_ slot: Int, of model: ModelID) { slots[slot] = nil }
 
+    func builder(_ header: SavedStateHeader, of model: ModelID) -> StateBuilder {
+        StateBuilder(header)
+    }
+
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
         let tokens = slots[slot] ?? []
         precondition(history == TokenHistory(tokens), "slot \(slot) has read other tokens")

@@ -11,7 +11,7 @@ struct Turns: ~Copyable {
     var core: SchedulerCore
     var now: UInt64 = 1000
     private(set) var requests: [String: FakeConsumer] = [:]
-    private let states = FakeStates()
+    let states = FakeStates()
     private var count = 0
 
     /// Any two objects are two models.
@@ -48,9 +48,9 @@ struct Turns: ~Copyable {
     @discardableResult
     mutating func generate(
         _ user: Character, prompt: Int = 1, count: Int = .max, model: Int = 0,
-        deadline: UInt64 = .max
+        deadline: UInt64 = .max, in session: SessionTurn? = nil
     ) -> FakeConsumer {
-        submit(user, [prompt], FakeConsumer(tokens: count), model, deadline)
+        submit(user, [prompt], FakeConsumer(tokens: count), model, deadline, session)
     }
 
     @discardableResult
@@ -62,7 +62,7 @@ struct Turns: ~Copyable {
 
     private mutating func submit(
         _ user: Character, _ inputs: [Int], _ consumer: FakeConsumer, _ model: Int,
-        _ deadline: UInt64
+        _ deadline: UInt64, _ session: SessionTurn? = nil
     ) -> FakeConsumer {
         let number = requests.keys.count { $0.first == user }
         let call = Call(
@@ -77,7 +77,7 @@ struct Turns: ~Copyable {
                 model: ObjectIdentifier(Self.models[model]), digest: "\(model)",
                 memory: model == Self.recurrent ? .recurrent(floats: 0) : memory,
                 inputs: inputs.map { [UInt32](repeating: 1, count: $0) },
-                consumer: consumer))
+                consumer: consumer, session: session))
         return consumer
     }
 
@@ -120,9 +120,16 @@ extension SchedulerCore.Turn {
     }
 }
 
-/// States that remember the history of their slot: for each token read, the request that read it.
+/// States that remember the history of their slot: for each token read, the request that read it; for those of a session, its values.
 final class FakeStates: SlotStates {
     private var slots: [Int: [Float]] = [:]
+    /// Saved states that were asked for whole: each was about to be read.
+    private(set) var read = 0
+
+    func builder(_ header: SavedStateHeader, of model: ModelID) -> StateBuilder {
+        read += 1
+        return StateBuilder(header)
+    }
 
     func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) {
         slots[slot] = snapshot?.values ?? []
@@ -137,8 +144,11 @@ final class FakeStates: SlotStates {
     /// Reads `count` tokens; the slot must remember exactly what the sequence has read.
     func run(_ sequence: Serving.Sequence, _ count: Int) {
         let name = Float(sequence.request.arrival * 1000 + sequence.input)
+        let before = sequence.request.record.sessionTokens ?? 0
+        let remembered = slots[sequence.slot] ?? []
         precondition(
-            slots[sequence.slot] == [Float](repeating: name, count: sequence.consumed),
+            remembered.count == sequence.consumed
+                && remembered.dropFirst(before).allSatisfy { $0 == name },
             "slot \(sequence.slot) remembers somebody else")
         slots[sequence.slot, default: []] += [Float](repeating: name, count: count)
     }

@@ -162,15 +162,27 @@ extension AttentionMemoryShape {
         let tokens = values.count / numbersPerToken
         var pages: [KeyValuePage] = []
         for token in 0..<tokens {
-            let lane = token % Self.pageTokens
-            if lane == 0 {
-                pages.append(
-                    try KeyValuePage(self, claimed: min(Self.pageTokens, tokens - token)))
-            }
-            write(
-                pages[pages.count - 1], lane: lane,
-                values[token * numbersPerToken..<(token + 1) * numbersPerToken])
+            try append(
+                values[token * numbersPerToken..<(token + 1) * numbersPerToken], to: &pages,
+                of: tokens, after: token)
         }
         return pages
+    }
+
+    /// Appends one token's keys and values, in the order of `values`.
+    ///
+    /// - Parameters:
+    ///   - tokens: those that all pages will hold.
+    ///   - token: how many they hold.
+    /// - Throws: `noMemory`.
+    func append(
+        _ numbers: ArraySlice<Float>, to pages: inout [KeyValuePage], of tokens: Int,
+        after token: Int
+    ) throws(ModelError) {
+        let lane = token % Self.pageTokens
+        if lane == 0 {
+            pages.append(try KeyValuePage(self, claimed: min(Self.pageTokens, tokens - token)))
+        }
+        write(pages[pages.count - 1], lane: lane, numbers)
     }
 }

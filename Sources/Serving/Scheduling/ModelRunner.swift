@@ -110,4 +110,10 @@ final class ModelRunners: SlotStates {
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot {
         self[model].states.save(slot, history: history)
     }
+
+    func builder(
+        _ header: SavedStateHeader, of model: ModelID
+    ) throws(SavedStateError) -> StateBuilder {
+        try StateBuilder(header, for: self[model].model)
+    }
 }

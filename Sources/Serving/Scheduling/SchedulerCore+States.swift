@@ -8,34 +8,46 @@ import ModelStore
 import RPC
 
 extension SchedulerCore {
-    // MARK: Prefixes
+    // MARK: Beginning
 
-    /// Prepares a request's next sequence for its slot: from the longest known prefix, or from where its session is.
+    /// Finds what a request's next sequence has to read, and how many tokens it will have. It holds nothing afterwards: of its session's
+    /// state only what stands before the numbers is read.
     ///
-    /// - Returns: why its session cannot go on.
-    mutating func resume(_ request: Request) -> RPCError? {
-        guard let sequence = request.waiting.first, !sequence.hasBegun, !sequence.isPrepared else {
-            return nil
+    /// - Throws: why it cannot begin.
+    func measure(_ request: Request) throws(RPCError) {
+        guard let sequence = request.waiting.first, !sequence.hasBegun, !sequence.isMeasured else {
+            return
         }
-        sequence.prepare()
+        sequence.measure()
         if let session = request.session {
-            do throws(RPCError) {
-                let state = try session.state()
-                if let snapshot = state.snapshot {
-                    do { try snapshot.layout.check(request.memory) } catch {
-                        return RPCError(error)
-                    }
-                }
-                request.record.sessionTokens = state.history.count
-                sequence.begin(with: state, opening: session.opening)
-            } catch { return error }
+            let outline = try session.outline()
+            do throws(SavedStateError) { try outline.header.layout.check(request.memory) } catch {
+                throw RPCError(error)
+            }
+            request.record.sessionTokens = outline.header.tokens.count
+            sequence.begin(at: outline, opening: session.opening)
             guard !sequence.tokens.isEmpty else {
-                return .invalid("prompt", "there is nothing to append to session '\(session.id)'")
+                throw .invalid("prompt", "there is nothing to append to session '\(session.id)'")
             }
         }
-        if let refusal = limit(request, sequence) { return refusal }
+        try limit(request, sequence)
+    }
+
+    /// Prepares a request's next sequence for its slot, once it has its memory: from the longest known prefix, or from where its session
+    /// is.
+    ///
+    /// - Throws: why its session cannot go on.
+    mutating func resume(_ request: Request) throws(RPCError) {
+        guard let sequence = request.waiting.first, !sequence.hasBegun else { return }
+        if let outline = sequence.outline, let session = request.session {
+            let builder: StateBuilder
+            do throws(SavedStateError) {
+                builder = try pool.builder(outline.header, of: request.model)
+            } catch { throw RPCError(error) }
+            sequence.begin(with: try session.state(outline, builder))
+        }
         let use = request.consumer.prefixUse
-        guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return nil }
+        guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return }
         let tokens = sequence.tokens
         // What has a result that is wanted is always read; the last token has.
         let most = request.consumer.firstResult(of: tokens.count)
@@ -52,25 +64,25 @@ extension SchedulerCore {
             after: found.known?.depth ?? 0, of: found.known?.prefix.snapshot, marks: marks.sorted())
         request.record.cachedTokens += sequence.cached
         if let prefix = found.known?.prefix { request.consumer.begin(sequence, after: prefix) }
-        return nil
     }
 
     /// Keeps a sequence within its model's context.
     ///
-    /// - Returns: why it has no place there.
-    private func limit(_ request: Request, _ sequence: Sequence) -> RPCError? {
-        guard let context = request.memory.context else { return nil }
+    /// - Throws: why it has no place there.
+    private func limit(_ request: Request, _ sequence: Sequence) throws(RPCError) {
+        guard let context = request.memory.context else { return }
         let isAnswer = request.consumer.answerTokens > 0
         let room = context - sequence.length
         guard room >= (isAnswer ? 1 : 0) else {
-            return .invalid(
+            throw .invalid(
                 isAnswer ? "prompt" : "input",
                 "\(sequence.length) tokens, those of the session among them; model '\(request.record.model)' has positions for \(context)"
                     + (isAnswer ? ", the answer's among them" : ""))
         }
         if isAnswer { request.consumer.limit(to: room) }
-        return nil
     }
+
+    // MARK: Prefixes
 
     private func key(of request: Request) -> PrefixCache.Key {
         PrefixCache.Key(

@@ -206,14 +206,27 @@ struct SchedulerCore: ~Copyable {
         }
     }
 
-    /// Finds where a request's next sequence begins, and sets memory aside for it.
+    /// Sets memory aside for a request's next sequence, and then finds where it begins: what waits for memory holds none.
     ///
     /// - Returns: whether it can have a slot; otherwise it is over, or its account waits for memory.
     private mutating func prepare(_ request: Request, _ turn: inout Turn) -> Bool {
-        if let refusal = resume(request) {
-            turn.ended.append(close(request, .refused(refusal)))
+        do throws(RPCError) {
+            try measure(request)
+            guard try setMemoryAside(request) else {
+                claim(request.account)
+                return false
+            }
+            try resume(request)
+            return true
+        } catch {
+            turn.ended.append(close(request, .refused(error)))
             return false
         }
+    }
+
+    /// - Returns: whether a request's next sequence has its memory; if not, its account waits.
+    /// - Throws: why it will never have it.
+    private mutating func setMemoryAside(_ request: Request) throws(RPCError) -> Bool {
         guard let context = request.memory.context, let sequence = request.waiting.first,
             sequence.keyValueBytes == 0
         else { return true }
@@ -225,16 +238,12 @@ struct SchedulerCore: ~Copyable {
             sequence.keyValueBytes = bytes
             wakeNext()
             return true
-        case .later:
-            claim(request.account)
-            return false
+        case .later: return false
         case .never:
-            let why = RPCError(
+            throw RPCError(
                 .resourceExhausted,
                 "\(tokens) tokens of model '\(request.record.model)' take \(bytes) bytes of keys and values, \(keyValues.capacity) are set aside for all (key_value_memory): send a shorter prompt or ask for fewer tokens",
                 reason: "KEY_VALUE_MEMORY")
-            turn.ended.append(close(request, .refused(why)))
-            return false
         }
     }
 

@@ -66,8 +66,10 @@ final class Sequence {
     private(set) var residence = Residence.waiting(nil)
     /// Bytes of keys and values that are set aside for it.
     var keyValueBytes = 0
-    /// Where it begins is known.
-    private(set) var isPrepared = false
+    /// It is known how much it has to read and where its session is.
+    private(set) var isMeasured = false
+    /// The state of its session, until it is read.
+    private(set) var outline: SessionOutline?
     /// It has had a slot.
     private(set) var hasBegun = false
     /// Its state has read its own tokens and no others: it is a prefix that may come again.
@@ -107,8 +109,8 @@ final class Sequence {
 
     // MARK: What the scheduler does with it
 
-    /// Where it begins is about to be found.
-    func prepare() { isPrepared = true }
+    /// How much it has to read is about to be found.
+    func measure() { isMeasured = true }
 
     /// Begins after `depth` of its tokens, which `snapshot` has read.
     func begin(after depth: Int, of snapshot: StateSnapshot?, marks: [Int]) {
@@ -120,16 +122,23 @@ final class Sequence {
         residence = .waiting(snapshot)
     }
 
-    /// Goes on where a session is.
-    func begin(with state: SessionState, opening: UInt32?) {
+    /// Will go on where a session is.
+    func begin(at outline: SessionOutline, opening: UInt32?) {
         precondition(!hasBegun)
-        if state.isEmpty {
+        self.outline = outline
+        if outline.header.tokens.count == 0 {
             if let opening { tokens.insert(opening, at: 0) }
             return
         }
-        tokens.insert(contentsOf: state.unread, at: 0)
+        tokens.insert(contentsOf: outline.header.unread, at: 0)
         isWhole = false
-        history = state.snapshot?.history ?? TokenHistory()
+        history = outline.header.history
+    }
+
+    /// Begins with the session's state.
+    func begin(with state: SessionState) {
+        precondition(!hasBegun && state.snapshot?.history ?? TokenHistory() == history)
+        outline = nil
         residence = .waiting(state.snapshot)
     }
 

@@ -12,6 +12,12 @@ protocol SlotStates: AnyObject {
     /// - Throws: `noMemory`.
     func load(_ snapshot: StateSnapshot?, into slot: Int, of model: ModelID) throws(ModelError)
     func save(_ slot: Int, of model: ModelID, history: TokenHistory) -> StateSnapshot
+    /// What makes a saved state one that a slot can remember.
+    ///
+    /// - Throws: `SavedStateError` if it is none of the model.
+    func builder(
+        _ header: SavedStateHeader, of model: ModelID
+    ) throws(SavedStateError) -> StateBuilder
     /// Nobody needs what a slot remembers.
     func free(_ slot: Int, of model: ModelID)
 }
@@ -42,6 +48,13 @@ final class SlotPool {
         free.removeLast()
         return SlotLease(slot: slot, model: model, pool: self)
     }
+
+    /// What makes a saved state one that a slot can begin with.
+    ///
+    /// - Throws: `SavedStateError` if it is none of the model.
+    func builder(
+        _ header: SavedStateHeader, of model: ModelID
+    ) throws(SavedStateError) -> StateBuilder { try states.builder(header, of: model) }
 
     /// The batch is over whose tap a slot was, if it was one.
     func freeTap(_ slot: Int, of model: ModelID) {

@@ -57,18 +57,48 @@ extension SessionStore {
 
     /// A session at its last complete turn. One that is damaged is lost.
     func read(_ id: String) throws(RPCError) -> (entry: SessionBook.Entry, state: SessionState) {
+        try reading(id) { entry throws(StateParts.Failure) in
+            var parts = try StateParts(self, entry)
+            return (entry, try parts.state { StateBuilder($0) })
+        }
+    }
+
+    /// What stands before the numbers of a session at its last complete turn.
+    func outline(_ id: String) throws(RPCError) -> SessionOutline {
+        try reading(id) { entry throws(StateParts.Failure) in
+            var parts = try StateParts(self, entry)
+            return SessionOutline(entry: entry, header: try parts.header())
+        }
+    }
+
+    /// Gives the entry of a session until its record can be read.
+    private func reading<Value>(
+        _ id: String, _ body: (SessionBook.Entry) throws(StateParts.Failure) -> Value
+    ) throws(RPCError) -> Value {
         while true {
             let entry = try whole(id)
-            do throws(StateParts.Failure) {
-                var parts = try StateParts(self, entry)
-                return (entry, try parts.state())
-            } catch {
-                switch error {
+            do throws(StateParts.Failure) { return try body(entry) } catch {
                 // A turn has come to its end meanwhile, or it was dropped.
-                case .gone: continue
-                case .damage: throw refusal(error, entry)
-                }
+                if case .gone = error { continue }
+                throw refusal(error, entry)
             }
+        }
+    }
+
+    /// The state that was outlined. One that is damaged is lost.
+    func read(
+        _ outline: SessionOutline, _ builder: StateBuilder
+    ) throws(RPCError) -> SessionState {
+        do throws(StateParts.Failure) {
+            var parts = try StateParts(self, outline.entry)
+            return try parts.state { header throws(StateParts.Failure) in
+                guard header == builder.header else { throw .damage("it is another state's") }
+                return builder
+            }
+        } catch {
+            // Dropped or lost meanwhile, most likely.
+            if case .gone = error { _ = try whole(outline.entry.id) }
+            throw refusal(error, outline.entry)
         }
     }
 
@@ -82,6 +112,7 @@ extension SessionStore {
                 "session '\(entry.id)' has gone on, or was dropped, while its state was read: ask again",
                 reason: "SESSION_CHANGED"
             ).retrying(after: 0)
+        case .memory(let error): RPCError(.resourceExhausted, "\(error)", reason: "NO_MEMORY")
         }
     }
 
@@ -101,6 +132,8 @@ struct StateParts {
         /// The session has another record now, or is dropped.
         case gone
         case damage(String)
+        /// The system has none for the state.
+        case memory(ModelError)
     }
 
     private let store: SessionStore
@@ -123,10 +156,10 @@ struct StateParts {
     /// Bytes that `next` has given.
     var offset: Int { reader.received }
 
-    /// The next bytes; `nil` after the last.
-    mutating func next() throws(Failure) -> [UInt8]? {
+    /// The next bytes, as many as there are and at most so many; `nil` after the last.
+    mutating func next(_ most: Int = SessionStore.partBytes) throws(Failure) -> [UInt8]? {
         guard offset < byteCount else { return nil }
-        let end = min(byteCount, offset + SessionStore.partBytes)
+        let end = min(byteCount, offset + most)
         let start = entry.place.length - SessionRecord.endBytes - byteCount
         guard
             let bytes = store.part(entry.id, entry.generation, start + offset..<start + end)
@@ -140,26 +173,39 @@ struct StateParts {
         return bytes
     }
 
+    /// What stands before the numbers, before a part has been taken; and no more is read.
+    mutating func header() throws(Failure) -> SavedStateHeader {
+        _ = try next(SavedStateHeader.mostBytes)
+        guard let header = reader.header else { throw .damage("its state ends after it does") }
+        return header
+    }
+
     /// All of it, before a part has been taken.
-    mutating func state() throws(Failure) -> SessionState {
-        var values: [Float] = []
+    ///
+    /// - Parameter begin: what takes the numbers, once it is known how many there are.
+    mutating func state(
+        _ begin: (SavedStateHeader) throws(Failure) -> StateBuilder
+    ) throws(Failure) -> SessionState {
+        var begun: StateBuilder?
         var offset = offset
         while let bytes = try next() {
             defer { offset += bytes.count }
             guard let header = reader.header, let place = reader.values else { continue }
-            if values.isEmpty { values = [Float](repeating: 0, count: header.values) }
+            if begun == nil { begun = try begin(header) }
             let some = place.clamped(to: offset..<offset + bytes.count)
-            bytes.withUnsafeBytes {
-                header.layout.put(
-                    UnsafeRawBufferPointer(
-                        rebasing: $0[some.lowerBound - offset..<some.upperBound - offset]),
-                    at: some.lowerBound - place.lowerBound, in: &values)
-            }
+            let result = bytes[some.lowerBound - offset..<some.upperBound - offset]
+                .withUnsafeBytes { bytes in
+                    Result { () throws(ModelError) in try begun?.take(bytes) }
+                }
+            do throws(ModelError) { try result.get() } catch { throw .memory(error) }
         }
-        guard let header = reader.header, reader.isComplete else {
-            throw .damage("its state ends after it does")
-        }
-        header.layout.widen(&values)
-        return SavedState(header, values: values).state
+        guard let begun, reader.isComplete else { throw .damage("its state ends after it does") }
+        return begun.state()
     }
+}
+
+/// Where a session is, without its numbers: its record, and what stands before them there.
+struct SessionOutline {
+    fileprivate let entry: SessionBook.Entry
+    let header: SavedStateHeader
 }

@@ -257,7 +257,7 @@ package final class SessionStore: Sendable {
             id: id, opening: opening, proof: proof, store: self, reservation: reservation)
     }
 
-    fileprivate func commit(_ id: String, _ new: SessionState, _ proof: ModelProof) -> Bool {
+    func commit(_ id: String, _ new: SessionState, _ proof: ModelProof) -> Bool {
         guard
             var entry = try? state.withLock({ state throws(RPCError) in try state.book.find(id) })
         else { return false }
@@ -289,7 +289,7 @@ package final class SessionStore: Sendable {
         return isKept
     }
 
-    fileprivate func endTurn(_ id: String) {
+    func endTurn(_ id: String) {
         let now = clock()
         state.withLock { $0.book.endTurn(id, now: now) }
     }
@@ -310,51 +310,4 @@ package final class SessionStore: Sendable {
     static func newID() -> String {
         "s" + String(UInt64.random(in: .min ... .max) >> 4, radix: 36)
     }
-}
-
-/// One turn of a session: the right to its state, in the order in which turns came in.
-final class SessionTurn: Sendable {
-    let id: String
-    /// What a text begins with in a session that has read nothing.
-    let opening: UInt32?
-    private let proof: ModelProof
-    private let store: SessionStore
-    /// Of what it may add to the state, until it ends.
-    private let reservation: Mutex<StateReservation?>
-    private let isOver = Atomic<Bool>(false)
-
-    fileprivate init(
-        id: String, opening: UInt32?, proof: ModelProof, store: SessionStore,
-        reservation: StateReservation
-    ) {
-        self.id = id
-        self.opening = opening
-        self.proof = proof
-        self.store = store
-        self.reservation = Mutex(reservation)
-    }
-
-    /// Where the session is when this turn comes to run.
-    func state() throws(RPCError) -> SessionState { try store.read(id).state }
-
-    /// - Returns: whether the session has this state now.
-    func commit(_ state: SessionState) -> Bool { store.commit(id, state, proof) }
-
-    /// Whether turns are to be on disk before their callers are told of their ends.
-    var isKeptOnDisk: Bool { store.disk != nil }
-
-    /// Calls `body` when what was committed has been written to the disk, or cannot be.
-    ///
-    /// - Parameter body: told whether the session's last complete turn is there.
-    func whenKept(_ body: @escaping @Sendable (Bool) -> Void) {
-        store.whenKept { [store, id] in body(store.isOnDisk(id)) }
-    }
-
-    func end() {
-        guard !isOver.exchange(true, ordering: .relaxed) else { return }
-        reservation.withLock { $0 = nil }
-        store.endTurn(id)
-    }
-
-    deinit { end() }
 }
