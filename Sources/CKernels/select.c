@@ -43,7 +43,8 @@ const ck_table *ck_runnable(size_t i) {
     if (vbmi) runnable[count++] = &ck_avx512vbmi;
     if (vbmi && zen5) runnable[count++] = &ck_avx512zen5;
     if (gfni && intel) runnable[count++] = &ck_avx512gfni;
-    if (gfni && ck_has_tiles()) runnable[count++] = &ck_avx512amx;
+    // The last: whoever asks for another table asks Linux for nothing.
+    if (gfni && i == count && ck_has_tiles()) runnable[count++] = &ck_avx512amx;
 #elif defined(__aarch64__)
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) runnable[count++] = &ck_neon;
 #endif

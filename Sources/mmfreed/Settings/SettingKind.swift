@@ -63,7 +63,7 @@ extension SettingKind where Value == String? {
         "a kernel table the processor can run", text: { SettingsFile.quoted($0 ?? "") },
         read: { input throws(SettingRefusal) in
             let name = try optionalText.read(input)
-            if let name, !Kernels.runnable.contains(name) {
+            if let name, (try? Kernels.select(name)) == nil {
                 throw SettingRefusal(
                     "this processor can run \(Kernels.runnable.joined(separator: ", "))")
             }
