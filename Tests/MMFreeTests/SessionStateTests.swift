@@ -61,6 +61,13 @@ struct SessionStateTests {
         }
     }
 
+    @Test(
+        "a daemon's word on a state's size reserves 64 MiB at most",
+        arguments: [(0, 0), (5_000_000, 5_000_000), (1 << 33, 64 << 20), (UInt64.max, 64 << 20)])
+    func room(_ said: UInt64, _ reserved: Int) {
+        #expect(Client.room(for: said) == reserved)
+    }
+
     @Test("is restored in requests of 1 MiB; a smaller one in one")
     func restore() async throws {
         try await withFake { daemon, client in

@@ -15,15 +15,16 @@ extension Client {
                     timeout: nanoseconds(timeout))
                 var state: [UInt8] = []
                 for try await part in answer {
-                    if state.isEmpty {
-                        state.reserveCapacity(Int(clamping: min(part.stateBytes, 1 << 33)))
-                    }
+                    if state.isEmpty { state.reserveCapacity(Self.room(for: part.stateBytes)) }
                     state += part.state
                 }
                 return state
             } catch { try await attempts.wait(after: error) }
         }
     }
+
+    /// Bytes to reserve for a state of which the daemon says that it has so many: it grows beyond them as it comes.
+    static func room(for stateBytes: UInt64) -> Int { Int(min(stateBytes, 64 << 20)) }
 
     /// A session's state at its last complete turn, part by part; it is asked for when the result is gone through.
     ///
