@@ -122,6 +122,19 @@ struct DenseTests {
         }
     }
 
+    @Test(
+        "every table's products with the longest rows of q6 that fit the decoded block, and one block more, equal scalar's",
+        arguments: Table.others, [8192, 8256])
+    func longest(_ table: Table, _ n: Int) {
+        var g = SeededGenerator(46)
+        let m = Matrix(CK_Q6, rows: 6, n: n, &g)
+        for vectors in [1, 2, 7, 8, 9, 20] {
+            let x = g.floats(vectors * n)
+            let wanted = m.times(x, Table.scalar.entries, 1..<6)
+            #expect(m.times(x, table.entries, 1..<6).bits == wanted.bits, "\(vectors) vectors")
+        }
+    }
+
     @Test("every code of q6 is read as it decodes, under scales of any kind", arguments: Table.all)
     func codes(_ table: Table) {
         var g = SeededGenerator(44)

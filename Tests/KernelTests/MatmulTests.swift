@@ -89,6 +89,22 @@ struct MatmulTests {
         }
     }
 
+    @Test(
+        "every table equals scalar for every number of activations about its blocks of sixteen",
+        arguments: Table.others, Array(15...33))
+    func batches(_ table: Table, _ batch: Int) {
+        var g = SeededGenerator(UInt64(batch))
+        for (rows, columns) in [(16, 20), (33, 64), (70, 131), (48, 1203)] {
+            let packed = (0..<ck_packed_bytes(rows, columns)).map { _ in UInt8(g.next() % 243) }
+            let x = Activations(randomRows(batch, columns, &g), columns: columns)
+            let stride = 16 * ck_tiles(rows)
+            let wanted = product(.scalar, packed, rows: rows, x, stride: stride)
+            #expect(
+                wanted == product(table, packed, rows: rows, x, stride: stride, split: 1),
+                "\(rows) x \(columns)")
+        }
+    }
+
     @Test("the largest sums there are come out exact", arguments: Table.all)
     func extremes(_ table: Table) {
         let columns = 7001
