@@ -29,19 +29,20 @@ enum Program {
         $0.key.hasSuffix("SAN_OPTIONS")
     }
 
-    /// Runs mmfreectl to its end.
+    /// Runs mmfreectl, or another program, to its end.
     ///
     /// - Parameters:
     ///   - input: what is on standard input.
     ///   - environment: these variables and no others.
     ///   - shell: how a shell starts it: "$0" "$@" with redirections around.
     static func run(
-        _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:],
+        _ arguments: [String], of program: String = "mmfreectl", input: [UInt8] = [],
+        environment: [String: String] = [:],
         shell: String = #"exec "$0" "$@""#
     ) throws -> Result {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/bash")
-        process.arguments = ["-c", shell, path("mmfreectl")] + arguments
+        process.arguments = ["-c", shell, path(program)] + arguments
         process.environment = sanitizer.merging(["PATH": "/usr/bin:/bin"]) { $1 }
             .merging(environment) { $1 }
         let place = try makeTemporaryDirectory()
