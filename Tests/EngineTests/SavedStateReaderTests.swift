@@ -106,7 +106,15 @@ struct SavedStateReaderTests {
             switch (read(cut(bytes, &random)), whole) {
             // Its header tells another length: others of its bytes are taken for what they are not.
             case (.success(let reader), .truncated): #expect(!reader.isComplete)
-            case (.failure, .truncated): break
+            case (.failure(.truncated(let length, let found)), .truncated(let told, _)):
+                #expect(length == told && found > told)
+            // A cut is where it would end.
+            case (.failure(.checksum), .truncated(let told, let count)): #expect(told < count)
+            // The length of the digest, or of what is unread, is another.
+            case (.failure(.field(let name, let why)), .truncated):
+                #expect(
+                    (name, why) == ("the model's digest", "not UTF-8")
+                        || (name, why) == ("a byte between the parts", "not 0"))
             case (.failure(let found), _): #expect(found == whole)
             case (.success, _): Issue.record("taken, though \(whole)")
             }
