@@ -134,7 +134,7 @@ struct Bench: ParsableCommand {
             }
         }
         try measure(candidates)
-        let best = run.best(of: candidates)
+        let best = run.choice.best(of: candidates)
         let isNew = best.tuning != run.now.tuning
         if isNew { try measure([best]) }
         progress.clear()
@@ -145,7 +145,7 @@ struct Bench: ParsableCommand {
         if json { return try show(rows, run.title, nil) }
         Terminal.print(run.title)
         Terminal.print(run.table(all))
-        Terminal.print(run.advice(best))
+        Terminal.print(run.choice.advice(best))
     }
 
     private func measureServer(_ output: Output?) throws {

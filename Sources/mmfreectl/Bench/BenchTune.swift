@@ -6,59 +6,31 @@ import ModelStore
 
 /// `bench --tune`: other ways to cut the work, each beside the one that is chosen now, in turns.
 final class BenchTune {
-    /// One way to compute: the kernels and how their work is cut.
-    struct Candidate: Hashable {
-        let kernels: String
-        let tuning: Tuning
-        /// What is other than in the choice now.
-        let name: String
-    }
-
-    /// What is timed: so many sequences decoded at once, or a prompt.
-    enum Work: Hashable, CustomStringConvertible {
-        case decode(Int)
-        case prompt(Int)
-
-        var description: String {
-            switch self {
-            case .decode(let rows): "decode, batch \(rows)"
-            case .prompt(let length): "prompt of \(length)"
-            }
-        }
-
-        var tokens: Int {
-            switch self {
-            case .decode(let rows): rows
-            case .prompt(let length): length
-            }
-        }
-    }
-
-    /// Speeds less than so much apart are the same; and a candidate is faster only if it was in so many of the rounds.
-    static let least = 1.02
-    static let mostRounds = 0.75
+    typealias Candidate = TuningChoice.Candidate
 
     private let model: Model
     private let workers: WorkerPool
     private let states: StatePool
-    private let works: [Work]
-    let now: Candidate
+    /// What was found so far.
+    private(set) var choice: TuningChoice
     private var evaluators: [Candidate: Evaluator] = [:]
-    /// Of each candidate and work, a round's speed as a multiple of the choice now's.
-    private var ratios: [Candidate: [Work: [Double]]] = [:]
-    private var speeds: [Work: [Double]] = [:]
+    private var speeds: [TuningChoice.Work: [Double]] = [:]
 
     init(_ file: PackedFile, _ options: LocalOptions, batches: [Int], prompts: [Int]) throws {
         model = try options.model(file)
         workers = options.workers()
         let kernels = try options.table()
-        now = Candidate(
-            kernels: Kernels.name(of: kernels), tuning: try Tuning.fromEnvironment(kernels),
-            name: "now")
         let context = model.memory.context ?? .max
-        works = batches.map { .decode($0) } + prompts.map { .prompt(min($0, context)) }
+        choice = TuningChoice(
+            now: Candidate(
+                kernels: Kernels.name(of: kernels), tuning: try Tuning.fromEnvironment(kernels),
+                name: "now"),
+            works: batches.map { .decode($0) } + prompts.map { .prompt(min($0, context)) })
         states = try StatePool(slots: max(1, batches.max() ?? 1), model: model)
     }
+
+    var now: Candidate { choice.now }
+    private var works: [TuningChoice.Work] { choice.works }
 
     var title: String {
         "\(now.kernels) kernels, \(workers.count) threads, \(now.tuning.text): speeds as multiples of it"
@@ -99,14 +71,14 @@ final class BenchTune {
                 let second = try time(isOdd ? candidate : now, work)
                 guard counts else { continue }
                 let (ours, its) = isOdd ? (first, second) : (second, first)
-                ratios[candidate, default: [:]][work, default: []].append(ours / its)
+                choice.add(ours / its, of: candidate, work)
                 speeds[work, default: []].append(Double(work.tokens) * 1e9 / ours)
             }
         }
     }
 
     /// Nanoseconds of the fastest of a few runs, after one that fills the caches.
-    private func time(_ candidate: Candidate, _ work: Work) throws -> Double {
+    private func time(_ candidate: Candidate, _ work: TuningChoice.Work) throws -> Double {
         let evaluator = try evaluator(candidate)
         let wants: Wants = model.shape.hasHead ? .logits : .hidden
         let (rows, times) =
@@ -143,43 +115,6 @@ final class BenchTune {
 
     // MARK: What was found
 
-    func ratio(_ candidate: Candidate, _ work: Work) -> Double {
-        ratios[candidate]?[work].map(BenchRun.median) ?? .nan
-    }
-
-    /// Geometric mean over all works.
-    private func gain(_ candidate: Candidate) -> Double {
-        var product = 1.0
-        for work in works { product *= ratio(candidate, work) }
-        return works.isEmpty ? 1 : pow(product, 1 / Double(works.count))
-    }
-
-    private func isFaster(_ candidate: Candidate) -> Bool {
-        let rounds = ratios[candidate]?.values.map(\.count).min() ?? 0
-        let won = (0..<rounds).count { round in
-            works.reduce(1) { $0 * (ratios[candidate]?[$1]?[round] ?? 0) } > 1
-        }
-        return gain(candidate) >= Self.least && Double(won) >= Self.mostRounds * Double(rounds)
-    }
-
-    /// The choice now, with every part that alone was faster by `least` or more.
-    func best(of candidates: [Candidate]) -> Candidate {
-        var tuning = now.tuning
-        let faster = candidates.filter { $0.kernels == now.kernels && isFaster($0) }
-        for candidate in faster.sorted(by: { gain($0) < gain($1) }) {
-            let other = candidate.tuning
-            if other.shares != now.tuning.shares { tuning.shares = other.shares }
-            if other.fewRowsBytes != now.tuning.fewRowsBytes {
-                tuning.fewRowsBytes = other.fewRowsBytes
-            }
-            if other.manyRowsBytes != now.tuning.manyRowsBytes {
-                tuning.manyRowsBytes = other.manyRowsBytes
-            }
-            if other.isFused != now.tuning.isFused { tuning.isFused = other.isFused }
-        }
-        return Candidate(kernels: now.kernels, tuning: tuning, name: "together")
-    }
-
     func rows(_ candidates: [Candidate]) -> [BenchRow] {
         works.map {
             BenchRow("\($0)", BenchRun.median(speeds[$0] ?? []), "tok/s", nil, nil)
@@ -187,7 +122,7 @@ final class BenchTune {
             + candidates.flatMap { candidate in
                 works.map {
                     BenchRow(
-                        "\(candidate.name): \($0)", ratio(candidate, $0), "times", nil, nil)
+                        "\(candidate.name): \($0)", choice.ratio(candidate, $0), "times", nil, nil)
                 }
             }
     }
@@ -197,27 +132,8 @@ final class BenchTune {
         for candidate in candidates {
             table.add(
                 [candidate.name]
-                    + works.map { String(printf: "%.3f", ratio(candidate, $0)) })
+                    + works.map { String(printf: "%.3f", choice.ratio(candidate, $0)) })
         }
         return table.text
-    }
-
-    /// What to do with it, a line for each choice that is faster.
-    func advice(_ best: Candidate) -> String {
-        var lines: [String] = []
-        if best.tuning != now.tuning, isFaster(best) {
-            lines.append(
-                "\(String(printf: "%.3f", gain(best))) times as fast, all together: \(Tuning.variable)=\(best.tuning.text)"
-            )
-        }
-        let others = ratios.keys.filter { $0.kernels != now.kernels && isFaster($0) }
-        if let other = others.max(by: { gain($0) < gain($1) }) {
-            lines.append(
-                "\(String(printf: "%.3f", gain(other))) times as fast, with its own cut of the work: \(Kernels.variable)=\(other.kernels)"
-            )
-        }
-        guard lines.isEmpty else { return lines.joined(separator: "\n") }
-        return
-            "Nothing was 2 % faster than what is chosen for this processor: \(now.tuning.text)."
     }
 }
