@@ -235,7 +235,9 @@ struct SessionPartsTests {
         }
     }
 
-    @Test("a first part that tells no state of the model makes no session")
+    @Test(
+        "a first part that tells no state of the model makes no session, nor does a whole state that begins elsewhere"
+    )
     func firstPart() async throws {
         try await withSessions { daemon, inference, sessions in
             let state = try await state(inference, sessions)
@@ -255,6 +257,10 @@ struct SessionPartsTests {
                 }
                 #expect(error?.code == code, "\(error.map { "\($0)" } ?? "nothing")")
             }
+            let whole = try await refusal {
+                _ = try await sessions.restore(RestoreSessionRequest(state: state, offset: 8))
+            }
+            #expect(whole?.code == .invalidArgument && whole?.message.contains("offset") == true)
             try await eventually { daemon.service.sessions.stats.sessions == 0 }
             let unknown = try await refusal {
                 _ = try await sessions.add(state, to: "s0", at: 0)

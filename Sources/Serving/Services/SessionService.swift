@@ -115,6 +115,10 @@ struct SessionService: Sendable {
         }
         let found: (digest: String, create: @Sendable (LoadedModel) throws -> SessionInfo)
         do throws(RPCError) {
+            guard request.offset == 0 else {
+                throw .invalid(
+                    "offset", "\(request.offset), of the first part of a state; it begins at 0")
+            }
             found = try request.more ? first(request, call) : whole(request, call)
         } catch { return reply(.failure(error)) }
         let body: @Sendable (Result<LoadedModel, CatalogError>) -> Void = { result in
@@ -152,10 +156,6 @@ struct SessionService: Sendable {
     private func first(
         _ request: RestoreSessionRequest, _ call: Call
     ) throws(RPCError) -> (String, @Sendable (LoadedModel) throws -> SessionInfo) {
-        guard request.offset == 0 else {
-            throw .invalid(
-                "offset", "\(request.offset), of the first part of a state; it begins at 0")
-        }
         let most = SavedStateHeader.mostBytes
         var reader = SavedStateReader()
         do throws(SavedStateError) { try reader.take(request.state.prefix(most)) } catch {
