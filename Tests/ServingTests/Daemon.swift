@@ -88,7 +88,7 @@ private final class ShiftedClock: Sendable {
 /// Serves `models`, and what else `prepare` puts into their directory, for as long as `body` runs.
 func withDaemon<R>(
     _ models: [String: UInt64] = ["tiny": 1], _ configuration: ServingConfiguration = .testing,
-    opener: @escaping ModelCatalog.Opener = ModelCatalog.load,
+    opener: @escaping ModelCatalog.Opener = ModelCatalog.load, timeout: UInt64? = nil,
     preparing prepare: (FilePath) throws -> Void = { _ in },
     _ body: (Daemon) async throws -> R
 ) async throws -> R {
@@ -100,6 +100,7 @@ func withDaemon<R>(
         var transport = RPCServer.Configuration()
         transport.slowReaderTimeout = 3_600_000_000_000
         transport.frameTime = 3_600_000_000_000
+        if let timeout { transport.defaultTimeout = timeout }
         let service = try ServingService(
             configuration, transport: transport, directory: places, logger: logger,
             catalog: ModelCatalog(places, configuration, logger, opener: opener),

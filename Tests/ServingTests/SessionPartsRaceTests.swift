@@ -97,13 +97,7 @@ struct SessionPartsRaceTests {
     func slowReader() async throws {
         try await withDaemon { daemon in
             let state = bytes(2_000_000, 1)
-            let store = daemon.service.sessions
-            var reader = SavedStateReader()
-            try reader.take(state.prefix(SavedStateHeader.mostBytes))
-            let user = Peer(uid: getuid(), gid: getgid(), pid: 0)
-            let id = try store.restore(
-                #require(reader.header), state, name: "", model: "tiny", ttl: 0, for: user
-            ).session
+            let id = try session(state, daemon)
             let client = try await daemon.connect()
             let answer: AnswerStream<SaveSessionResponse> = client.stream(
                 ServiceName.session, "Save", SaveSessionRequest(session: id), timeout: nil)
@@ -117,5 +111,38 @@ struct SessionPartsRaceTests {
             try await eventually { accounts.answerBytes == 0 }
             await client.close()
         }
+    }
+
+    @Test("of a state that nobody reads, nothing waits in the daemon once the call's time is up")
+    func unread() async throws {
+        try await withDaemon(timeout: 5_000_000_000) { daemon in
+            let id = try session(bytes(2_000_000, 1), daemon)
+            let client = try await daemon.connect()
+            let answer: AnswerStream<SaveSessionResponse> = client.stream(
+                ServiceName.session, "Save", SaveSessionRequest(session: id), timeout: nil)
+            var parts = answer.makeAsyncIterator()
+            _ = try await parts.next()
+            let accounts = daemon.service.server.accounts
+            // A part is on its way, and one waits.
+            try await eventually { accounts.answerBytes > 500_000 }
+            try await eventually { accounts.answerBytes < 300_000 }
+            do {
+                while try await parts.next() != nil {}
+                Issue.record("the whole state came")
+            } catch ClientError.rpc(let why) {
+                #expect(why.code == .deadlineExceeded && why.reason == "DEADLINE")
+            }
+            await client.close()
+        }
+    }
+
+    /// This user's session in a state.
+    private func session(_ state: [UInt8], _ daemon: Daemon) throws -> String {
+        var reader = SavedStateReader()
+        try reader.take(state.prefix(SavedStateHeader.mostBytes))
+        let user = Peer(uid: getuid(), gid: getgid(), pid: 0)
+        return try daemon.service.sessions.restore(
+            #require(reader.header), state, name: "", model: "tiny", ttl: 0, for: user
+        ).session
     }
 }

@@ -44,6 +44,7 @@ package final class Call: Sendable {
         var isCancelled = false
         var hasBegun = false
         var handlers: [@Sendable () -> Void] = []
+        var lateHandlers: [@Sendable () -> Void] = []
     }
     private let state = Mutex(State())
 
@@ -67,6 +68,11 @@ package final class Call: Sendable {
         if now { handler() }
     }
 
+    /// Runs `handler` once, on the connection's loop, when the call's time is up and it has no end yet.
+    package func onDeadline(_ handler: @escaping @Sendable () -> Void) {
+        state.withLock { if !$0.isCancelled { $0.lateHandlers.append(handler) } }
+    }
+
     /// A handler takes it; false if nobody waits for its answer any more.
     func begin() -> Bool {
         state.withLock { state in
@@ -77,15 +83,19 @@ package final class Call: Sendable {
 
     /// Its time is up; false if a handler has it, or if it has been cancelled.
     func expire() -> Bool {
-        let isOver = state.withLock { !$0.hasBegun && !$0.isCancelled }
+        let (isOver, handlers) = state.withLock { state in
+            defer { state.lateHandlers = [] }
+            return (!state.hasBegun && !state.isCancelled, state.lateHandlers)
+        }
         if isOver { cancel() }
+        for handler in handlers { handler() }
         return isOver
     }
 
     package func cancel() {
         let handlers = state.withLock { state in
             state.isCancelled = true
-            defer { state.handlers = [] }
+            defer { (state.handlers, state.lateHandlers) = ([], []) }
             return state.handlers
         }
         for handler in handlers { handler() }

@@ -98,6 +98,8 @@ struct SessionService: Sendable {
         call.onCancel { [weak outbox] in
             outbox?.fail(RPCError(.cancelled, "the caller has gone", reason: "CANCELLED"))
         }
+        // A reader who takes nothing does not have it run.
+        call.onDeadline { [weak outbox] in outbox?.fail(SaveStream.tooLate) }
         stream.run()
     }
 
@@ -211,6 +213,9 @@ private final class SaveStream: Sendable {
         (self.store, self.entry, self.call, self.outbox) = (store, entry, call, outbox)
     }
 
+    static let tooLate = RPCError(
+        .deadlineExceeded, "the state was not read in time", reason: "DEADLINE")
+
     /// Sends what the reader takes.
     func run() {
         do throws(RPCError) {
@@ -223,7 +228,7 @@ private final class SaveStream: Sendable {
 
     private func next() throws(RPCError) -> SaveSessionResponse? {
         guard cl_monotonic_nanoseconds() < call.deadline else {
-            throw RPCError(.deadlineExceeded, "the state was not read in time", reason: "DEADLINE")
+            throw Self.tooLate
         }
         return try source.withLock { source throws(RPCError) in
             var message = SaveSessionResponse()
