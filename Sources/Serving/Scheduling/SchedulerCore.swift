@@ -62,7 +62,7 @@ struct SchedulerCore: ~Copyable {
 
     let configuration: ServingConfiguration
     let pool: SlotPool
-    private var keyValues: KeyValueQueue
+    var keyValues: KeyValueQueue
     /// States of prompts and answers that have been.
     var prefixes: PrefixCache
     /// Turns of sessions: the first one runs or is in the queue, the others wait for it.
@@ -222,39 +222,6 @@ struct SchedulerCore: ~Copyable {
             turn.ended.append(close(request, .refused(error)))
             return false
         }
-    }
-
-    /// - Returns: whether a request's next sequence has its memory; if not, its account waits.
-    /// - Throws: why it will never have it.
-    private mutating func setMemoryAside(_ request: Request) throws(RPCError) -> Bool {
-        guard let context = request.memory.context, let sequence = request.waiting.first,
-            sequence.keyValueBytes == 0
-        else { return true }
-        let tokens = min(
-            context, sequence.length + min(context, request.consumer.answerTokens))
-        let bytes = request.memory.pageBytes(tokens)
-        switch keyValues.take(bytes, for: request.account) {
-        case .granted:
-            sequence.keyValueBytes = bytes
-            wakeNext()
-            return true
-        case .later: return false
-        case .never:
-            throw RPCError(
-                .resourceExhausted,
-                "\(tokens) tokens of model '\(request.record.model)' take \(bytes) bytes of keys and values, \(keyValues.capacity) are set aside for all (key_value_memory): send a shorter prompt or ask for fewer tokens",
-                reason: "KEY_VALUE_MEMORY")
-        }
-    }
-
-    /// Whether a request's next sequence has to set memory aside. One that was preempted has some.
-    private func lacksMemory(_ id: String) -> Bool {
-        guard let request = open[id], request.memory.context != nil else { return false }
-        return request.waiting.first?.keyValueBytes == 0
-    }
-
-    private mutating func wakeNext() {
-        if let account = keyValues.awake { claim(account) }
     }
 
     /// Who makes room for a user that has no slot: the newest that waits for its reader; else the newest of the user with the
@@ -439,11 +406,11 @@ struct SchedulerCore: ~Copyable {
     }
 
     /// Sets a user's place by what it has and what it waits for.
-    private mutating func claim(_ id: Account) {
+    mutating func claim(_ id: Account) {
         guard var user = users[id] else { return }
         if user.waiting.isEmpty {
             keyValues.forget(id)
-            if let next = keyValues.awake { claim(next) }
+            wakeNext()
         }
         if user.used > 0 || user.waiting.isEmpty {
             user.joined = 0
@@ -452,7 +419,9 @@ struct SchedulerCore: ~Copyable {
             user.joined = joins
         }
         users[id] = user.used == 0 && user.waiting.isEmpty ? nil : user
-        if let first = user.waiting.first, !(keyValues.blocks(id) && lacksMemory(first.key)) {
+        if let first = user.waiting.first,
+            !(keyValues.blocks(id) && open[first.key]?.lacksMemory == true)
+        {
             claims.set(
                 id, Claim(used: user.used, place: user.used == 0 ? user.joined : first.priority))
         } else {
@@ -484,10 +453,5 @@ struct SchedulerCore: ~Copyable {
         users[sequence.request.account]?.used -= 1
         giveMemory(of: sequence)
         wakeNext()
-    }
-
-    private mutating func giveMemory(of sequence: Sequence) {
-        keyValues.give(sequence.keyValueBytes)
-        sequence.keyValueBytes = 0
     }
 }
