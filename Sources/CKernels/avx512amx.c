@@ -10,6 +10,7 @@
     apply_to = function)
 
 #define CK_CHAINS 8
+#define CK_COMPRESSES
 #include "rows.h"
 #include "tables.h"
 #include "gfni.h"

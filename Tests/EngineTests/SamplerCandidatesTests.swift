@@ -12,9 +12,9 @@ struct SamplerCandidatesTests {
     /// All logits as candidates, and their ids as a full sort has them: likeliest first, lower ids first on ties.
     private func gather(_ logits: [Float]) -> (SamplerCandidates, [UInt32], highest: Float) {
         let highest = logits.max() ?? 0
-        var candidates = SamplerCandidates()
+        var candidates = SamplerCandidates(kernels: ck_best())
         candidates.gather(
-            logits, logits.count, atLeast: -.infinity, shift: highest, ck_best())
+            logits, logits.count, atLeast: -.infinity, shift: highest)
         let distances = logits.map { highest - $0 }
         let sorted = logits.indices.sorted {
             distances[$0] != distances[$1] ? distances[$0] < distances[$1] : $0 < $1
@@ -59,6 +59,44 @@ struct SamplerCandidatesTests {
             #expect(abs(found.count - kept) <= 1 + kept / 1_000)
             let isPrefix = found == Array(sorted.prefix(found.count))
             #expect(isPrefix, "\(share) of \(logits.count)")
+        }
+    }
+
+    @Test(
+        "limits among logits that are all but equal, and among very distant ones",
+        arguments: [1e-6, 1e-4, 1e2, 1e5] as [Float])
+    func extremes(_ scale: Float) {
+        let logits = logits(5_000, 1).map { $0 * scale }
+        for k in [1, 1_000, 4_999] {
+            var (candidates, sorted, _) = gather(logits)
+            candidates.keepMostLikely(k)
+            let isEqual = candidates.mostLikely(.max).map(\.id) == Array(sorted.prefix(k))
+            #expect(isEqual, "the \(k) most likely")
+        }
+        var (candidates, sorted, _) = gather(logits)
+        candidates.keepMass(0.5 * candidates.mass)
+        let found = candidates.mostLikely(.max).map(\.id)
+        let isPrefix = found == Array(sorted.prefix(found.count))
+        #expect(isPrefix && (1...3_000).contains(found.count))
+    }
+
+    @Test("a distance lies in the bin that it is counted in, and in no other")
+    func bins() {
+        var random = Randomness(seed: 9)
+        let patterns = (0..<2_000).map { _ in UInt32(random.next() % 0x7F80_0000) }
+        let edges: [UInt32] = (1_920..<2_520).flatMap { (bin: UInt32) -> [UInt32] in
+            let first = bin << 18
+            return [first - 1, first, first + 1]
+        }
+        var histogram = DistanceHistogram()
+        let ends: [UInt32] = [0, 1, Float.infinity.bitPattern]
+        for pattern in patterns + edges + ends {
+            let distance = Float(bitPattern: pattern)
+            let values: [Float] = [-distance]
+            let (bin, before) = values.withUnsafeBufferPointer { histogram.find(1, $0, nil) }
+            #expect(before == 0)
+            #expect(DistanceHistogram.distances(bin).contains(distance))
+            #expect(bin == 0 || !DistanceHistogram.distances(bin - 1).contains(distance))
         }
     }
 

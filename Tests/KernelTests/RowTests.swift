@@ -99,13 +99,25 @@ struct RowTests {
         floats { t.scale($0, y, 1e-4, n) }
         floats { t.norm(x, n, weights[0], 1e-6, $0) }
         floats { t.exp_shifted(x, n, 0.25, $0) }
+        floats { t.temper(x, n, 0.25, 0.7, $0) }
+        floats {
+            t.exp_shifted(x, n, 0.25, $0)
+            t.drop_below($0, x, n, 0.1)
+        }
         floats { t.widen_f16(y.map { UInt16(truncatingIfNeeded: $0) }, n, $0) }
         floats { t.widen_bf16(y.map { UInt16(truncatingIfNeeded: $0) }, n, $0) }
         all.append([t.sum_exp(x, n, 3)].bits)
         all.append([UInt32(t.argmax(x, n))])
-        var picked = [UInt32](repeating: 0, count: 20)
-        let found = t.select_at_least(x, n, 4, &picked, 20)
-        all.append(picked + [UInt32(found)])
+        // Few, about half, and all of them.
+        for low: Float in [4, 0, -.infinity] {
+            var (picked, values) = (
+                [UInt32](repeating: 0, count: n), [Float](repeating: 0, count: n)
+            )
+            let found = t.select(x, n, low, .infinity, 0.5, &picked, &values, n)
+            all.append(picked.prefix(found) + values.prefix(found).map(\.bitPattern))
+            let counted = t.select(x, n, low, 6, 0.5, &picked, &values, min(n, 20))
+            all.append(picked.prefix(min(counted, n, 20)) + [UInt32(counted)])
+        }
         all.append([
             UInt32(
                 truncatingIfNeeded: x.withUnsafeBytes { bytes in
@@ -221,17 +233,63 @@ struct RowTests {
         #expect(t.argmax([-3], 1) == 0)
     }
 
-    @Test("select_at_least counts all and writes what fits", arguments: Table.all)
+    @Test("select counts all and writes what fits", arguments: Table.all)
     func select(_ table: Table) {
         var x = [Float](repeating: 0, count: 100)
         for k in [3, 17, 18, 99] { x[k] = 5 }
         x[50] = .nan
-        var out = [UInt32](repeating: 77, count: 4)
-        #expect(table.entries.select_at_least(x, 100, 5, &out, 4) == 4)
-        #expect(out == [3, 17, 18, 99])
-        out = [77, 77, 77, 77]
-        #expect(table.entries.select_at_least(x, 100, 5, &out, 2) == 4)
-        #expect(out == [3, 17, 77, 77])
+        var indices = [UInt32](repeating: 77, count: 4)
+        var values = [Float](repeating: 77, count: 4)
+        #expect(table.entries.select(x, 100, 5, 5, 7, &indices, &values, 4) == 4)
+        #expect(indices == [3, 17, 18, 99])
+        #expect(values == [-2, -2, -2, -2])
+        (indices, values) = ([77, 77, 77, 77], [77, 77, 77, 77])
+        #expect(table.entries.select(x, 100, 5, 5, 7, &indices, &values, 2) == 4)
+        #expect(indices == [3, 17, 77, 77])
+        #expect(values == [-2, -2, 77, 77])
+    }
+
+    @Test("select takes what a filter takes", arguments: Table.all)
+    func selectMany(_ table: Table) {
+        var g = SeededGenerator(8)
+        for n in [1, 15, 16, 17, 64, 1000, 5003] {
+            var x = (0..<n).map { _ in Float.random(in: -1...1, using: &g) }
+            // Whole vectors of hits, and whole vectors without.
+            if n > 200 { for k in 32..<64 { x[k] = k < 48 ? 2 : -2 } }
+            for (low, high): (Float, Float) in [
+                (-3, 3), (-0.5, .infinity), (-.infinity, 0.1), (0.5, 0.6), (0.9, 1), (3, 4), (1, 0),
+            ] {
+                let wanted = x.indices.filter { low <= x[$0] && x[$0] <= high }
+                for capacity in [n, wanted.count, wanted.count / 2] {
+                    var indices = [UInt32](repeating: 77, count: capacity + 16)
+                    var values = [Float](repeating: 77, count: capacity + 16)
+                    let found = table.entries.select(
+                        x, n, low, high, 0.25, &indices, &values, capacity)
+                    #expect(found == wanted.count)
+                    let fit = min(found, capacity)
+                    #expect(indices.prefix(fit).elementsEqual(wanted.prefix(fit).map(UInt32.init)))
+                    #expect(
+                        values.prefix(fit).elementsEqual(wanted.prefix(fit).map { x[$0] - 0.25 }))
+                    #expect(indices.suffix(16).allSatisfy { $0 == 77 })
+                    #expect(values.suffix(16).allSatisfy { $0 == 77 })
+                }
+            }
+        }
+    }
+
+    @Test("drop_below leaves what is at the limit", arguments: Table.all)
+    func drop(_ table: Table) {
+        var x: [Float] = [1, 2, 3, 4]
+        table.entries.drop_below(&x, [0.5, 0.49, -1, 7], 4, 0.5)
+        #expect(x == [1, 0, 0, 4])
+    }
+
+    @Test("temper divides, and what is no number is least likely", arguments: Table.all)
+    func temper(_ table: Table) {
+        let x: [Float] = [3, 1, -.infinity, .nan, 3]
+        var out = [Float](repeating: 0, count: 5)
+        table.entries.temper(x, 5, 3, 0.5, &out)
+        #expect(out == [0, -4, -.infinity, -.infinity, 0])
     }
 
     @Test("read_all sums every word", arguments: Table.all)

@@ -157,9 +157,14 @@ static void rows(const ck_table *table) {
         BOTH(a[i].inverse[0] = t->sum_exp(x, n, 0.5f); a[i].sums[0] = (int32_t)t->argmax(x, n);)
         SAME("sum_exp", inverse, sizeof a[0].inverse);
         SAME("argmax", sums, sizeof a[0].sums);
-        BOTH(a[i].sums[0] = (int32_t)t->select_at_least(x, n, size * 0.9f, picked[i], 64);)
-        SAME("select_at_least", sums, sizeof a[0].sums);
-        check(table->name, "select_at_least", n, picked[0], picked[1], 4 * (size_t)(a[0].sums[0] < 64 ? a[0].sums[0] : 64));
+        BOTH(t->temper(x, n, 1.5f, 0.7f, a[i].x);)
+        SAME("temper", x, n * 4);
+        BOTH(t->scale(a[i].x, yf, 1e-9f, n); t->drop_below(a[i].x, x, n, 0.25f);)
+        SAME("drop_below", x, n * 4);
+        BOTH(a[i].sums[0] = (int32_t)t->select(x, n, size * 0.1f, size * 0.9f, 1.5f, picked[i], a[i].x, 64);)
+        SAME("select", sums, sizeof a[0].sums);
+        check(table->name, "select", n, picked[0], picked[1], 4 * (size_t)(a[0].sums[0] < 64 ? a[0].sums[0] : 64));
+        check(table->name, "select", n, a[0].x, a[1].x, 4 * (size_t)(a[0].sums[0] < 64 ? a[0].sums[0] : 64));
         uint64_t read[2];
         BOTH(read[i] = t->read_all((const uint8_t *)x, n * 4 / 64 * 64);)
         check(table->name, "read_all", n, &read[0], &read[1], 8);

@@ -188,8 +188,15 @@ typedef struct ck_table {
     float (*sum_exp)(const float *x, size_t n, float shift);
     /// out[k] = exp(x[k] - shift) (out may be x).
     void (*exp_shifted)(const float *x, size_t n, float shift, float *out);
-    /// Writes the indices of every x[k] >= threshold, ascending, at most `capacity`; returns how many there are in all.
-    size_t (*select_at_least)(const float *x, size_t n, float threshold, uint32_t *out, size_t capacity);
+    /// out[k] = (x[k] - shift) / temperature, -infinity where that is NaN (out may be x).
+    void (*temper)(const float *x, size_t n, float shift, float temperature, float *out);
+    /// Writes the index k and x[k] - shift of every x[k] from low to high, both included, ascending, at most `capacity`; returns how
+    /// many there are in all. What lies beyond them in the two arrays, up to `capacity`, may change, too.
+    size_t (*select)(const float *x, size_t n, float low, float high, float shift, uint32_t *indices, float *values,
+                     size_t capacity);
+
+    /// x[k] = 0 where by[k] < limit (by may be x).
+    void (*drop_below)(float *x, const float *by, size_t n, float limit);
 
     /// Sum of all 64-bit words of `count` bytes (a multiple of 64): a plain reader, to measure read bandwidth with.
     uint64_t (*read_all)(const uint8_t *bytes, size_t count);

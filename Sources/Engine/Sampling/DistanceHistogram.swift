@@ -1,43 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How much there is at which distance below the highest logit: where a limit falls among very many candidates is looked for in one
-/// bin only. A bin is an eighth of an octave, so that the order of bins is the order of distances.
+/// bin only. A bin is a thirty-second of an octave, so that the order of bins is the order of distances; the first has all that are
+/// nearer than 2^-10, the last all that are 2^7 and more away.
 struct DistanceHistogram: Sendable {
-    /// Of a key, whose upper half is the bits of a distance: the exponent and three bits of the fraction.
-    private static let shift: UInt64 = 32 + 20
-    private static let bins = Int(Float.infinity.bitPattern >> 20) + 1
+    /// Of the bits of a distance: the exponent and five bits of the fraction.
+    private static let shift: UInt32 = 18
+    private static let first = (127 - 10) << 5
+    private static let bins = ((127 + 7) << 5) - first + 1
 
-    /// Keys with even places, and with odd ones: an addition need not wait for the one before it to reach memory.
+    /// Four of each: an addition need not wait for the one before it to reach memory.
     private var sums: [Double] = []
 
-    static func bin(_ key: UInt64) -> Int { Int(key >> shift) }
+    @inline(__always)
+    private static func bin(_ value: Float) -> Int {
+        min(max(Int(value.magnitude.bitPattern >> shift) - first, 0), bins - 1)
+    }
+
+    /// The distances of a bin, both ends included.
+    static func distances(_ bin: Int) -> ClosedRange<Float> {
+        let nearest = bin == 0 ? 0 : Float(bitPattern: UInt32(bin + first) << shift)
+        let next = Float(bitPattern: UInt32(bin + 1 + first) << shift)
+        return nearest...(bin == bins - 1 ? .infinity : next.nextDown)
+    }
 
     /// - Parameters:
-    ///   - weights: of the candidates that the keys' lower halves name; `nil`: each counts 1.
+    ///   - values: 0 or less, as far below the highest as candidates are.
+    ///   - measures: of the candidates; `nil`: each counts 1.
     ///   - target: more than 0.
     /// - Returns: the first bin with which `target` is reached, the last one of all if it never is, and the sum of the bins before it.
     mutating func find(
-        _ target: Double, _ keys: UnsafeBufferPointer<UInt64>,
-        _ weights: UnsafeBufferPointer<Float>?
+        _ target: Double, _ values: UnsafeBufferPointer<Float>,
+        _ measures: UnsafeBufferPointer<Float>?
     ) -> (bin: Int, before: Double) {
-        if sums.isEmpty {
-            sums = [Double](repeating: 0, count: 2 * Self.bins)
-        } else {
-            sums.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
-        }
-        sums.withUnsafeMutableBufferPointer { sums in
-            for place in 0..<keys.count {
-                let key = keys[place]
-                let weight = weights.map { Double($0[Int(key & 0xFFFF_FFFF)]) } ?? 1
-                sums[2 * Self.bin(key) + place & 1] += weight
+        if sums.isEmpty { sums = [Double](repeating: 0, count: 4 * Self.bins) }
+        return sums.withUnsafeMutableBufferPointer { sums in
+            sums.update(repeating: 0)
+            if let measures {
+                for place in 0..<values.count {
+                    let bin = Self.bin(values[place])
+                    sums[4 * bin + place & 3] += Double(measures[place])
+                }
+            } else {
+                for place in 0..<values.count {
+                    sums[4 * Self.bin(values[place]) + place & 3] += 1
+                }
             }
+            var before = 0.0
+            for bin in 0..<Self.bins - 1 {
+                let sum =
+                    before
+                    + ((sums[4 * bin] + sums[4 * bin + 1])
+                        + (sums[4 * bin + 2] + sums[4 * bin + 3]))
+                if sum >= target { return (bin, before) }
+                before = sum
+            }
+            return (Self.bins - 1, before)
         }
-        var before = 0.0
-        for bin in 0..<Self.bins - 1 {
-            let sum = before + (sums[2 * bin] + sums[2 * bin + 1])
-            if sum >= target { return (bin, before) }
-            before = sum
-        }
-        return (Self.bins - 1, before)
     }
 }

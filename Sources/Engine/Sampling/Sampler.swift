@@ -45,7 +45,7 @@ package struct Sampler {
     private var counts: [UInt32: Int] = [:]
     /// The logits after penalties and bias, then after temperature as well: [vocabulary]; empty until it is needed.
     private var work: [Float] = []
-    private var candidates = SamplerCandidates()
+    private var candidates: SamplerCandidates
     private var scorer: TokenScorer
 
     /// - Parameters:
@@ -57,6 +57,7 @@ package struct Sampler {
     ) {
         self.options = options
         self.kernels = kernels
+        candidates = SamplerCandidates(kernels: kernels)
         scorer = TokenScorer(kernels: kernels)
         randomness = Randomness(seed: options.seed)
         seen = options.repetitionPenalty == 1 ? [] : Set(prompt)
@@ -95,10 +96,11 @@ package struct Sampler {
         guard highest > -.infinity else { return mask?.first ?? 0 }
         guard options.temperature > 0 else { return UInt32(best) }
         reserveWork()
-        let (count, temperature) = (vocabulary, options.temperature)
+        let (count, temperature, kernels) = (vocabulary, options.temperature, kernels)
         work.withUnsafeMutableBufferPointer { work in
             guard let to = work.baseAddress else { return }
-            Self.shift(changed ? UnsafePointer(to) : logits, to, count, highest, temperature)
+            let from = changed ? UnsafePointer(to) : logits
+            Self.shift(from, to, count, highest, temperature, kernels)
         }
         return filters ? drawFiltered() : drawFromAll()
     }
@@ -144,16 +146,13 @@ package struct Sampler {
     /// to = (from − highest) / temperature, so that no temperature overflows; what is not a number becomes −infinity.
     static func shift(
         _ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Float>, _ count: Int,
-        _ highest: Float, _ temperature: Float
+        _ highest: Float, _ temperature: Float, _ kernels: Kernels.Table
     ) {
         guard highest < .infinity else {
             for index in 0..<count { to[index] = from[index] == .infinity ? 0 : -.infinity }
             return
         }
-        for index in 0..<count {
-            let value = (from[index] - highest) / temperature
-            to[index] = value == value ? value : -.infinity
-        }
+        kernels.pointee.temper(from, count, highest, temperature, to)
     }
 
     // MARK: Drawing
@@ -183,7 +182,7 @@ package struct Sampler {
         let lowest = limitsCount && limitsMass ? -.infinity : floor
         var threshold = limitsCount || limitsMass ? max(-2, lowest) : lowest
         while true {
-            candidates.gather(work, vocabulary, atLeast: threshold, shift: 0, kernels)
+            candidates.gather(work, vocabulary, atLeast: threshold, shift: 0)
             if threshold <= lowest || candidates.count == vocabulary { break }
             // The margin is for the kernel's sum in single precision.
             let enough =

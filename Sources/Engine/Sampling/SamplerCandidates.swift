@@ -4,7 +4,7 @@ internal import CKernels
 
 /// The tokens a choice is made among, in the order of their ids, and the limit down to which they are kept. Buffers are used
 /// again from token to token.
-struct SamplerCandidates: Sendable {
+struct SamplerCandidates {
     /// How many there are. The buffers are as long as the most there have been so far, or longer.
     private(set) var count = 0
     private var ids: [UInt32] = []
@@ -12,15 +12,23 @@ struct SamplerCandidates: Sendable {
     private var values: [Float] = []
     /// exp(values): the highest has 1. Zero for those dropped.
     private var weights: [Float] = []
-    /// One for each candidate still kept: its distance below the highest, then its index. Smaller is likelier, the lower id on
-    /// ties; no two are equal.
+    /// Those with keys beyond this one are dropped.
+    private var last = UInt64.max
+    /// Keys of the candidates among which a limit falls.
     private var keys: [UInt64] = []
-    private var kept = 0
-    /// Whether `keys` are of these candidates: not before some are to be dropped.
-    private var hasKeys = false
+    /// Of a bin: indices of its candidates, and their values.
+    private var binIndices: [UInt32] = []
+    private var binValues: [Float] = []
     private var histogram = DistanceHistogram()
-    /// Keys of one bin.
-    private var middle: [UInt64] = []
+    private let kernels: Kernels.Table
+
+    init(kernels: Kernels.Table) { self.kernels = kernels }
+
+    /// A candidate's distance below the highest, then its index. Smaller is likelier, the lower id on ties; no two are equal.
+    @inline(__always)
+    private static func key(_ value: Float, _ index: Int) -> UInt64 {
+        UInt64(value.magnitude.bitPattern) << 32 | UInt64(index)
+    }
 
     /// The sum of the weights that are kept.
     var mass: Double { weights.withUnsafeBufferPointer { Self.sum($0, 0..<count) } }
@@ -28,37 +36,22 @@ struct SamplerCandidates: Sendable {
     /// Takes all of logits[0..<n] that are at least shift + threshold. shift: the highest logit. What is not a number is left
     /// out.
     mutating func gather(
-        _ logits: UnsafePointer<Float>, _ n: Int, atLeast threshold: Float, shift: Float,
-        _ kernels: Kernels.Table
+        _ logits: UnsafePointer<Float>, _ n: Int, atLeast threshold: Float, shift: Float
     ) {
-        count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, ids.count)
+        select(logits, n, threshold + shift, shift)
         if count > ids.count {
             grow(to: min(n, max(count, 2 * ids.count, 1024)))
-            count = kernels.pointee.select_at_least(logits, n, threshold + shift, &ids, ids.count)
+            select(logits, n, threshold + shift, shift)
         }
-        kept = count
-        hasKeys = false
-        let count = count
-        values.withUnsafeMutableBufferPointer { values in
-            ids.withUnsafeBufferPointer { ids in
-                for index in 0..<count { values[index] = logits[Int(ids[index])] - shift }
-            }
-        }
+        last = .max
         kernels.pointee.exp_shifted(values, count, 0, &weights)
     }
 
-    private mutating func makeKeys() {
-        guard !hasKeys else { return }
-        hasKeys = true
-        let count = count
-        keys.withUnsafeMutableBufferPointer { keys in
-            values.withUnsafeBufferPointer { values in
-                for index in 0..<count {
-                    keys[index] =
-                        UInt64(values[index].magnitude.bitPattern) << 32 | UInt64(index)
-                }
-            }
-        }
+    private mutating func select(
+        _ logits: UnsafePointer<Float>, _ n: Int, _ threshold: Float, _ shift: Float
+    ) {
+        count = kernels.pointee.select(
+            logits, n, threshold, .infinity, shift, &ids, &values, ids.count)
     }
 
     private mutating func grow(to size: Int) {
@@ -66,40 +59,54 @@ struct SamplerCandidates: Sendable {
         values = [Float](repeating: 0, count: size)
         weights = values
         keys = [UInt64](repeating: 0, count: size)
+        (binIndices, binValues) = (ids, values)
     }
 
     // MARK: Keeping some
 
     /// Keeps the k most likely ones.
     mutating func keepMostLikely(_ k: Int) {
-        guard k < kept else { return }
-        drop(from: cut(Double(k), counting: true))
+        if k < count { cut(Double(k), counting: true) }
     }
 
     /// Keeps the fewest most likely ones whose weights add up to `target`; one at least.
-    mutating func keepMass(_ target: Double) { drop(from: cut(target, counting: false)) }
+    mutating func keepMass(_ target: Double) { cut(target, counting: false) }
 
     /// Keeps those with at least this weight; the likeliest always.
     mutating func keepWeights(atLeast least: Float) {
-        for index in 0..<count where weights[index] < least { weights[index] = 0 }
+        weights.withUnsafeMutableBufferPointer { weights in
+            guard let base = weights.baseAddress else { return }
+            kernels.pointee.drop_below(base, base, count, least)
+        }
     }
 
-    /// Puts the most likely candidates whose measures (1 each, or their weights) add up to `target` at the front of `keys`;
-    /// returns how many.
+    /// Drops all but the most likely candidates whose measures (1 each, or their weights) add up to `target`; keeps one at least.
     ///
     /// Quickselect: the side of each partition that holds the end is partitioned again. Of very many only the bin that holds it.
-    private mutating func cut(_ target: Double, counting: Bool) -> Int {
-        makeKeys()
-        var (low, before) = (0, 0.0)
-        if kept > Self.many { (low, before) = narrow(target, counting: counting) }
-        var high = kept
+    private mutating func cut(_ target: Double, counting: Bool) {
+        var (low, high, before) = (0, 0, 0.0)
+        if count > Self.many {
+            let bin: Int
+            (bin, before) = values.withUnsafeBufferPointer { values in
+                weights.withUnsafeBufferPointer { weights in
+                    histogram.find(
+                        target, UnsafeBufferPointer(rebasing: values[..<count]),
+                        counting ? nil : weights)
+                }
+            }
+            high = collect(DistanceHistogram.distances(bin))
+        } else {
+            high = collectKept()
+        }
+        // Rounding may have left the target out of reach.
+        guard high > 0 else { return }
         while high - low > 24 {
             let middle = partition(low, high)
             var sum = before
             if counting {
                 sum += Double(middle - low)
             } else {
-                for index in low..<middle { sum += weight(index) }
+                for place in low..<middle { sum += weight(place) }
             }
             if sum >= target {
                 high = middle
@@ -108,49 +115,42 @@ struct SamplerCandidates: Sendable {
             }
         }
         sort(low..<high)
-        while low < high {
+        while low < high - 1 {
             before += counting ? 1 : weight(low)
-            low += 1
             if before >= target { break }
+            low += 1
         }
-        return low
+        drop(beyond: min(last, keys[low]))
     }
 
+    /// From so many candidates on a histogram pays.
     private static let many = 512
 
-    /// Drops what is beyond the bin where `target` is reached, and puts that bin's keys last.
-    ///
-    /// - Returns: where they begin, and the sum of all before.
-    private mutating func narrow(_ target: Double, counting: Bool) -> (Int, Double) {
-        if middle.count < kept { middle = [UInt64](repeating: 0, count: keys.count) }
-        let kept = kept
-        let (low, high, before) = keys.withUnsafeMutableBufferPointer { keys in
-            weights.withUnsafeMutableBufferPointer { weights in
-                let (bin, before) = histogram.find(
-                    target, UnsafeBufferPointer(rebasing: keys[..<kept]),
-                    counting ? nil : UnsafeBufferPointer(weights))
-                return middle.withUnsafeMutableBufferPointer { middle in
-                    var (low, inside) = (0, 0)
-                    for place in 0..<kept {
-                        let key = keys[place]
-                        let own = DistanceHistogram.bin(key)
-                        if own < bin {
-                            keys[low] = key
-                            low += 1
-                        } else if own == bin {
-                            middle[inside] = key
-                            inside += 1
-                        } else {
-                            weights[Int(key & 0xFFFF_FFFF)] = 0
-                        }
-                    }
-                    for index in 0..<inside { keys[low + index] = middle[index] }
-                    return (low, low + inside, before)
-                }
+    /// Puts the keys of those at these distances in front of `keys`; returns how many.
+    private mutating func collect(_ distances: ClosedRange<Float>) -> Int {
+        let found = kernels.pointee.select(
+            values, count, -distances.upperBound, -distances.lowerBound, 0, &binIndices,
+            &binValues, binIndices.count)
+        keys.withUnsafeMutableBufferPointer { keys in
+            for place in 0..<found {
+                keys[place] = Self.key(binValues[place], Int(binIndices[place]))
             }
         }
-        self.kept = high
-        return (low, before)
+        return found
+    }
+
+    /// The same of all that are kept.
+    private mutating func collectKept() -> Int {
+        let (count, last) = (count, last)
+        return keys.withUnsafeMutableBufferPointer { keys in
+            var found = 0
+            for index in 0..<count {
+                let key = Self.key(values[index], index)
+                keys[found] = key
+                found += key <= last ? 1 : 0
+            }
+            return found
+        }
     }
 
     /// In place: a slice of the array would be a copy of it.
@@ -165,23 +165,38 @@ struct SamplerCandidates: Sendable {
     /// Splits keys[low..<high], three or more, into smaller and larger ones, some on both sides; returns where the larger ones
     /// begin.
     private mutating func partition(_ low: Int, _ high: Int) -> Int {
-        let (a, b, c) = (keys[low], keys[(low + high) / 2], keys[high - 1])
-        let pivot = max(min(a, b), min(max(a, b), c))
-        var (left, right) = (low, high - 1)
-        while true {
-            while keys[left] < pivot { left += 1 }
-            while keys[right] > pivot { right -= 1 }
-            if left >= right { return left }
-            keys.swapAt(left, right)
-            // One of the two is the pivot at some time; it moves, and is met again.
-            if keys[left] != pivot { left += 1 }
-            if keys[right] != pivot { right -= 1 }
+        keys.withUnsafeMutableBufferPointer { keys in
+            let (a, b, c) = (keys[low], keys[(low + high) / 2], keys[high - 1])
+            let pivot = max(min(a, b), min(max(a, b), c))
+            var (left, right) = (low, high - 1)
+            while true {
+                while keys[left] < pivot { left += 1 }
+                while keys[right] > pivot { right -= 1 }
+                if left >= right { return left }
+                keys.swapAt(left, right)
+                // One of the two is the pivot at some time; it moves, and is met again.
+                if keys[left] != pivot { left += 1 }
+                if keys[right] != pivot { right -= 1 }
+            }
         }
     }
 
-    private mutating func drop(from place: Int) {
-        for key in keys[place..<kept] { weights[Int(key & 0xFFFF_FFFF)] = 0 }
-        kept = place
+    private mutating func drop(beyond key: UInt64) {
+        last = key
+        let lowest = -Float(bitPattern: UInt32(truncatingIfNeeded: key >> 32))
+        // Of those that are as far, the ones before it stay.
+        let stay = Int(key & 0xFFFF_FFFF) + 1
+        let (count, kernels) = (count, kernels)
+        weights.withUnsafeMutableBufferPointer { weights in
+            values.withUnsafeBufferPointer { values in
+                guard let weights = weights.baseAddress, let values = values.baseAddress else {
+                    return
+                }
+                kernels.pointee.drop_below(weights, values, stay, lowest)
+                kernels.pointee.drop_below(
+                    weights + stay, values + stay, count - stay, lowest.nextUp)
+            }
+        }
     }
 
     // MARK: Choosing
@@ -189,7 +204,7 @@ struct SamplerCandidates: Sendable {
     /// The `limit` most likely ones, most likely first, with their logits relative to the highest.
     mutating func mostLikely(_ limit: Int) -> [(id: UInt32, value: Float)] {
         keepMostLikely(limit)
-        makeKeys()
+        let kept = collectKept()
         sort(0..<kept)
         return keys[..<kept].map {
             let index = Int($0 & 0xFFFF_FFFF)

@@ -7,9 +7,12 @@ package struct TokenScorer {
     private let kernels: Kernels.Table
     /// Logits in place of some that are not finite: [vocabulary]; empty until that happens.
     private var work: [Float] = []
-    private var candidates = SamplerCandidates()
+    private var candidates: SamplerCandidates
 
-    package init(kernels: Kernels.Table = ck_best()) { self.kernels = kernels }
+    package init(kernels: Kernels.Table = ck_best()) {
+        self.kernels = kernels
+        candidates = SamplerCandidates(kernels: kernels)
+    }
 
     /// - Parameters:
     ///   - logits: [vocabulary], more than `token`. What is not a number counts as −infinity.
@@ -27,9 +30,9 @@ package struct TokenScorer {
         if sum.isFinite { return score(token, base, count, highest, ck_log(sum), top) }
         // There is something that is not a finite number.
         if work.count != count { work = [Float](repeating: 0, count: count) }
-        work.withUnsafeMutableBufferPointer { work in
+        work.withUnsafeMutableBufferPointer { [kernels] work in
             guard let to = work.baseAddress else { return }
-            Sampler.shift(base, to, count, highest, 1)
+            Sampler.shift(base, to, count, highest, 1, kernels)
         }
         return score(token, work, count, 0, ck_log(kernels.pointee.sum_exp(work, count, 0)), top)
     }
@@ -43,7 +46,7 @@ package struct TokenScorer {
         guard wanted > 0 else { return result }
         var threshold: Float = -2
         while true {
-            candidates.gather(logits, count, atLeast: threshold, shift: shift, kernels)
+            candidates.gather(logits, count, atLeast: threshold, shift: shift)
             if candidates.count >= wanted || threshold == -.infinity { break }
             threshold = threshold < -100 ? -.infinity : threshold * 2
         }

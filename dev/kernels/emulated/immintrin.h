@@ -28,6 +28,18 @@ EMULATED __m512i e_set32(int x) { return (__m512i)((e_u32){0} + (uint32_t)x); }
 EMULATED __m512i e_set64(long long x) { return e_zero() + x; }
 EMULATED __m512i e_add32(__m512i a, __m512i b) { return (__m512i)((e_u32)a + (e_u32)b); }
 EMULATED __m512i e_sub8(__m512i a, __m512i b) { return (__m512i)((e_u8)a - (e_u8)b); }
+EMULATED __mmask16 e_signs32(__m512i a) {
+    __mmask16 mask = 0;
+    for (int i = 0; i < 16; i++) mask |= (__mmask16)(((e_u32)a)[i] >> 31 << i);
+    return mask;
+}
+EMULATED __m512i e_compress32(__mmask16 mask, __m512i a) {
+    e_u32 out = {0};
+    for (int i = 0, n = 0; i < 16; i++) {
+        if (mask >> i & 1) out[n++] = ((e_u32)a)[i];
+    }
+    return (__m512i)out;
+}
 EMULATED __m512i e_min8(__m512i a, __m512i b) { return (__m512i)__builtin_elementwise_min((e_u8)a, (e_u8)b); }
 EMULATED __m512i e_mul32(__m512i a, __m512i b) { return (__m512i)((e_u32)a * (e_u32)b); }
 EMULATED __m512i e_sra32(__m512i a, unsigned n) { return (__m512i)((e_i32)a >> (int)n); }
@@ -146,6 +158,8 @@ EMULATED_APART void e_tile_dot(int c, int a, int b) {
 #define _mm512_set1_epi32 e_set32
 #define _mm512_set1_epi64 e_set64
 #define _mm512_add_epi32 e_add32
+#define _mm512_movepi32_mask e_signs32
+#define _mm512_maskz_compress_epi32 e_compress32
 #define _mm512_sub_epi8 e_sub8
 #define _mm512_min_epu8 e_min8
 #define _mm512_mullo_epi32 e_mul32
