@@ -22,6 +22,8 @@ final class BenchRun {
     private struct Sample {
         /// Whole time of one step and the part of it that was ternary products. Nanoseconds.
         var total, products: Double
+        /// Of each step that the times above are the mean of.
+        var steps: [Double]
         /// Of the round it was taken in.
         var readNanoseconds, peakPerNanosecond: Double
     }
@@ -31,6 +33,8 @@ final class BenchRun {
     private var peaks: [Double] = []
     private var cached: [Double] = []
     private var trips: [Double] = []
+    private var choices: [Double] = []
+    private var sampling: SamplingBench?
     /// A matrix, and one row of activations, to run the kernels out of the cache with.
     private let matrix: PackedMatrix
     private let row: UnsafeMutablePointer<Int8>
@@ -46,6 +50,9 @@ final class BenchRun {
         evaluator = try Evaluator(
             model: model, workers: workers, maxRows: Self.chunk, kernels: kernels)
         states = try StatePool(slots: 512, model: model)
+        if model.shape.hasHead {
+            sampling = SamplingBench(vocabulary: model.shape.vocabulary, kernels: kernels)
+        }
         guard
             let largest = file.packed.values.max(by: { $0.rows * $0.columns < $1.rows * $1.columns }
             )
@@ -89,7 +96,9 @@ final class BenchRun {
         let peak = peakPerNanosecond()
         let cache = runCached()
         if counts, let trip = CoreToCore.roundTrip(workers) { trips.append(trip) }
+        let choice = sampling?.run()
         if counts {
+            if let choice { choices.append(choice) }
             reads.append(read)
             peaks.append(peak)
             cached.append(cache)
@@ -115,7 +124,9 @@ final class BenchRun {
         -> Sample
     {
         evaluator.resetTimings()
+        var steps: [Double] = []
         for _ in 0..<times {
+            let before = evaluator.totalNanoseconds
             for slot in Set(rows.map(\.to)) where model.memory.context != nil {
                 states.reset(slot)
             }
@@ -124,11 +135,12 @@ final class BenchRun {
                 try evaluator.run(Array(rest.prefix(Self.chunk)), states: states)
                 rest = rest.dropFirst(Self.chunk)
             }
+            steps.append(Double(evaluator.totalNanoseconds &- before))
         }
         return Sample(
             total: Double(evaluator.totalNanoseconds) / Double(times),
-            products: Double(evaluator.productNanoseconds) / Double(times), readNanoseconds: read,
-            peakPerNanosecond: peak)
+            products: Double(evaluator.productNanoseconds) / Double(times), steps: steps,
+            readNanoseconds: read, peakPerNanosecond: peak)
     }
 
     // MARK: What the machine gives
@@ -213,11 +225,21 @@ final class BenchRun {
             rows.append(
                 BenchRow("core to core, round trip", Self.median(trips), "ns", nil, nil))
         }
+        if !choices.isEmpty {
+            rows.append(
+                BenchRow(
+                    "sampling a token, flat logits", Self.median(choices) / 1e3, "µs", nil, nil))
+        }
         for size in batches.keys.sorted() {
             let samples = batches[size] ?? []
             let time = Self.median(samples.map(\.total))
             rows.append(
                 row("decode, batch \(size)", tokens: size, samples, weights: all * Double(size)))
+            if let tail = Self.tail(samples.flatMap(\.steps)) {
+                rows.append(
+                    BenchRow("step, batch \(size), p99", tail.p99 / 1e6, "ms", tail.share, "of p50")
+                )
+            }
             if size == 1 {
                 rows.append(
                     BenchRow("streamed, batch 1", Double(tokenBytes) / time, "GB/s", nil, nil))
@@ -254,6 +276,14 @@ final class BenchRun {
             name, Double(tokens) * 1e9 / Self.median(samples.map(\.total)), "tok/s",
             max(reading, peak),
             reading > peak ? "of the read bandwidth" : "of the int8 peak")
+    }
+
+    /// The time that one step of a hundred takes longer than, and how much longer that is than the median's: what the machine itself
+    /// adds to the gaps between tokens. `nil` for fewer than 200 steps.
+    private static func tail(_ steps: [Double]) -> (p99: Double, share: Double)? {
+        guard steps.count >= 200 else { return nil }
+        let p99 = steps.sorted()[steps.count * 99 / 100]
+        return (p99, p99 / median(steps))
     }
 
     static func median(_ values: [Double]) -> Double {
