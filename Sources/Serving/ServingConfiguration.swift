@@ -34,6 +34,8 @@ package struct ServingConfiguration: Sendable {
     /// Bytes of keys and values of sequences that are computed or preempted; models with attention set a sequence's share aside
     /// before it begins.
     package var keyValueBytes = 4 << 30
+    /// Bytes of sessions' states that are read in one turn of the scheduler, beside others' answers.
+    var stateBytesPerTurn = 4 << 20
     /// How they are stored. It changes results.
     package var keyValueType = KeyValueType.f32
     /// Whether accounts share those states. Then each can tell from timing what the others have asked.

@@ -16,15 +16,15 @@ struct SessionMemoryTests {
 
     init() throws {
         store = try SessionStore(
-            .testing, accounts: Accounts(), bytes: 1 << 20,
+            .testing, accounts: Accounts(), bytes: 16 << 20,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, clock: { 1 })
     }
 
-    /// A token takes a number; memory is set aside for 16 tokens at a time, of 64 there are.
-    private func turns() -> Turns {
+    /// A token takes a number; memory is set aside for 16 tokens at a time, of which there is so much.
+    private func turns(_ tokens: Int = 64) -> Turns {
         Turns(
-            slots: 4, keyValueBytes: 64 * 4,
-            memory: .attention(numbersPerToken: 1, context: 1000))
+            slots: 4, keyValueBytes: tokens * 4,
+            memory: .attention(numbersPerToken: 1, context: 200_000))
     }
 
     /// User B's session of so many tokens, the first of all in the memory of sessions.
@@ -123,5 +123,57 @@ struct SessionMemoryTests {
         let answer = turns.generate("B", prompt: 5, count: 20, in: try turn(id))
         #expect(turns.running() == ["A0"])
         #expect(answer.error?.reason == "KEY_VALUE_TYPE")
+    }
+
+    @Test("a large state is read beside others' answers, 512 KiB of it in a turn here")
+    func large() throws {
+        var turns = turns(200_000)
+        turns.generate("A", prompt: 16, count: 100)
+        turns.turn()
+        let large = turns.generate("B", prompt: 5, count: 20, in: try turn(session(150_000)))
+        turns.generate("C", prompt: 1, count: 100)
+        #expect(turns.running() == ["A0", "C0"])
+        #expect(turns.states.read == 1)
+        #expect(turns.running() == ["A0", "C0", "B0"])
+        turns.turns(20)
+        #expect(large.log == ["length"] && turns.states.read == 1)
+    }
+
+    @Test("the thread does not sleep while there is nothing but a state to be read")
+    func alone() throws {
+        var turns = turns(200_000)
+        let id = try session(150_000)
+        turns.generate("B", prompt: 5, count: 1, in: try turn(id))
+        #expect(turns.running() == [])
+        #expect(turns.core.wakeTime == 0)
+        #expect(turns.running() == ["B0"])
+        #expect(turns.core.wakeTime == nil)
+        #expect(try store.info(id, for: user).tokens == 150_005)
+    }
+
+    @Test("one that is cancelled while its state is read gives its memory back")
+    func cancelled() throws {
+        var turns = turns(200_000)
+        let id = try session(150_000)
+        let large = turns.generate("B", prompt: 5, count: 20, in: try turn(id))
+        let all = turns.generate("C", prompt: 1, count: 199_999)
+        #expect(turns.running() == [])
+        turns.gone("B0")
+        #expect(large.log == ["cancelled"])
+        #expect(turns.running() == ["C0"])
+        #expect(all.log.isEmpty)
+        #expect(try store.info(id, for: user).tokens == 150_000, "the session is as it was")
+    }
+
+    @Test("one whose session is dropped while it is read gives its memory back, and is told so")
+    func droppedMeanwhile() throws {
+        var turns = turns(200_000)
+        let id = try session(150_000)
+        let large = turns.generate("B", prompt: 5, count: 20, in: try turn(id))
+        #expect(turns.running() == [])
+        try store.drop(id, for: user)
+        turns.generate("C", prompt: 1, count: 199_999)
+        #expect(turns.running() == ["C0"])
+        #expect(large.error?.reason == "NO_SUCH_SESSION")
     }
 }

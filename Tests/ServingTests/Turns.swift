@@ -41,6 +41,7 @@ struct Turns: ~Copyable {
         configuration.slowReaderTimeout = slowReaderTimeout
         configuration.prefixBytes = prefixBytes
         configuration.keyValueBytes = keyValueBytes
+        configuration.stateBytesPerTurn = 512 << 10
         core = SchedulerCore(configuration, states: states)
     }
 

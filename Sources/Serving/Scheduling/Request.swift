@@ -27,6 +27,8 @@ final class Request: @unchecked Sendable {
     var unfinished: Int
     /// Its reader is behind: its sequences pause until the outbox has drained.
     var isStalled = false { didSet { record.isStalled = isStalled } }
+    /// Its session's state is being read: it has memory, and no slot yet.
+    var isReading = false
     /// CLOCK_MONOTONIC, nanoseconds: when it got its first slot, and when a prompt was done; 0 before.
     var started: UInt64 = 0
     var prefilled: UInt64 = 0

@@ -36,18 +36,20 @@ extension SchedulerCore {
     /// Prepares a request's next sequence for its slot, once it has its memory: from the longest known prefix, or from where its session
     /// is.
     ///
+    /// - Returns: whether it is prepared; otherwise more of its session's state is to be read than this turn may.
     /// - Throws: why its session cannot go on.
-    mutating func resume(_ request: Request) throws(RPCError) {
-        guard let sequence = request.waiting.first, !sequence.hasBegun else { return }
+    mutating func resume(_ request: Request, _ turn: inout Turn) throws(RPCError) -> Bool {
+        guard let sequence = request.waiting.first, !sequence.hasBegun else { return true }
         if let outline = sequence.outline, let session = request.session {
             let builder: StateBuilder
             do throws(SavedStateError) {
                 builder = try pool.builder(outline.header, of: request.model)
             } catch { throw RPCError(error) }
-            sequence.begin(with: try session.state(outline, builder))
+            sequence.begin(reading: try session.reading(outline, builder))
         }
+        guard try sequence.readOn(&turn.bytesToRead) else { return false }
         let use = request.consumer.prefixUse
-        guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return }
+        guard configuration.prefixBytes > 0, sequence.isWhole, use != .nothing else { return true }
         let tokens = sequence.tokens
         // What has a result that is wanted is always read; the last token has.
         let most = request.consumer.firstResult(of: tokens.count)
@@ -64,6 +66,7 @@ extension SchedulerCore {
             after: found.known?.depth ?? 0, of: found.known?.prefix.snapshot, marks: marks.sorted())
         request.record.cachedTokens += sequence.cached
         if let prefix = found.known?.prefix { request.consumer.begin(sequence, after: prefix) }
+        return true
     }
 
     /// Keeps a sequence within its model's context.

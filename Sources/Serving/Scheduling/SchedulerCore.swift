@@ -21,6 +21,8 @@ struct SchedulerCore: ~Copyable {
         var begun: [Request] = []
         var ended: [Ended] = []
         var batches: [Batch] = []
+        /// Bytes of sessions' states that may still be read in it.
+        var bytesToRead: Int
     }
 
     struct Ended {
@@ -67,6 +69,8 @@ struct SchedulerCore: ~Copyable {
     var prefixes: PrefixCache
     /// Turns of sessions: the first one runs or is in the queue, the others wait for it.
     var sessionTurns: [String: Deque<Request>] = [:]
+    /// Requests whose sessions' states are being read, in their order.
+    private var reading: Deque<Request> = []
     /// Requests that are not answered yet.
     private var open: [String: Request] = [:]
     /// Requests that are answered, but not read.
@@ -83,6 +87,8 @@ struct SchedulerCore: ~Copyable {
     private var costs: [ModelID: TurnCost] = [:]
     /// When the last batch ended, or the turn began. CLOCK_MONOTONIC, nanoseconds.
     private var computedUntil: UInt64 = 0
+    /// Sessions' states have been read since.
+    private var hasReadStates = false
     /// Whose prompt is read next.
     private var readingRing = AccountRing()
     private var reads = 0
@@ -104,7 +110,7 @@ struct SchedulerCore: ~Copyable {
 
     /// When there is something to do, if nothing happens before: 0 for now, `nil` for never. CLOCK_MONOTONIC, nanoseconds.
     var wakeTime: UInt64? {
-        if resident.contains(where: { !$0.request.isStalled }) { return 0 }
+        if !reading.isEmpty || resident.contains(where: { !$0.request.isStalled }) { return 0 }
         if let claim = claims.first?.priority,
             resident.count < pool.count || claim.used == 0
         {
@@ -160,11 +166,13 @@ struct SchedulerCore: ~Copyable {
     // MARK: A turn
 
     mutating func plan(now: UInt64) -> Turn {
-        var turn = Turn()
+        var turn = Turn(bytesToRead: configuration.stateBytesPerTurn)
         expire(now, &turn)
+        readStates(&turn)
         admit(now, &turn)
         batch(&turn)
         computedUntil = now
+        hasReadStates = turn.bytesToRead < configuration.stateBytesPerTurn
         return turn
     }
 
@@ -208,7 +216,7 @@ struct SchedulerCore: ~Copyable {
 
     /// Sets memory aside for a request's next sequence, and then finds where it begins: what waits for memory holds none.
     ///
-    /// - Returns: whether it can have a slot; otherwise it is over, or its account waits for memory.
+    /// - Returns: whether it can have a slot; otherwise it is over, its account waits for memory, or its session's state is being read.
     private mutating func prepare(_ request: Request, _ turn: inout Turn) -> Bool {
         do throws(RPCError) {
             try measure(request)
@@ -216,11 +224,26 @@ struct SchedulerCore: ~Copyable {
                 claim(request.account)
                 return false
             }
-            try resume(request)
-            return true
+            if try resume(request, &turn) { return true }
+            request.isReading = true
+            reading.append(request)
+            claim(request.account)
+            return false
         } catch {
             turn.ended.append(close(request, .refused(error)))
             return false
+        }
+    }
+
+    /// Reads on in the states of sessions, the first first.
+    private mutating func readStates(_ turn: inout Turn) {
+        while turn.bytesToRead > 0, let request = reading.first {
+            do throws(RPCError) {
+                guard try request.waiting.first?.readOn(&turn.bytesToRead) != false else { return }
+                reading.removeFirst()
+                request.isReading = false
+                claim(request.account)
+            } catch { turn.ended.append(close(request, .refused(error))) }
         }
     }
 
@@ -329,13 +352,15 @@ struct SchedulerCore: ~Copyable {
 
     /// Learns how long a batch took, which ended at `now`.
     private mutating func learn(_ batch: Batch, _ now: UInt64) {
+        defer { (computedUntil, hasReadStates) = (now, false) }
+        // The time was not that of the rows alone.
+        guard !hasReadStates else { return }
         let rows = batch.parts.reduce(0) { $0 + $1.count }
         if costs[batch.model] == nil, costs.count >= Self.mostCosts {
             let used = Set(resident.map(\.request.model))
             costs = costs.filter { used.contains($0.key) }
         }
         costs[batch.model, default: TurnCost()].learn(rows, nanoseconds: now &- computedUntil)
-        computedUntil = now
     }
 
     /// Takes what has come of a batch: a step for each of its parts.
@@ -419,8 +444,8 @@ struct SchedulerCore: ~Copyable {
             user.joined = joins
         }
         users[id] = user.used == 0 && user.waiting.isEmpty ? nil : user
-        if let first = user.waiting.first,
-            !(keyValues.blocks(id) && open[first.key]?.lacksMemory == true)
+        if let first = user.waiting.first, let request = open[first.key], !request.isReading,
+            !(keyValues.blocks(id) && request.lacksMemory)
         {
             claims.set(
                 id, Claim(used: user.used, place: user.used == 0 ? user.joined : first.priority))
@@ -434,6 +459,7 @@ struct SchedulerCore: ~Copyable {
         open[request.id] = nil
         deadlines.remove(request.id)
         stalls.remove(request.id)
+        if request.isReading { reading.removeAll { $0 === request } }
         looks += 1 + resident.count
         if ending.leavesState { keepEnd(of: request, resident) }
         for sequence in resident where sequence.request === request { leave(sequence) }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import RPC
 
 /// One input of a request on its way through the model. Owned by the decode thread.
 final class Sequence {
@@ -68,8 +69,10 @@ final class Sequence {
     var keyValueBytes = 0
     /// It is known how much it has to read and where its session is.
     private(set) var isMeasured = false
-    /// The state of its session, until it is read.
+    /// Where its session is, until its state is read.
     private(set) var outline: SessionOutline?
+    /// Its session's state, as far as it is read.
+    private var reading: SessionReading?
     /// It has had a slot.
     private(set) var hasBegun = false
     /// Its state has read its own tokens and no others: it is a prefix that may come again.
@@ -135,11 +138,24 @@ final class Sequence {
         history = outline.header.history
     }
 
-    /// Begins with the session's state.
-    func begin(with state: SessionState) {
-        precondition(!hasBegun && state.snapshot?.history ?? TokenHistory() == history)
+    /// Its session's state is read from now on.
+    func begin(reading: SessionReading) {
+        precondition(!hasBegun)
         outline = nil
+        self.reading = reading
+    }
+
+    /// Reads on in its session's state, if there is some.
+    ///
+    /// - Parameter most: bytes that may be read now, and are then fewer.
+    /// - Returns: whether it has all of it.
+    func readOn(_ most: inout Int) throws(RPCError) -> Bool {
+        guard reading != nil else { return true }
+        guard let state = try reading?.advance(&most) else { return false }
+        reading = nil
+        precondition(!hasBegun && state.snapshot?.history ?? TokenHistory() == history)
         residence = .waiting(state.snapshot)
+        return true
     }
 
     /// Sets up taps for the marks among its next `count` tokens.

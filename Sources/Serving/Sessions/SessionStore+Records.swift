@@ -58,8 +58,11 @@ extension SessionStore {
     /// A session at its last complete turn. One that is damaged is lost.
     func read(_ id: String) throws(RPCError) -> (entry: SessionBook.Entry, state: SessionState) {
         try reading(id) { entry throws(StateParts.Failure) in
+            var first = try StateParts(self, entry)
+            var builder = StateBuilder(try first.header())
             var parts = try StateParts(self, entry)
-            return (entry, try parts.state { StateBuilder($0) })
+            while try parts.next(into: &builder) {}
+            return (entry, builder.state())
         }
     }
 
@@ -85,23 +88,6 @@ extension SessionStore {
         }
     }
 
-    /// The state that was outlined. One that is damaged is lost.
-    func read(
-        _ outline: SessionOutline, _ builder: StateBuilder
-    ) throws(RPCError) -> SessionState {
-        do throws(StateParts.Failure) {
-            var parts = try StateParts(self, outline.entry)
-            return try parts.state { header throws(StateParts.Failure) in
-                guard header == builder.header else { throw .damage("it is another state's") }
-                return builder
-            }
-        } catch {
-            // Dropped or lost meanwhile, most likely.
-            if case .gone = error { _ = try whole(outline.entry.id) }
-            throw refusal(error, outline.entry)
-        }
-    }
-
     /// What a caller is told who gets no state. One that is damaged is lost.
     func refusal(_ failure: StateParts.Failure, _ entry: SessionBook.Entry) -> RPCError {
         switch failure {
@@ -114,6 +100,15 @@ extension SessionStore {
             ).retrying(after: 0)
         case .memory(let error): RPCError(.resourceExhausted, "\(error)", reason: "NO_MEMORY")
         }
+    }
+
+    /// The same for a turn, whose session goes on with no other.
+    func refusal(ofTurn failure: StateParts.Failure, _ entry: SessionBook.Entry) -> RPCError {
+        if case .gone = failure {
+            // Dropped or lost, most likely.
+            do throws(RPCError) { _ = try whole(entry.id) } catch { return error }
+        }
+        return refusal(failure, entry)
     }
 
     /// A session that has all of its state.
@@ -180,32 +175,23 @@ struct StateParts {
         return header
     }
 
-    /// All of it, before a part has been taken.
+    /// Gives the next bytes of the numbers to a builder, of the state whose header this has.
     ///
-    /// - Parameter begin: what takes the numbers, once it is known how many there are.
-    mutating func state(
-        _ begin: (SavedStateHeader) throws(Failure) -> StateBuilder
-    ) throws(Failure) -> SessionState {
-        var begun: StateBuilder?
-        var offset = offset
-        while let bytes = try next() {
-            defer { offset += bytes.count }
-            guard let header = reader.header, let place = reader.values else { continue }
-            if begun == nil { begun = try begin(header) }
+    /// - Returns: whether others follow.
+    mutating func next(into builder: inout StateBuilder) throws(Failure) -> Bool {
+        let offset = offset
+        guard let bytes = try next() else { throw .damage("its state ends after it does") }
+        if let header = reader.header, let place = reader.values {
+            guard header == builder.header else { throw .damage("it is another state's") }
             let some = place.clamped(to: offset..<offset + bytes.count)
             let result = bytes[some.lowerBound - offset..<some.upperBound - offset]
                 .withUnsafeBytes { bytes in
-                    Result { () throws(ModelError) in try begun?.take(bytes) }
+                    Result { () throws(ModelError) in try builder.take(bytes) }
                 }
             do throws(ModelError) { try result.get() } catch { throw .memory(error) }
         }
-        guard let begun, reader.isComplete else { throw .damage("its state ends after it does") }
-        return begun.state()
+        guard self.offset == byteCount else { return true }
+        guard reader.isComplete else { throw .damage("its state ends after it does") }
+        return false
     }
-}
-
-/// Where a session is, without its numbers: its record, and what stands before them there.
-struct SessionOutline {
-    fileprivate let entry: SessionBook.Entry
-    let header: SavedStateHeader
 }

@@ -29,12 +29,12 @@ final class SessionTurn: Sendable {
     /// Where the session is when this turn comes to run: what there is to decide by, and none of its numbers.
     func outline() throws(RPCError) -> SessionOutline { try store.outline(id) }
 
-    /// The state that was outlined.
+    /// The state that was outlined, to be read.
     ///
     /// - Parameter builder: takes its numbers.
-    func state(
+    func reading(
         _ outline: SessionOutline, _ builder: StateBuilder
-    ) throws(RPCError) -> SessionState { try store.read(outline, builder) }
+    ) throws(RPCError) -> SessionReading { try SessionReading(store, outline, builder) }
 
     /// - Returns: whether the session has this state now.
     func commit(_ state: SessionState) -> Bool { store.commit(id, state, proof) }
