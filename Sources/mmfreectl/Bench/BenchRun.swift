@@ -235,11 +235,7 @@ final class BenchRun {
             let time = Self.median(samples.map(\.total))
             rows.append(
                 row("decode, batch \(size)", tokens: size, samples, weights: all * Double(size)))
-            if let tail = Self.tail(samples.flatMap(\.steps)) {
-                rows.append(
-                    BenchRow("step, batch \(size), p99", tail.p99 / 1e6, "ms", tail.share, "of p50")
-                )
-            }
+            rows += Self.spread(samples.flatMap(\.steps), "step, batch \(size)")
             if size == 1 {
                 rows.append(
                     BenchRow("streamed, batch 1", Double(tokenBytes) / time, "GB/s", nil, nil))
@@ -278,12 +274,17 @@ final class BenchRun {
             reading > peak ? "of the read bandwidth" : "of the int8 peak")
     }
 
-    /// The time that one step of a hundred takes longer than, and how much longer that is than the median's: what the machine itself
-    /// adds to the gaps between tokens. `nil` for fewer than 200 steps.
-    private static func tail(_ steps: [Double]) -> (p99: Double, share: Double)? {
-        guard steps.count >= 200 else { return nil }
+    /// How far steps are from their median, of a hundred or more: what the machine itself takes from throughput, and adds to the gaps
+    /// between tokens. Milliseconds.
+    private static func spread(_ steps: [Double], _ name: String) -> [BenchRow] {
+        guard steps.count >= 100 else { return [] }
+        let p50 = median(steps)
+        let mean = steps.reduce(0, +) / Double(steps.count)
         let p99 = steps.sorted()[steps.count * 99 / 100]
-        return (p99, p99 / median(steps))
+        return [
+            BenchRow("\(name), mean", mean / 1e6, "ms", mean / p50, "of p50"),
+            BenchRow("\(name), p99", p99 / 1e6, "ms", p99 / p50, "of p50"),
+        ]
     }
 
     static func median(_ values: [Double]) -> Double {
