@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How much there is at which distance below the highest logit: where a limit falls among very many candidates is looked for in one
-/// bin only. A bin is a thirty-second of an octave, so that the order of bins is the order of distances; the first has all that are
+/// bin only. A bin is a thirty-second of an octave, so that the order of bins is the order of distances; the first also has all that are
 /// nearer than 2^-10, the last all that are 2^7 and more away.
 struct DistanceHistogram: Sendable {
     /// Of the bits of a distance: the exponent and five bits of the fraction.
