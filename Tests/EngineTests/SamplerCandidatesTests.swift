@@ -84,7 +84,8 @@ struct SamplerCandidatesTests {
     func bins() {
         var random = Randomness(seed: 9)
         let patterns = (0..<2_000).map { _ in UInt32(random.next() % 0x7F80_0000) }
-        let edges: [UInt32] = (1_920..<2_520).flatMap { (bin: UInt32) -> [UInt32] in
+        // From 2^-10 to 2^7.
+        let edges: [UInt32] = (3_744...4_288).flatMap { (bin: UInt32) -> [UInt32] in
             let first = bin << 18
             return [first - 1, first, first + 1]
         }
