@@ -3,9 +3,12 @@
 import Engine
 import RPC
 
-/// Where a session is, without its numbers: its record, and what stands before them there.
+/// Where a session is, without its numbers: its record, and what stands before them there. It holds nothing: a session that is dropped
+/// is gone, whoever waits for it.
 struct SessionOutline {
-    let entry: SessionBook.Entry
+    let id: String
+    /// The record's number.
+    let generation: UInt64
     let header: SavedStateHeader
 }
 
@@ -20,9 +23,11 @@ struct SessionReading {
     init(
         _ store: SessionStore, _ outline: SessionOutline, _ builder: StateBuilder
     ) throws(RPCError) {
-        (self.store, entry, self.builder) = (store, outline.entry, builder)
-        do throws(StateParts.Failure) { parts = try StateParts(store, outline.entry) } catch {
-            throw store.refusal(ofTurn: error, outline.entry)
+        let entry = try store.whole(outline.id)
+        guard entry.generation == outline.generation else { throw store.refusal(.gone, entry) }
+        (self.store, self.entry, self.builder) = (store, entry, builder)
+        do throws(StateParts.Failure) { parts = try StateParts(store, entry) } catch {
+            throw store.refusal(ofTurn: error, entry)
         }
     }
 

@@ -70,7 +70,8 @@ extension SessionStore {
     func outline(_ id: String) throws(RPCError) -> SessionOutline {
         try reading(id) { entry throws(StateParts.Failure) in
             var parts = try StateParts(self, entry)
-            return SessionOutline(entry: entry, header: try parts.header())
+            return SessionOutline(
+                id: entry.id, generation: entry.generation, header: try parts.header())
         }
     }
 
