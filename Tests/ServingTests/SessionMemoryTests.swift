@@ -11,20 +11,21 @@ import Testing
 
 @Suite("A session's turn has its memory before its state is read")
 struct SessionMemoryTests {
+    private let accounts = Accounts()
     private let store: SessionStore
     private let user = Peer(uid: 66, gid: 0, pid: 0)
 
     init() throws {
         store = try SessionStore(
-            .testing, accounts: Accounts(), bytes: 16 << 20,
+            .testing, accounts: accounts, bytes: 16 << 20,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, clock: { 1 })
     }
 
     /// A token takes a number; memory is set aside for 16 tokens at a time, of which there is so much.
-    private func turns(_ tokens: Int = 64) -> Turns {
+    private func turns(_ tokens: Int = 64, context: Int = 200_000) -> Turns {
         Turns(
             slots: 4, keyValueBytes: tokens * 4,
-            memory: .attention(numbersPerToken: 1, context: 200_000))
+            memory: .attention(numbersPerToken: 1, context: context))
     }
 
     /// User B's session of so many tokens, the first of all in the memory of sessions.
@@ -108,10 +109,21 @@ struct SessionMemoryTests {
         let answer = turns.generate("B", prompt: 5, count: 20, in: try turn(id))
         #expect(turns.running() == ["A0"])
         try store.drop(id, for: user)
+        #expect(accounts.sessions == 0, "nobody is charged for it any more")
         turns.generate("C", prompt: 32, count: 32)
         for _ in 0..<14 { #expect(turns.running() == ["A0"]) }
         #expect(turns.running() == ["C0"])
         #expect(answer.error?.reason == "NO_SUCH_SESSION")
+    }
+
+    @Test("a small state does not wait for a large one")
+    func small() throws {
+        // 512 KiB are read in a turn; the large state has 1.6 MB.
+        var turns = turns(800_000, context: 500_000)
+        turns.generate("B", prompt: 5, count: 20, in: try turn(session(400_000)))
+        turns.generate("C", prompt: 5, count: 20, in: try turn(session(20)))
+        #expect(turns.running() == [])
+        #expect(turns.running() == ["C0"])
     }
 
     @Test("one with keys and values of the other type is refused before it waits")

@@ -133,6 +133,7 @@ final class DecodeLoop: @unchecked Sendable {
         for request in turn.begun { ledger.leaveQueue(request.record) }
         conclude(turn.ended)
         ledger.occupy(core.occupied)
+        core.computes(from: clock())
         var written: [Account: Int] = [:]
         for batch in turn.batches {
             let runner = runners[batch.model]

@@ -69,7 +69,7 @@ struct SchedulerCore: ~Copyable {
     var prefixes: PrefixCache
     /// Turns of sessions: the first one runs or is in the queue, the others wait for it.
     var sessionTurns: [String: Deque<Request>] = [:]
-    /// Requests whose sessions' states are being read, in their order.
+    /// Requests whose sessions' states are being read; they take turns.
     private var reading: Deque<Request> = []
     /// Requests that are not answered yet.
     private var open: [String: Request] = [:]
@@ -87,8 +87,6 @@ struct SchedulerCore: ~Copyable {
     private var costs: [ModelID: TurnCost] = [:]
     /// When the last batch ended, or the turn began. CLOCK_MONOTONIC, nanoseconds.
     private var computedUntil: UInt64 = 0
-    /// Sessions' states have been read since.
-    private var hasReadStates = false
     /// Whose prompt is read next.
     private var readingRing = AccountRing()
     private var reads = 0
@@ -172,9 +170,11 @@ struct SchedulerCore: ~Copyable {
         admit(now, &turn)
         batch(&turn)
         computedUntil = now
-        hasReadStates = turn.bytesToRead < configuration.stateBytesPerTurn
         return turn
     }
+
+    /// The turn's batches are computed from now on: what planning took, and reading states above all, is not their time.
+    mutating func computes(from now: UInt64) { computedUntil = now }
 
     private mutating func expire(_ now: UInt64, _ turn: inout Turn) {
         while let (id, time) = stalls.first, time <= now {
@@ -235,12 +235,18 @@ struct SchedulerCore: ~Copyable {
         }
     }
 
-    /// Reads on in the states of sessions, the first first.
+    /// Reads on in the states of sessions, a part of each in turn: a small one does not wait for a large one.
     private mutating func readStates(_ turn: inout Turn) {
-        while turn.bytesToRead > 0, let request = reading.first {
+        while turn.bytesToRead > 0, let request = reading.popFirst() {
+            let part = min(turn.bytesToRead, SessionStore.partBytes)
+            var left = part
             do throws(RPCError) {
-                guard try request.waiting.first?.readOn(&turn.bytesToRead) != false else { return }
-                reading.removeFirst()
+                let isOver = try request.waiting.first?.readOn(&left) != false
+                turn.bytesToRead -= part - left
+                guard isOver else {
+                    reading.append(request)
+                    continue
+                }
                 request.isReading = false
                 claim(request.account)
             } catch { turn.ended.append(close(request, .refused(error))) }
@@ -352,9 +358,7 @@ struct SchedulerCore: ~Copyable {
 
     /// Learns how long a batch took, which ended at `now`.
     private mutating func learn(_ batch: Batch, _ now: UInt64) {
-        defer { (computedUntil, hasReadStates) = (now, false) }
-        // The time was not that of the rows alone.
-        guard !hasReadStates else { return }
+        defer { computedUntil = now }
         let rows = batch.parts.reduce(0) { $0 + $1.count }
         if costs[batch.model] == nil, costs.count >= Self.mostCosts {
             let used = Set(resident.map(\.request.model))
