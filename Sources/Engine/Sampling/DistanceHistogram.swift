@@ -27,7 +27,7 @@ struct DistanceHistogram: Sendable {
     /// - Parameters:
     ///   - values: 0 or less, as far below the highest as candidates are.
     ///   - measures: of the candidates; `nil`: each counts 1.
-    ///   - target: more than 0.
+    ///   - target: 0 or more.
     /// - Returns: the first bin with which `target` is reached, the last one of all if it never is, and the sum of the bins before it.
     mutating func find(
         _ target: Double, _ values: UnsafeBufferPointer<Float>,
