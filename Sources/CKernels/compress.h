@@ -7,6 +7,15 @@
 
 #pragma clang assume_nonnull begin
 
+/// sum + v in the lanes of `hits` that are -1, sum in the others.
+CK_INLINE ck_f32 ck_add_hits(ck_f32 sum, ck_i32 hits, ck_f32 v) {
+#ifdef CK_COMPRESSES
+    return (ck_f32)_mm512_mask_add_ps((__m512)sum, _mm512_movepi32_mask((__m512i)hits), (__m512)sum, (__m512)v);
+#else
+    return ck_select(hits, sum + v, sum);
+#endif
+}
+
 /// Appends index k + i and value v[i] for each lane i of `hits` that is -1; returns how many there are then. Sixteen places of both
 /// arrays from `found` on are written, whatever is taken.
 CK_INLINE size_t ck_append(ck_i32 hits, size_t k, ck_f32 v, uint32_t *indices, float *values, size_t found) {

@@ -4,7 +4,7 @@
 // a table includes this under its own target attribute. CKernels.h says what each one computes; docs/kernels.md gives
 // the order of every sum.
 #pragma once
-#include "compress.h"
+#include "sampling.h"
 #include "weights.h"
 
 #pragma clang assume_nonnull begin
@@ -232,52 +232,6 @@ static size_t ck_row_argmax(const float *x, size_t n) {
     return 0;  // nothing but NaN
 }
 
-static float ck_row_sum_exp(const float *x, size_t n, float shift) {
-    ck_f32 s[4] = {{0}, {0}, {0}, {0}};
-    CK_SWEEP(n, {
-        ck_f32 e = ck_exp_any(ck_load(x + k, left) - shift);
-        if (left < CK_LANES) {
-            const ck_i32 place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-            e = ck_select(place < (int32_t)left, e, ck_all(0));
-        }
-        s[j] += e;
-    });
-    return ck_join(s);
-}
-
-static void ck_row_exp_shifted(const float *x, size_t n, float shift, float *out) {
-    CK_SWEEP(n, { ck_store(out + k, left, ck_exp_any(ck_load(x + k, left) - shift)); });
-}
-
-static void ck_row_temper(const float *x, size_t n, float shift, float temperature, float *out) {
-    CK_SWEEP(n, {
-        const ck_f32 v = (ck_load(x + k, left) - shift) / temperature;
-        ck_store(out + k, left, ck_select(v == v, v, ck_all(-__builtin_inff())));
-    });
-}
-
-static size_t ck_row_select(const float *x, size_t n, float low, float high, float shift, uint32_t *indices, float *values,
-                            size_t capacity) {
-    size_t found = 0, k = 0;
-    for (; k + CK_LANES <= n && found + CK_LANES <= capacity; k += CK_LANES) {
-        const ck_f32 v = ck_load(x + k, CK_LANES);
-        found = ck_append((v >= low) & (v <= high), k, v - shift, indices, values, found);
-    }
-    for (; k < n; k++) {
-        if (!(x[k] >= low && x[k] <= high)) continue;
-        if (found < capacity) {
-            indices[found] = (uint32_t)k;
-            values[found] = x[k] - shift;
-        }
-        found++;
-    }
-    return found;
-}
-
-static void ck_row_drop_below(float *x, const float *by, size_t n, float limit) {
-    CK_SWEEP(n, { ck_store(x + k, left, ck_select(ck_load(by + k, left) < limit, ck_all(0), ck_load(x + k, left))); });
-}
-
 static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
     ck_u64 s[4] = {{0}, {0}, {0}, {0}};
     size_t at = 0;
@@ -304,8 +258,10 @@ static uint64_t ck_row_read_all(const uint8_t *bytes, size_t count) {
     .gated_norm_quantise = ck_row_gated_norm_quantise, .swiglu = ck_row_swiglu, .relu2 = ck_row_relu2,         \
     .norm = ck_row_norm, .rotate = ck_row_rotate, .attend = ck_row_attend, .dense = ck_row_dense,              \
     .widen_f16 = ck_row_widen_f16, .widen_bf16 = ck_row_widen_bf16, .argmax = ck_row_argmax,                   \
-    .sum_exp = ck_row_sum_exp, .exp_shifted = ck_row_exp_shifted, .temper = ck_row_temper,                     \
-    .select = ck_row_select, .drop_below = ck_row_drop_below, .read_all = ck_row_read_all
+    .sum_exp = ck_row_sum_exp, .masses_above = ck_row_masses_above, .mass_above = ck_row_mass_above,           \
+    .exp_shifted = ck_row_exp_shifted,                                                                         \
+    .temper = ck_row_temper, .temper_above = ck_row_temper_above, .select = ck_row_select,                     \
+    .drop_below = ck_row_drop_below, .read_all = ck_row_read_all
 
 #pragma clang assume_nonnull end
 

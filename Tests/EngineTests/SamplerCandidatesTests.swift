@@ -80,24 +80,71 @@ struct SamplerCandidatesTests {
         #expect(isPrefix && (1...3_000).contains(found.count))
     }
 
-    @Test("a distance lies in the bin that it is counted in, and in no other")
+    @Test(
+        "the mass is looked for between two values, and the same ones are kept", arguments: 0..<36)
+    func bounds(_ seed: UInt64) {
+        var random = Randomness(seed: seed)
+        let scale = [0.01, 1, 4, 30] as [Float]
+        let logits = logits([1, 40, 700, 32_000][Int(seed) % 4], seed).map {
+            $0 * scale[Int(random.next() % 4)]
+        }
+        let highest = logits.max() ?? 0
+        var values = logits.map { $0 - highest }
+        let weights = values.map { Double(ck_exp($0)) }
+        for share: Float in [1e-3, 0.3, 0.9, 0.999] {
+            var bounds = MassBounds(
+                logits, &values, logits.count, highest: highest, temperature: 1, share: share,
+                ck_best())
+            let whole = Double(share) * weights.reduce(0, +)
+            #expect(abs(bounds.target - whole) <= 1e-5 * whole)
+            // What the two values promise, closer together or not.
+            func mass(from value: Float) -> Double {
+                zip(values, weights).reduce(0) { $0 + ($1.0 >= value ? $1.1 : 0) }
+            }
+            func expectPromised() {
+                #expect(mass(from: bounds.tooFew) < bounds.target && bounds.enough < bounds.tooFew)
+                #expect(bounds.enough == -.infinity || mass(from: bounds.enough) >= bounds.target)
+            }
+            expectPromised()
+
+            var (all, _, _) = gather(values)
+            all.keepMass(bounds.target)
+            var some = SamplerCandidates(kernels: ck_best())
+            some.gather(values, values.count, atLeast: bounds.enough, shift: 0)
+            some.keepMass(within: bounds)
+            let isEqual = some.mostLikely(.max).map(\.id) == all.mostLikely(.max).map(\.id)
+            #expect(isEqual, "\(share) of \(logits.count)")
+
+            bounds.narrow(values, weights.map(Float.init), values.count, ck_best())
+            expectPromised()
+        }
+    }
+
+    @Test("the order of bins is the order of distances, and their sums are told")
     func bins() {
-        var random = Randomness(seed: 9)
-        let patterns = (0..<2_000).map { _ in UInt32(random.next() % 0x7F80_0000) }
-        // From 2^-10 to 2^7.
-        let edges: [UInt32] = (3_744...4_288).flatMap { (bin: UInt32) -> [UInt32] in
-            let first = bin << 18
-            return [first - 1, first, first + 1]
+        // From 2^-11 to 2^8, and the ends.
+        let distances = (0..<2_000).map { Float(0x1p-11 * exp2(Double($0) * 19 / 2_000)) }
+        let values: [Float] = [0] + distances + [.infinity]
+        let keys = values.enumerated().map { UInt64($1.bitPattern) << 32 | UInt64($0) }
+        let bins = keys.map { DistanceHistogram.bin($0) }
+        #expect(bins == bins.sorted() && Set(bins).count > 500)
+        for (key, bin) in zip(keys, bins) {
+            #expect(DistanceHistogram.keys(bin).contains(key))
+            let (first, last) = (
+                DistanceHistogram.keys(bin).lowerBound, DistanceHistogram.keys(bin).upperBound
+            )
+            #expect(DistanceHistogram.bin(first) == bin && DistanceHistogram.bin(last) == bin)
         }
         var histogram = DistanceHistogram()
-        let ends: [UInt32] = [0, 1, Float.infinity.bitPattern]
-        for pattern in patterns + edges + ends {
-            let distance = Float(bitPattern: pattern)
-            let values: [Float] = [-distance]
-            let (bin, before) = values.withUnsafeBufferPointer { histogram.find(1, $0, nil) }
-            #expect(before == 0)
-            #expect(DistanceHistogram.distances(bin).contains(distance))
-            #expect(bin == 0 || !DistanceHistogram.distances(bin - 1).contains(distance))
+        let measures = values.indices.map { Float($0 % 3) }
+        for target in [0, 1, 700.5, 1_999] {
+            let (found, before) = keys.withUnsafeBufferPointer { keys in
+                measures.withUnsafeBufferPointer { histogram.find(target, from: 1, keys, $0) }
+            }
+            let bin = DistanceHistogram.bin(found.lowerBound)
+            let sum = zip(bins, measures).reduce(1) { $0 + ($1.0 < bin ? Double($1.1) : 0) }
+            let with = zip(bins, measures).reduce(1) { $0 + ($1.0 <= bin ? Double($1.1) : 0) }
+            #expect(before == sum && with >= target && (before < target || bin == 0))
         }
     }
 

@@ -63,4 +63,33 @@ struct MathTests {
         let exact = x[..<5000].reduce(0) { $0 + exp(Double($1) - 90) }
         #expect(abs(Double(sum) - exact) < 1e-5 * exact)
     }
+
+    @Test("sums above limits are those of what is there", arguments: Table.all)
+    func above(_ table: Table) {
+        var g = SeededGenerator(12)
+        let limits: [Float] = [0, -0.5, -1, -3, -7, -20, -200, -.infinity]
+        for n in [1, 15, 16, 17, 63, 64, 65, 5_000] {
+            var x = g.floats(n, size: 5).map { 1 - abs($0) }
+            // Tempered, -3: one at a limit; and one that is no candidate.
+            x[n / 2] = -0.5
+            if n > 20 { x[20] = -.infinity }
+            var sums = [Float](repeating: 77, count: limits.count)
+            var (tempered, wanted) = (x, x)
+            let total = table.entries.temper_above(x, n, 1, 0.5, &tempered, limits, &sums)
+            table.entries.temper(x, n, 1, 0.5, &wanted)
+            #expect(tempered == wanted)
+            #expect(total.bitPattern == table.entries.sum_exp(wanted, n, 0).bitPattern)
+            x = wanted
+            let weights = x.map { ck_exp($0) }
+            var again = sums
+            table.entries.masses_above(weights, x, n, limits, &again)
+            #expect(again.bits == sums.bits)
+            for (limit, sum) in zip(limits, sums) {
+                let exact = zip(x, weights).reduce(0.0) { $0 + ($1.0 >= limit ? Double($1.1) : 0) }
+                #expect(abs(Double(sum) - exact) <= 1e-5 * exact)
+                let precise = table.entries.mass_above(weights, x, n, limit)
+                #expect(abs(precise - exact) <= 1e-14 * exact)
+            }
+        }
+    }
 }

@@ -107,6 +107,16 @@ struct RowTests {
         floats { t.widen_f16(y.map { UInt16(truncatingIfNeeded: $0) }, n, $0) }
         floats { t.widen_bf16(y.map { UInt16(truncatingIfNeeded: $0) }, n, $0) }
         all.append([t.sum_exp(x, n, 3)].bits)
+        var above = [Float](repeating: 0, count: Int(CK_LIMITS))
+        floats {
+            let limits: [Float] = [6, 3, 1, 0, -1, -3, -6, -.infinity]
+            let total = t.temper_above(x, n, 0.25, 0.7, $0, limits, &above)
+            all.append([total].bits)
+        }
+        all.append(above.bits)
+        let sum = t.mass_above(x, weights[0], n, 0.1)
+        let mass = sum.isNaN ? 0 : sum.bitPattern
+        all.append([UInt32(truncatingIfNeeded: mass), UInt32(mass >> 32)])
         all.append([UInt32(t.argmax(x, n))])
         // Few, about half, and all of them.
         for low: Float in [4, 0, -.infinity] {

@@ -157,6 +157,16 @@ static void rows(const ck_table *table) {
         BOTH(a[i].inverse[0] = t->sum_exp(x, n, 0.5f); a[i].sums[0] = (int32_t)t->argmax(x, n);)
         SAME("sum_exp", inverse, sizeof a[0].inverse);
         SAME("argmax", sums, sizeof a[0].sums);
+        const float limits[CK_LIMITS] = {-0.5f, -1, -2, -4, -8, -16, -32, size};
+        float above[2][CK_LIMITS];
+        double mass[2];
+        BOTH(a[i].inverse[0] = t->temper_above(x, n, 1.5f, 0.7f, a[i].x, limits, above[i]); mass[i] = t->mass_above(x, w[0], n, 0.25f);)
+        SAME("temper_above", x, n * 4);
+        SAME("temper_above", inverse, sizeof a[0].inverse);
+        check(table->name, "temper_above", n, above[0], above[1], sizeof above[0]);
+        BOTH(t->masses_above(w[0], x, n, limits, above[i]);)
+        check(table->name, "masses_above", n, above[0], above[1], sizeof above[0]);
+        check(table->name, "mass_above", n, &mass[0], &mass[1], sizeof mass[0]);
         BOTH(t->temper(x, n, 1.5f, 0.7f, a[i].x);)
         SAME("temper", x, n * 4);
         BOTH(t->scale(a[i].x, yf, 1e-9f, n); t->drop_below(a[i].x, x, n, 0.25f);)

@@ -65,6 +65,7 @@ void ck_make_block(const int8_t *rows, size_t columns, size_t count, int8_t *out
 // ---------------------------------------------------------------- keys, values, positions
 
 enum { CK_PAGE_TOKENS = 16 };  ///< positions in one page of keys and values
+enum { CK_LIMITS = 8 };        ///< of masses_above and temper_above
 
 /// How numbers are stored. A row of n of a dense matrix takes n * 4 bytes, n * 2, or ck_q6_row_bytes(n).
 enum ck_encoding { CK_F32 = 0, CK_F16 = 1, CK_BF16 = 2, CK_Q6 = 3 };
@@ -186,10 +187,18 @@ typedef struct ck_table {
     size_t (*argmax)(const float *x, size_t n);
     /// sum over k of exp(x[k] - shift), in the defined order.
     float (*sum_exp)(const float *x, size_t n, float shift);
+    /// sums[i] = the sum of those x[k] with by[k] >= limits[i] (by may be x), for CK_LIMITS limits: element k goes to lane k % 16 of one
+    /// vector of sums, and lanes are joined as sum_exp's are.
+    void (*masses_above)(const float *x, const float *by, size_t n, const float *limits, float *sums);
+    /// The sum of those x[k] with by[k] >= limit (by may be x), in double precision: element k goes to lane k % 16; lanes are added 16 to
+    /// 8 to 4 to 2 to 1.
+    double (*mass_above)(const float *x, const float *by, size_t n, float limit);
     /// out[k] = exp(x[k] - shift) (out may be x).
     void (*exp_shifted)(const float *x, size_t n, float shift, float *out);
     /// out[k] = (x[k] - shift) / temperature, -infinity where that is NaN (out may be x).
     void (*temper)(const float *x, size_t n, float shift, float temperature, float *out);
+    /// temper; returns sum_exp(out, n, 0); and sums[i] as masses_above's, of exp(out[k]) by out[k].
+    float (*temper_above)(const float *x, size_t n, float shift, float temperature, float *out, const float *limits, float *sums);
     /// Writes the index k and x[k] - shift of every x[k] from low to high, both included, ascending, at most `capacity`; returns how
     /// many there are in all. What lies beyond them in the two arrays, up to `capacity`, may change, too.
     size_t (*select)(const float *x, size_t n, float low, float high, float shift, uint32_t *indices, float *values,

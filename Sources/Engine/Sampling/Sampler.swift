@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Nothing here sorts the vocabulary. The likeliest tokens are gathered by a threshold that is lowered until they are enough;
-// where top-k or top-p ends among them is found by partitioning, as in quickselect; and the draw walks what is kept in the
-// order of ids, so how it was found does not show. Exponentials are the kernels' own, sums are in Double in one order: a seed
+// Nothing here sorts the vocabulary. The likeliest tokens are gathered by a threshold that surely leaves enough of them; where top-k
+// or top-p ends among them is found by partitioning, as in quickselect; and the draw walks what is kept in the order of ids, so how it
+// was found does not show. Exponentials are the kernels' own, sums are in Double in one order: a seed
 // gives the same tokens on every machine.
 
 internal import CKernels
@@ -97,12 +97,23 @@ package struct Sampler {
         guard options.temperature > 0 else { return UInt32(best) }
         reserveWork()
         let (count, temperature, kernels) = (vocabulary, options.temperature, kernels)
-        work.withUnsafeMutableBufferPointer { work in
-            guard let to = work.baseAddress else { return }
-            let from = changed ? UnsafePointer(to) : logits
-            Self.shift(from, to, count, highest, temperature, kernels)
+        // Where top-p alone ends is looked for in the same pass.
+        let share = options.topP < 1 && !limitsCount ? options.topP : nil
+        let bounds = work.withUnsafeMutableBufferPointer { work -> MassBounds? in
+            guard let to = work.baseAddress else { return nil }
+            var (from, highest, temperature) = (
+                changed ? UnsafePointer(to) : logits, highest, temperature
+            )
+            if share == nil || highest == .infinity {
+                Self.shift(from, to, count, highest, temperature, kernels)
+                (from, highest, temperature) = (UnsafePointer(to), 0, 1)
+            }
+            return share.map {
+                MassBounds(
+                    from, to, count, highest: highest, temperature: temperature, share: $0, kernels)
+            }
         }
-        return filters ? drawFiltered() : drawFromAll()
+        return filters ? drawFiltered(bounds) : drawFromAll()
     }
 
     /// −infinity for what is not allowed.
@@ -157,47 +168,44 @@ package struct Sampler {
 
     // MARK: Drawing
 
-    private var filters: Bool {
-        options.topP < 1 || options.minP > 0 || (1..<vocabulary).contains(options.topK)
-    }
+    private var limitsCount: Bool { (1..<vocabulary).contains(options.topK) }
+
+    private var filters: Bool { options.topP < 1 || options.minP > 0 || limitsCount }
 
     private mutating func drawFromAll() -> UInt32 {
         let (count, kernels, unit) = (vocabulary, kernels, randomness.unit())
         let index = work.withUnsafeMutableBufferPointer { work in
             if let base = work.baseAddress { kernels.pointee.exp_shifted(base, count, 0, base) }
-            return SamplerCandidates.pick(UnsafeBufferPointer(work), unit)
+            return SamplerCandidates.pick(UnsafeBufferPointer(work), unit, kernels)
         }
         return UInt32(index)
     }
 
-    private mutating func drawFiltered() -> UInt32 {
-        let limitsCount = (1..<vocabulary).contains(options.topK)
-        let limitsMass = options.topP < 1
-        var total = 0.0
-        if limitsMass, !limitsCount {
-            total = Double(kernels.pointee.sum_exp(work, vocabulary, 0))
-        }
+    /// - Parameter bounds: of top-p, unless top-k limits as well.
+    private mutating func drawFiltered(_ bounds: MassBounds?) -> UInt32 {
         let floor = options.minP > 0 ? ck_log(options.minP) - 0.01 : -.infinity
-        // Top-p asks for the mass of all k, so min-p must not hide any of them.
-        let lowest = limitsCount && limitsMass ? -.infinity : floor
-        var threshold = limitsCount || limitsMass ? max(-2, lowest) : lowest
-        while true {
-            candidates.gather(work, vocabulary, atLeast: threshold, shift: 0)
-            if threshold <= lowest || candidates.count == vocabulary { break }
-            // The margin is for the kernel's sum in single precision.
-            let enough =
-                limitsCount
-                ? candidates.count >= options.topK
-                : candidates.mass >= Double(options.topP) * total * 1.000_01
-            if enough { break }
-            threshold = max(lowest, threshold < -100 ? -.infinity : threshold * 2)
-        }
         if limitsCount {
+            // Top-p asks for the mass of all k, so min-p must not hide any of them.
+            gatherMostLikely(options.topK, lowest: options.topP < 1 ? -.infinity : floor)
             candidates.keepMostLikely(options.topK)
-            total = candidates.mass
+            if options.topP < 1 { candidates.keepMass(Double(options.topP) * candidates.mass) }
+        } else if let bounds {
+            candidates.gather(work, vocabulary, atLeast: max(bounds.enough, floor), shift: 0)
+            candidates.keepMass(within: bounds)
+        } else {
+            candidates.gather(work, vocabulary, atLeast: floor, shift: 0)
         }
-        if limitsMass { candidates.keepMass(Double(options.topP) * total) }
         if options.minP > 0 { candidates.keepWeights(atLeast: options.minP) }
         return candidates.draw(randomness.unit())
+    }
+
+    /// Gathers `count` candidates or more, or all from `lowest` on.
+    private mutating func gatherMostLikely(_ count: Int, lowest: Float) {
+        var threshold = max(-2, lowest)
+        while true {
+            candidates.gather(work, vocabulary, atLeast: threshold, shift: 0)
+            if candidates.count >= count || threshold <= lowest { return }
+            threshold = max(lowest, threshold < -100 ? -.infinity : threshold * 2)
+        }
     }
 }

@@ -16,9 +16,9 @@ struct SamplerCandidates {
     private var last = UInt64.max
     /// Keys of the candidates among which a limit falls.
     private var keys: [UInt64] = []
-    /// Of a bin: indices of its candidates, and their values.
-    private var binIndices: [UInt32] = []
-    private var binValues: [Float] = []
+    /// Of those between two values: their indices and values.
+    private var nearIndices: [UInt32] = []
+    private var nearValues: [Float] = []
     private var histogram = DistanceHistogram()
     private let kernels: Kernels.Table
 
@@ -31,7 +31,7 @@ struct SamplerCandidates {
     }
 
     /// The sum of the weights that are kept.
-    var mass: Double { weights.withUnsafeBufferPointer { Self.sum($0, 0..<count) } }
+    var mass: Double { kernels.pointee.mass_above(weights, weights, count, 0) }
 
     /// Takes all of logits[0..<n] that are at least shift + threshold. shift: the highest logit. What is not a number is left
     /// out.
@@ -59,7 +59,7 @@ struct SamplerCandidates {
         values = [Float](repeating: 0, count: size)
         weights = values
         keys = [UInt64](repeating: 0, count: size)
-        (binIndices, binValues) = (ids, values)
+        (nearIndices, nearValues) = (ids, values)
     }
 
     // MARK: Keeping some
@@ -72,6 +72,18 @@ struct SamplerCandidates {
     /// Keeps the fewest most likely ones whose weights add up to `target`; one at least.
     mutating func keepMass(_ target: Double) { cut(target, counting: false) }
 
+    /// The same of the bounds' target, as the first limit.
+    ///
+    /// - Parameter bounds: all from `enough` on were gathered, or those of them that min-p leaves.
+    mutating func keepMass(within bounds: MassBounds) {
+        var bounds = bounds
+        bounds.narrow(values, weights, count, kernels)
+        if bounds.tooFew == .infinity { return keepMass(bounds.target) }
+        let before = kernels.pointee.mass_above(weights, values, count, bounds.tooFew)
+        let found = collect(from: bounds.enough, below: bounds.tooFew)
+        cut(bounds.target, counting: false, among: found, before)
+    }
+
     /// Keeps those with at least this weight; the likeliest always.
     mutating func keepWeights(atLeast least: Float) {
         weights.withUnsafeMutableBufferPointer { weights in
@@ -81,22 +93,29 @@ struct SamplerCandidates {
     }
 
     /// Drops all but the most likely candidates whose measures (1 each, or their weights) add up to `target`; keeps one at least.
-    ///
-    /// Quickselect: the side of each partition that holds the end is partitioned again. Of very many only the bin that holds it.
     private mutating func cut(_ target: Double, counting: Bool) {
-        var (low, high, before) = (0, 0, 0.0)
-        if count > Self.many {
-            let bin: Int
-            (bin, before) = values.withUnsafeBufferPointer { values in
+        cut(target, counting: counting, among: collectKept(), 0)
+    }
+
+    /// Quickselect: the side of each partition that holds the end is partitioned again. Of very many only the bin that holds it.
+    ///
+    /// - Parameters:
+    ///   - found: so many keys in front of `keys`, among which the end lies.
+    ///   - before: the sum of what is likelier than all of them.
+    private mutating func cut(
+        _ target: Double, counting: Bool, among found: Int, _ before: Double
+    ) {
+        var (low, high, before) = (0, found, before)
+        if high > Self.many {
+            let near: ClosedRange<UInt64>
+            (near, before) = keys.withUnsafeBufferPointer { keys in
                 weights.withUnsafeBufferPointer { weights in
                     histogram.find(
-                        target, UnsafeBufferPointer(rebasing: values[..<count]),
+                        target, from: before, UnsafeBufferPointer(rebasing: keys[..<high]),
                         counting ? nil : weights)
                 }
             }
-            high = collect(DistanceHistogram.distances(bin))
-        } else {
-            high = collectKept()
+            high = keepKeys(of: high, near)
         }
         // Rounding may have left the target out of reach.
         guard high > 0 else { return }
@@ -126,14 +145,13 @@ struct SamplerCandidates {
     /// From so many candidates on a histogram pays.
     private static let many = 512
 
-    /// Puts the keys of those at these distances in front of `keys`; returns how many.
-    private mutating func collect(_ distances: ClosedRange<Float>) -> Int {
+    /// Puts the keys of those with at least `low` and less than `high` in front of `keys`; returns how many.
+    private mutating func collect(from low: Float, below high: Float) -> Int {
         let found = kernels.pointee.select(
-            values, count, -distances.upperBound, -distances.lowerBound, 0, &binIndices,
-            &binValues, binIndices.count)
+            values, count, low, high.nextDown, 0, &nearIndices, &nearValues, nearIndices.count)
         keys.withUnsafeMutableBufferPointer { keys in
             for place in 0..<found {
-                keys[place] = Self.key(binValues[place], Int(binIndices[place]))
+                keys[place] = Self.key(nearValues[place], Int(nearIndices[place]))
             }
         }
         return found
@@ -142,12 +160,22 @@ struct SamplerCandidates {
     /// The same of all that are kept.
     private mutating func collectKept() -> Int {
         let (count, last) = (count, last)
-        return keys.withUnsafeMutableBufferPointer { keys in
+        keys.withUnsafeMutableBufferPointer { keys in
+            for index in 0..<count { keys[index] = Self.key(values[index], index) }
+        }
+        return last == .max ? count : keepKeys(of: count, 0...last)
+    }
+
+    /// Moves those of the first `count` keys that are within `range` to the front; returns how many. No branch for each: whether one is,
+    /// is anybody's guess.
+    private mutating func keepKeys(of count: Int, _ range: ClosedRange<UInt64>) -> Int {
+        keys.withUnsafeMutableBufferPointer { keys in
+            let width = range.upperBound - range.lowerBound
             var found = 0
-            for index in 0..<count {
-                let key = Self.key(values[index], index)
+            for place in 0..<count {
+                let key = keys[place]
                 keys[found] = key
-                found += key <= last ? 1 : 0
+                found &+= key &- range.lowerBound <= width ? 1 : 0
             }
             return found
         }
@@ -214,21 +242,31 @@ struct SamplerCandidates {
 
     /// Draws among those kept, by their weights. unit: [0, 1).
     func draw(_ unit: Double) -> UInt32 {
-        ids[weights.withUnsafeBufferPointer { Self.pick(.init(rebasing: $0[..<count]), unit) }]
+        let index = weights.withUnsafeBufferPointer {
+            Self.pick(.init(rebasing: $0[..<count]), unit, kernels)
+        }
+        return ids[index]
     }
 
     /// The index where the running sum of the weights passes `unit` of their whole. Some weight must be positive.
-    static func pick(_ weights: UnsafeBufferPointer<Float>, _ unit: Double) -> Int {
-        // Block by block: four sums side by side are four times as fast, and only one block needs a closer look.
+    static func pick(
+        _ weights: UnsafeBufferPointer<Float>, _ unit: Double, _ kernels: Kernels.Table
+    ) -> Int {
+        guard let base = weights.baseAddress else { preconditionFailure("nothing to draw from") }
+        // Block by block: only one needs a closer look.
         let blocks = stride(from: 0, to: weights.count, by: 512).lazy.map {
             $0..<min($0 + 512, weights.count)
         }
+        func sum(_ block: Range<Int>) -> Double {
+            let first = base + block.lowerBound
+            return kernels.pointee.mass_above(first, first, block.count, 0)
+        }
         var left = 0.0
-        for block in blocks { left += sum(weights, block) }
+        for block in blocks { left += sum(block) }
         left *= unit
         var last = 0
         for block in blocks {
-            let sum = sum(weights, block)
+            let sum = sum(block)
             if left < sum {
                 for index in block where weights[index] > 0 {
                     last = index
@@ -243,22 +281,5 @@ struct SamplerCandidates {
         // Rounding has left the last step without a taker.
         while last > 0, weights[last] == 0 { last -= 1 }
         return last
-    }
-
-    private static func sum(_ weights: UnsafeBufferPointer<Float>, _ range: Range<Int>) -> Double {
-        var (a, b, c, d) = (0.0, 0.0, 0.0, 0.0)
-        var index = range.lowerBound
-        while index + 4 <= range.upperBound {
-            a += Double(weights[index])
-            b += Double(weights[index + 1])
-            c += Double(weights[index + 2])
-            d += Double(weights[index + 3])
-            index += 4
-        }
-        while index < range.upperBound {
-            a += Double(weights[index])
-            index += 1
-        }
-        return (a + b) + (c + d)
     }
 }

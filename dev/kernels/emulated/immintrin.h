@@ -40,6 +40,12 @@ EMULATED __m512i e_compress32(__mmask16 mask, __m512i a) {
     }
     return (__m512i)out;
 }
+EMULATED __m512 e_add_masked(__m512 from, __mmask16 mask, __m512 a, __m512 b) {
+    for (int i = 0; i < 16; i++) {
+        if (mask >> i & 1) from[i] = a[i] + b[i];
+    }
+    return from;
+}
 EMULATED __m512i e_min8(__m512i a, __m512i b) { return (__m512i)__builtin_elementwise_min((e_u8)a, (e_u8)b); }
 EMULATED __m512i e_mul32(__m512i a, __m512i b) { return (__m512i)((e_u32)a * (e_u32)b); }
 EMULATED __m512i e_sra32(__m512i a, unsigned n) { return (__m512i)((e_i32)a >> (int)n); }
@@ -160,6 +166,7 @@ EMULATED_APART void e_tile_dot(int c, int a, int b) {
 #define _mm512_add_epi32 e_add32
 #define _mm512_movepi32_mask e_signs32
 #define _mm512_maskz_compress_epi32 e_compress32
+#define _mm512_mask_add_ps e_add_masked
 #define _mm512_sub_epi8 e_sub8
 #define _mm512_min_epu8 e_min8
 #define _mm512_mullo_epi32 e_mul32
