@@ -8,18 +8,26 @@ import PackageDescription
 /// version.
 let sanitizer = Context.environment["MMFREED_SANITIZER"]
 
-let strict: [SwiftSetting] =
+let language: [SwiftSetting] =
     [
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("MemberImportVisibility"),
         .treatAllWarnings(as: .error),
     ] + (sanitizer == "thread" ? [.define("THREAD_SANITIZER")] : [])
+    + (sanitizer == "address" ? [.define("FUZZER")] : [])
+
+/// Of what is shipped.
+let strict: [SwiftSetting] =
+    language
     + (sanitizer == "address"
-        ? [
-            .define("FUZZER"),
-            .unsafeFlags(["-sanitize-coverage=edge,trace-cmp,inline-8bit-counters,pc-table"]),
-        ] : [])
+        ? [.unsafeFlags(["-sanitize-coverage=edge,trace-cmp,inline-8bit-counters,pc-table"])] : [])
+
+/// Of tests: no fuzzer need be guided by them. Those that run little of their own take longer to be optimised than to run:
+/// MMFREED_TESTS_UNOPTIMISED leaves that out.
+let tests: [SwiftSetting] =
+    language
+    + (Context.environment["MMFREED_TESTS_UNOPTIMISED"] == nil ? [] : [.unsafeFlags(["-Onone"])])
 
 /// libFuzzer without its main: the archive's path.
 let fuzzer: [LinkerSetting] =
@@ -95,7 +103,7 @@ let gatewayTargets: [Target] =
             dependencies: [
                 "TestSupport", "Gateway", "MMFree", "Serving", "Engine", "RPC", "ModelStore", log,
                 system,
-            ] + nio + http, swiftSettings: strict),
+            ] + nio + http, swiftSettings: tests),
     ] : []
 
 let package = Package(
@@ -183,16 +191,16 @@ let package = Package(
             name: "ChatTemplatesTests",
             dependencies: ["TestSupport", "ChatTemplates", "ModelStore", system],
             exclude: ["Corpus"],
-            swiftSettings: strict),
+            swiftSettings: tests),
         .testTarget(
             name: "KernelTests", dependencies: ["CKernels", "Packer", "TestSupport", system],
-            swiftSettings: strict),
+            swiftSettings: language),
         .testTarget(
             name: "StoreTests",
             dependencies: [
                 "TestSupport", "ModelStore", "Packer", "Reference", "CKernels", "CLinux", system,
             ],
-            swiftSettings: strict),
+            swiftSettings: tests),
         .testTarget(
             name: "EngineTests",
             dependencies: [
@@ -200,14 +208,14 @@ let package = Package(
                 "CLinux",
                 "CAllocations", system,
             ],
-            swiftSettings: strict),
+            swiftSettings: language),
         .testTarget(
             name: "GrammarTests", dependencies: ["TestSupport", "Grammar", "ModelStore"],
-            swiftSettings: strict),
+            swiftSettings: tests),
         .testTarget(
             name: "RPCTests",
             dependencies: ["TestSupport", "RPC", "CLinux", log, system, nioEmbedded] + nio,
-            swiftSettings: strict),
+            swiftSettings: tests),
         .testTarget(
             name: "ServingTests",
             dependencies: [
@@ -215,13 +223,13 @@ let package = Package(
                 "CLinux", log,
                 metrics, system,
             ],
-            swiftSettings: strict),
+            swiftSettings: tests),
         .testTarget(
             name: "MMFreeTests",
             dependencies: [
                 "TestSupport", "MMFree", "Serving", "RPC", "Engine", "ModelStore", "CLinux", log,
                 system,
-            ], swiftSettings: strict),
+            ], swiftSettings: tests),
         .testTarget(
             name: "ControlTests",
             dependencies: [
@@ -229,14 +237,14 @@ let package = Package(
                 "Packer",
                 arguments, system,
             ],
-            swiftSettings: strict),
+            swiftSettings: tests),
         .testTarget(
             name: "DaemonTests",
             dependencies: [
                 "TestSupport", "mmfreed", "SystemdSupport", "Serving", "RPC", "ModelStore", log,
                 system,
             ],
-            swiftSettings: strict),
+            swiftSettings: tests),
         .target(name: "CFuzzer", path: "Tests/CFuzzer"),
         .testTarget(
             name: "FuzzTests",
@@ -245,7 +253,7 @@ let package = Package(
                 "Engine", "RPC",
                 "mmfreed",
                 product("NIOCore", "swift-nio"), system,
-            ], exclude: ["Corpus"], swiftSettings: strict, linkerSettings: fuzzer),
+            ], exclude: ["Corpus"], swiftSettings: language, linkerSettings: fuzzer),
     ] + gatewayTargets,
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11
