@@ -20,26 +20,40 @@ static float ck_row_sum_exp(const float *x, size_t n, float shift) {
     return ck_join(s);
 }
 
-static double ck_row_mass_above(const float *x, const float *by, size_t n, float limit) {
-    typedef double eight __attribute__((vector_size(64)));
+/// Sixteen sums in double precision.
+typedef double ck_f64 __attribute__((vector_size(64)));
+typedef struct ck_masses {
+    ck_f64 low, high;
+} ck_masses;
+
+CK_INLINE ck_masses ck_add_masses(ck_masses sums, ck_f32 v) {
     typedef float half __attribute__((vector_size(32)));
-    eight low = {0}, high = {0};
+    const half low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+    const half high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    sums.low += __builtin_convertvector(low, ck_f64);
+    sums.high += __builtin_convertvector(high, ck_f64);
+    return sums;
+}
+
+/// Adds the lanes: halves onto halves, 16 to 8 to 4 to 2 to 1.
+CK_INLINE double ck_join_masses(ck_masses sums) {
+    const ck_f64 both = sums.low + sums.high;
+    double a[8];
+    __builtin_memcpy(a, &both, sizeof a);
+    for (size_t half = 4; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; i++) a[i] += a[i + half];
+    }
+    return a[0];
+}
+
+static double ck_row_mass_above(const float *x, const float *by, size_t n, float limit) {
+    ck_masses sums = {{0}, {0}};
     CK_SWEEP(n, {
         // What a part of a vector is filled with is no element: it may be above the limit, but adds 0.
-        const ck_f32 v = (ck_f32)((ck_load(by + k, left) >= limit) & (ck_i32)ck_load(x + k, left));
-        const half first = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
-        const half second = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-        low += __builtin_convertvector(first, eight);
-        high += __builtin_convertvector(second, eight);
+        sums = ck_add_masses(sums, (ck_f32)((ck_load(by + k, left) >= limit) & (ck_i32)ck_load(x + k, left)));
         (void)j;
     });
-    low += high;
-    double sum[8];
-    __builtin_memcpy(sum, &low, sizeof sum);
-    for (size_t n = 4; n > 0; n /= 2) {
-        for (size_t i = 0; i < n; i++) sum[i] += sum[i + n];
-    }
-    return sum[0];
+    return ck_join_masses(sums);
 }
 
 static void ck_row_exp_shifted(const float *x, size_t n, float shift, float *out) {
@@ -82,13 +96,15 @@ static void ck_row_masses_above(const float *x, const float *by, size_t n, const
     for (size_t i = 0; i < CK_LIMITS; i++) sums[i] = ck_sum_lanes(above[i]);
 }
 
-enum { CK_SAMPLED = 16 * CK_LANES };  ///< values whose sums are taken together
+enum { CK_SAMPLED = 16 * CK_LANES };  ///< values that are tempered, then summed
 
-static float ck_row_temper_above(const float *x, size_t n, float shift, float temperature, float *out, const float *limits, float *sums) {
+static double ck_row_temper_above(const float *x, size_t n, float shift, float temperature, float *out, const float *limits, float *sums) {
     float values[CK_SAMPLED] __attribute__((aligned(64))), weights[CK_SAMPLED] __attribute__((aligned(64)));
-    ck_f32 s[4] = {{0}, {0}, {0}, {0}}, above[CK_LIMITS] = {{0}};
+    ck_f32 above[CK_LIMITS] = {{0}};
+    ck_masses whole = {{0}, {0}};
     for (size_t at = 0; at < n; at += CK_SAMPLED) {
         const size_t count = n - at < CK_SAMPLED ? n - at : CK_SAMPLED;
+        ck_f32 s[4] = {{0}, {0}, {0}, {0}};
         CK_SWEEP(count, {
             const ck_f32 v = ck_tempered(x + at + k, left, shift, temperature);
             const ck_f32 e = ck_only(ck_exp_any(v), left);
@@ -97,10 +113,11 @@ static float ck_row_temper_above(const float *x, size_t n, float shift, float te
             ck_store(weights + k, CK_LANES, e);
             s[j] += e;
         });
+        whole = ck_add_masses(whole, (s[0] + s[1]) + (s[2] + s[3]));
         ck_add_above(weights, values, (count + CK_LANES - 1) / CK_LANES * CK_LANES, limits, above);
     }
     for (size_t i = 0; i < CK_LIMITS; i++) sums[i] = ck_sum_lanes(above[i]);
-    return ck_join(s);
+    return ck_join_masses(whole);
 }
 
 static size_t ck_row_select(const float *x, size_t n, float low, float high, float shift, uint32_t *indices, float *values,

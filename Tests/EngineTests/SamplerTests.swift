@@ -189,6 +189,36 @@ struct SamplerTests {
     static let expectedOfAll: [UInt32] = [702, 277, 840, 981, 990, 874, 60, 104]
     static let expectedOfSome: [UInt32] = [731, 268, 877, 988, 994, 900, 75, 122]
 
+    @Test(
+        "of a flat vocabulary top-p draws what is defined, on every machine",
+        arguments: Kernels.runnable)
+    func flat(_ table: String) throws {
+        let kernels = try Kernels.select(table)
+        var random = Randomness(seed: 4)
+        let logits = (0..<32_000).map { _ in
+            Float((0..<4).reduce(-2.0) { sum, _ in sum + random.unit() })
+        }
+        for minP: Float in [0, 0.06] {
+            var options = options {
+                $0.temperature = 0.7
+                $0.topP = 0.9
+                $0.minP = minP
+            }
+            let expected = SamplerReference.probabilities(logits, options)
+            var through = expected
+            for id in through.indices.dropFirst() { through[id] += through[id - 1] }
+            for seed: UInt64 in 0..<20 {
+                options.seed = seed
+                let id = Int(draw(1, options, logits, kernels: kernels)[0])
+                var numbers = Randomness(seed: seed)
+                let unit = numbers.unit()
+                // A token is some 5e-5; weights are in single precision.
+                #expect(expected[id] > 0)
+                #expect(through[id] - expected[id] - 5e-6 <= unit && unit <= through[id] + 5e-6)
+            }
+        }
+    }
+
     @Test("the generator is xoshiro256** seeded by SplitMix64")
     func generator() {
         var random = Randomness(seed: 0)

@@ -65,7 +65,6 @@ void ck_make_block(const int8_t *rows, size_t columns, size_t count, int8_t *out
 // ---------------------------------------------------------------- keys, values, positions
 
 enum { CK_PAGE_TOKENS = 16 };  ///< positions in one page of keys and values
-enum { CK_LIMITS = 8 };        ///< of masses_above and temper_above
 
 /// How numbers are stored. A row of n of a dense matrix takes n * 4 bytes, n * 2, or ck_q6_row_bytes(n).
 enum ck_encoding { CK_F32 = 0, CK_F16 = 1, CK_BF16 = 2, CK_Q6 = 3 };
@@ -112,6 +111,8 @@ static inline void ck_store_value(enum ck_encoding encoding, void *page, const f
 void ck_rotation(const float *frequencies, size_t half, size_t position, float *cosines, float *sines);
 
 // ---------------------------------------------------------------- the table
+
+enum { CK_LIMITS = 8 };  ///< of masses_above and temper_above
 
 typedef struct ck_table {
     const char *name;  ///< "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512zen5",
@@ -197,8 +198,9 @@ typedef struct ck_table {
     void (*exp_shifted)(const float *x, size_t n, float shift, float *out);
     /// out[k] = (x[k] - shift) / temperature, -infinity where that is NaN (out may be x).
     void (*temper)(const float *x, size_t n, float shift, float temperature, float *out);
-    /// temper; returns sum_exp(out, n, 0); and sums[i] as masses_above's, of exp(out[k]) by out[k].
-    float (*temper_above)(const float *x, size_t n, float shift, float temperature, float *out, const float *limits, float *sums);
+    /// temper; returns the sum of exp(out[k]): of 256 at a time in the order of sum_exp, but that their sixteen lanes are added in double
+    /// precision, over all of them first and then joined as mass_above's; and sums[i] as masses_above's, of exp(out[k]) by out[k].
+    double (*temper_above)(const float *x, size_t n, float shift, float temperature, float *out, const float *limits, float *sums);
     /// Writes the index k and x[k] - shift of every x[k] from low to high, both included, ascending, at most `capacity`; returns how
     /// many there are in all. What lies beyond them in the two arrays, up to `capacity`, may change, too.
     size_t (*select)(const float *x, size_t n, float low, float high, float shift, uint32_t *indices, float *values,

@@ -14,7 +14,7 @@ struct MassBounds {
     private var (massEnough, massTooFew): (Float, Float) = (0, 0)
 
     private static let width = Int(CK_LIMITS)
-    /// Values that are tried first; half a model's vocabulary at the last one weighs as much as a quarter of the likeliest token.
+    /// Values that are tried first; 128,000 tokens at the last one weigh 0.3 of the likeliest.
     private static let first: [Float] = [-2, -3, -4, -5, -6, -7, -9, -13]
     /// From so many candidates between the two on, another pass costs less than they do.
     private static let many: Float = 1024
@@ -35,7 +35,7 @@ struct MassBounds {
             guard let sums = sums.baseAddress else { return }
             let total = kernels.pointee.temper_above(
                 logits, count, highest, temperature, values, Self.first, sums)
-            target = Double(share) * Double(total)
+            target = Double(share) * total
             take(Self.first, sums, count)
         }
     }
@@ -71,7 +71,8 @@ struct MassBounds {
     private mutating func take(
         _ limits: UnsafePointer<Float>, _ sums: UnsafePointer<Float>, _ count: Int
     ) {
-        // Each of as many additions as a lane takes may be wrong by 2^-24, and those that join lanes.
+        // A lane takes count / 16 + 1 additions, four more join the lanes, and each may be wrong by 2^-24. Twice that covers their
+        // products.
         let margin = Double(count / 16 + 8) * 0x1p-23
         for place in 0..<Self.width {
             let (limit, sum) = (limits[place], sums[place])

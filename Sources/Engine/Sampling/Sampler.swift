@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Nothing here sorts the vocabulary. The likeliest tokens are gathered by a threshold that surely leaves enough of them; where top-k
-// or top-p ends among them is found by partitioning, as in quickselect; and the draw walks what is kept in the order of ids, so how it
-// was found does not show. Exponentials are the kernels' own, sums are in Double in one order: a seed
+// Nothing here sorts the vocabulary. The likeliest tokens are gathered by a threshold that surely leaves enough of them (top-p), or that
+// is lowered until they are (top-k); where that ends among them is found by partitioning, as in quickselect; and the draw walks what is
+// kept in the order of ids, so how it was found does not show. Exponentials are the kernels' own, sums are in Double in one order: a seed
 // gives the same tokens on every machine.
 
 internal import CKernels
