@@ -8,26 +8,18 @@ import PackageDescription
 /// version.
 let sanitizer = Context.environment["MMFREED_SANITIZER"]
 
-let language: [SwiftSetting] =
+let strict: [SwiftSetting] =
     [
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("MemberImportVisibility"),
         .treatAllWarnings(as: .error),
     ] + (sanitizer == "thread" ? [.define("THREAD_SANITIZER")] : [])
-    + (sanitizer == "address" ? [.define("FUZZER")] : [])
-
-/// Of what is shipped.
-let strict: [SwiftSetting] =
-    language
     + (sanitizer == "address"
-        ? [.unsafeFlags(["-sanitize-coverage=edge,trace-cmp,inline-8bit-counters,pc-table"])] : [])
-
-/// Of tests: no fuzzer need be guided by them. Those that run little of their own take longer to be optimised than to run:
-/// MMFREED_TESTS_UNOPTIMISED leaves that out.
-let tests: [SwiftSetting] =
-    language
-    + (Context.environment["MMFREED_TESTS_UNOPTIMISED"] == nil ? [] : [.unsafeFlags(["-Onone"])])
+        ? [
+            .define("FUZZER"),
+            .unsafeFlags(["-sanitize-coverage=edge,trace-cmp,inline-8bit-counters,pc-table"]),
+        ] : [])
 
 /// libFuzzer without its main: the archive's path.
 let fuzzer: [LinkerSetting] =
@@ -103,7 +95,7 @@ let gatewayTargets: [Target] =
             dependencies: [
                 "TestSupport", "Gateway", "MMFree", "Serving", "Engine", "RPC", "ModelStore", log,
                 system,
-            ] + nio + http, swiftSettings: tests),
+            ] + nio + http, swiftSettings: strict),
     ] : []
 
 let package = Package(
@@ -191,16 +183,16 @@ let package = Package(
             name: "ChatTemplatesTests",
             dependencies: ["TestSupport", "ChatTemplates", "ModelStore", system],
             exclude: ["Corpus"],
-            swiftSettings: tests),
+            swiftSettings: strict),
         .testTarget(
             name: "KernelTests", dependencies: ["CKernels", "Packer", "TestSupport", system],
-            swiftSettings: language),
+            swiftSettings: strict),
         .testTarget(
             name: "StoreTests",
             dependencies: [
                 "TestSupport", "ModelStore", "Packer", "Reference", "CKernels", "CLinux", system,
             ],
-            swiftSettings: tests),
+            swiftSettings: strict),
         .testTarget(
             name: "EngineTests",
             dependencies: [
@@ -208,14 +200,14 @@ let package = Package(
                 "CLinux",
                 "CAllocations", system,
             ],
-            swiftSettings: language),
+            swiftSettings: strict),
         .testTarget(
             name: "GrammarTests", dependencies: ["TestSupport", "Grammar", "ModelStore"],
-            swiftSettings: tests),
+            swiftSettings: strict),
         .testTarget(
             name: "RPCTests",
             dependencies: ["TestSupport", "RPC", "CLinux", log, system, nioEmbedded] + nio,
-            swiftSettings: tests),
+            swiftSettings: strict),
         .testTarget(
             name: "ServingTests",
             dependencies: [
@@ -223,13 +215,13 @@ let package = Package(
                 "CLinux", log,
                 metrics, system,
             ],
-            swiftSettings: tests),
+            swiftSettings: strict),
         .testTarget(
             name: "MMFreeTests",
             dependencies: [
                 "TestSupport", "MMFree", "Serving", "RPC", "Engine", "ModelStore", "CLinux", log,
                 system,
-            ], swiftSettings: tests),
+            ], swiftSettings: strict),
         .testTarget(
             name: "ControlTests",
             dependencies: [
@@ -237,14 +229,14 @@ let package = Package(
                 "Packer",
                 arguments, system,
             ],
-            swiftSettings: tests),
+            swiftSettings: strict),
         .testTarget(
             name: "DaemonTests",
             dependencies: [
                 "TestSupport", "mmfreed", "SystemdSupport", "Serving", "RPC", "ModelStore", log,
                 system,
             ],
-            swiftSettings: tests),
+            swiftSettings: strict),
         .target(name: "CFuzzer", path: "Tests/CFuzzer"),
         .testTarget(
             name: "FuzzTests",
@@ -253,7 +245,7 @@ let package = Package(
                 "Engine", "RPC",
                 "mmfreed",
                 product("NIOCore", "swift-nio"), system,
-            ], exclude: ["Corpus"], swiftSettings: language, linkerSettings: fuzzer),
+            ], exclude: ["Corpus"], swiftSettings: strict, linkerSettings: fuzzer),
     ] + gatewayTargets,
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu11
